@@ -1,0 +1,3 @@
+"""Local Opus: from a bare Linux machine to a verified local inference node."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,78 @@
+"""The contract of an action: one revertible change of the machine."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from enum import StrEnum
+from typing import ClassVar
+
+from pydantic import JsonValue
+
+from local_opus.host import Host
+from local_opus.values import Value
+
+#: Plain data that goes into the receipt.
+Record = dict[str, JsonValue]
+#: ``progress(step, done, total)``: bytes, or None where the total is not known.
+Progress = Callable[[str, int, int | None], None]
+
+
+class State(StrEnum):
+    """What inspection found where the action would work."""
+
+    ABSENT = "absent"
+    PRESENT = "present"
+    DIFFERENT = "different"
+
+
+class Inspection(Value):
+    """The state, and the evidence for it in one line."""
+
+    state: State
+    evidence: str
+
+
+class Reverted(Value):
+    """What became of a revert; ``kept`` names what was left in place, and why."""
+
+    kept: str | None = None
+
+
+class Action(Value, ABC):
+    """A change; its fields are its parameters, and all that the receipt needs to revert it.
+
+    The order of calls is inspect, capture, (receipt), execute, (receipt); later revert. ``execute``
+    and ``revert`` may be killed anywhere and are then called again, so both work from any state
+    that they themselves can leave.
+    """
+
+    kind: ClassVar[str]
+
+    @abstractmethod
+    def summary(self) -> str:
+        """Say in one line what the action does."""
+
+    @abstractmethod
+    def paths(self) -> tuple[str, ...]:
+        """Name every path that the action may make or remove."""
+
+    @abstractmethod
+    def inspect(self, host: Host) -> Inspection:
+        """Look, without changing anything."""
+
+    @abstractmethod
+    def capture(self, host: Host) -> Record:
+        """Return what is there before: enough to put it back."""
+
+    @abstractmethod
+    def execute(self, host: Host, before: Record, progress: Progress) -> Record:
+        """Do it; return what was done: enough to recognise a later edit by the user."""
+
+    @abstractmethod
+    def revert(self, host: Host, before: Record, after: Record | None) -> Reverted:
+        """Undo it; ``after`` is None when execute did not come to its end."""
+
+    def edited(self, host: Host, after: Record) -> str | None:  # noqa: ARG002 - most actions have nothing to edit
+        """Say what the user edited since it was done; None when nothing."""
+        return None

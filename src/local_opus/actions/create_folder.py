@@ -1,0 +1,98 @@
+"""Make a folder, and its missing parents, with a mode and a group."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from local_opus.actions.base import Action, Inspection, Progress, Record, Reverted, State
+from local_opus.actions.ownership import group_number
+from local_opus.errors import LocalOpusError
+from local_opus.host import Host
+
+
+class CreateFolder(Action):
+    """``mode`` holds permission bits; ``group`` is a name, None: the group of the process."""
+
+    kind: ClassVar[str] = "create_folder"
+    path: str
+    mode: int = 0o755
+    group: str | None = None
+
+    def summary(self) -> str:
+        """Say what it does."""
+        owner = f", group {self.group}" if self.group else ""
+        return f"create folder {self.path} ({self.mode:04o}{owner})"
+
+    def paths(self) -> tuple[str, ...]:
+        """Name the folder."""
+        return (self.path,)
+
+    def inspect(self, host: Host) -> Inspection:
+        """A folder with this mode and group is present."""
+        found = host.files.stat(self.path, follow=True)
+        if found is None:
+            return Inspection(state=State.ABSENT, evidence="not there")
+        if found.kind != "folder":
+            return Inspection(state=State.DIFFERENT, evidence=f"a {found.kind} is in its place")
+        group = group_number(host, self.group)
+        if found.mode != self.mode or (group is not None and found.gid != group):
+            return Inspection(state=State.DIFFERENT, evidence=f"mode {found.mode:04o}")
+        return Inspection(state=State.PRESENT, evidence=f"mode {found.mode:04o}")
+
+    def capture(self, host: Host) -> Record:
+        """Record mode and owner of the folder, or which levels are missing."""
+        found = host.files.stat(self.path, follow=True)
+        if found is not None:
+            return {"mode": found.mode, "uid": found.uid, "gid": found.gid}
+        missing = []
+        path = self.path
+        while path and host.files.stat(path, follow=True) is None:
+            missing.append(path)
+            path = path.rpartition("/")[0]
+        return {"missing": [*reversed(missing)]}
+
+    def execute(self, host: Host, before: Record, progress: Progress) -> Record:  # noqa: ARG002
+        """Make the missing levels; the last one gets mode and group."""
+        found = host.files.stat(self.path, follow=True)
+        if found is not None and found.kind != "folder":
+            raise LocalOpusError(
+                f"{self.path}: a {found.kind} is in the place of a folder",
+                "Move it away and run this again.",
+            )
+        host.files.make_folders(self.path)
+        group = group_number(host, self.group, required=not host_is_image(host))
+        if group is not None:
+            host.files.set_owner(self.path, -1, group)
+        host.files.set_mode(self.path, self.mode)
+        return {}
+
+    def revert(self, host: Host, before: Record, after: Record | None) -> Reverted:  # noqa: ARG002
+        """Remove the levels that were missing where they are empty, else restore mode and owner."""
+        missing = before.get("missing")
+        if not isinstance(missing, list):
+            if host.files.stat(self.path, follow=True) is not None:
+                host.files.set_owner(self.path, as_int(before["uid"]), as_int(before["gid"]))
+                host.files.set_mode(self.path, as_int(before["mode"]))
+            return Reverted()
+        for path in reversed([str(path) for path in missing]):
+            if host.files.stat(path) is None:
+                continue
+            left = host.files.list(path)
+            if left:
+                return Reverted(kept=f"{path}: not empty ({', '.join(left[:3])})")
+            host.files.remove_folder(path)
+        return Reverted()
+
+
+def host_is_image(host: Host) -> bool:
+    """Tell whether the host is an image's folder rather than this machine."""
+    return host.root != "/"
+
+
+def as_int(value: object) -> int:
+    """Return a whole number of a receipt. Raises LocalOpusError for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise LocalOpusError(
+            f"receipt: {value!r} is not a whole number", "Restore the receipt from a backup."
+        )
+    return value

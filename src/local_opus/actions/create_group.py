@@ -1,0 +1,60 @@
+"""Make a static system group."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from local_opus.actions.base import Action, Inspection, Progress, Record, Reverted, State
+from local_opus.errors import LocalOpusError
+from local_opus.host import Host
+
+_TIMEOUT = 30.0
+#: groupdel(8): the group does not exist.
+_NO_SUCH_GROUP = 6
+#: groupadd(8): the name is taken.
+_NAME_TAKEN = 9
+
+
+class CreateGroup(Action):
+    """A system group, made with groupadd(8) so that the machine's own rules for numbers hold."""
+
+    kind: ClassVar[str] = "create_group"
+    name: str
+
+    def summary(self) -> str:
+        """Say what it does."""
+        return f"create system group {self.name}"
+
+    def paths(self) -> tuple[str, ...]:
+        """It works through groupadd, on no path of its own."""
+        return ()
+
+    def inspect(self, host: Host) -> Inspection:
+        """Look the group up."""
+        number = host.accounts.group_id(self.name)
+        if number is None:
+            return Inspection(state=State.ABSENT, evidence="no such group")
+        return Inspection(state=State.PRESENT, evidence=f"number {number}")
+
+    def capture(self, host: Host) -> Record:
+        """Nothing is there before."""
+        return {"existed": host.accounts.group_id(self.name) is not None}
+
+    def execute(self, host: Host, before: Record, progress: Progress) -> Record:  # noqa: ARG002
+        """Make it."""
+        self._call(host, "groupadd", "--system", allowed=_NAME_TAKEN)
+        return {}
+
+    def revert(self, host: Host, before: Record, after: Record | None) -> Reverted:  # noqa: ARG002
+        """Remove it if it was not there before."""
+        if not before.get("existed"):
+            self._call(host, "groupdel", allowed=_NO_SUCH_GROUP)
+        return Reverted()
+
+    def _call(self, host: Host, program: str, *options: str, allowed: int) -> None:
+        root = ["--prefix", host.root] if host.root != "/" else []
+        done = host.processes.run([program, *root, *options, self.name], timeout=_TIMEOUT)
+        if done.code not in {0, allowed}:
+            raise LocalOpusError(
+                f"{program} {self.name}: {done.last_line}", "Fix that and run this again."
+            )

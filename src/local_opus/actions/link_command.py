@@ -1,0 +1,81 @@
+"""Link the program into a folder of the PATH."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from local_opus.actions.base import Action, Inspection, Progress, Record, Reverted, State
+from local_opus.errors import LocalOpusError
+from local_opus.host import Host
+
+
+class LinkCommand(Action):
+    """A symbolic link at ``path`` to ``target``."""
+
+    kind: ClassVar[str] = "link_command"
+    path: str
+    target: str
+
+    def summary(self) -> str:
+        """Say what it does."""
+        return f"link {self.path} to {self.target}"
+
+    def paths(self) -> tuple[str, ...]:
+        """Name the link."""
+        return (self.path,)
+
+    def inspect(self, host: Host) -> Inspection:
+        """A link with this target is present."""
+        found = host.files.stat(self.path)
+        if found is None:
+            return Inspection(state=State.ABSENT, evidence="not there")
+        if found.kind != "link":
+            return Inspection(state=State.DIFFERENT, evidence=f"a {found.kind} is in its place")
+        target = host.files.read_link(self.path)
+        state = State.PRESENT if target == self.target else State.DIFFERENT
+        return Inspection(state=state, evidence=f"links to {target}")
+
+    def capture(self, host: Host) -> Record:
+        """Keep the target of a link that is there."""
+        found = host.files.stat(self.path)
+        if found is None:
+            return {"target": None}
+        if found.kind != "link":
+            raise LocalOpusError(
+                f"{self.path}: a {found.kind} of that name is there and is not ours",
+                "Move it away and run this again.",
+            )
+        return {"target": host.files.read_link(self.path)}
+
+    def execute(self, host: Host, before: Record, progress: Progress) -> Record:  # noqa: ARG002
+        """Make the link."""
+        if host.files.stat(self.path) is not None:
+            host.files.remove(self.path)
+        host.files.symlink(self.target, self.path)
+        return {"target": self.target}
+
+    def edited(self, host: Host, after: Record) -> str | None:
+        """Compare the target with what was linked."""
+        found = host.files.stat(self.path)
+        if found is None:
+            return None
+        if found.kind != "link" or host.files.read_link(self.path) != after.get("target"):
+            return f"{self.path}: changed since it was linked"
+        return None
+
+    def revert(self, host: Host, before: Record, after: Record | None) -> Reverted:
+        """Put the former link back, or remove ours."""
+        if after is None and self._target(host) == before.get("target"):
+            return Reverted()  # killed before anything changed
+        if (kept := self.edited(host, after or {"target": self.target})) is not None:
+            return Reverted(kept=kept)
+        if host.files.stat(self.path) is not None:
+            host.files.remove(self.path)
+        former = before.get("target")
+        if isinstance(former, str):
+            host.files.symlink(former, self.path)
+        return Reverted()
+
+    def _target(self, host: Host) -> str | None:
+        found = host.files.stat(self.path)
+        return host.files.read_link(self.path) if found and found.kind == "link" else None

@@ -1,0 +1,102 @@
+"""Write a file whose content was rendered by the planner."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from typing import ClassVar
+
+from local_opus.actions.base import Action, Inspection, Progress, Record, Reverted, State
+from local_opus.actions.create_folder import as_int, host_is_image
+from local_opus.actions.ownership import group_number
+from local_opus.errors import LocalOpusError
+from local_opus.host import Host
+
+#: Bytes of a file that was there before which the receipt keeps at most.
+MAX_KEPT = 1024 * 1024
+
+
+class WriteFile(Action):
+    """``content`` is text; ``mode`` holds permission bits; ``group`` None: that of the process."""
+
+    kind: ClassVar[str] = "write_file"
+    path: str
+    content: str
+    mode: int = 0o644
+    group: str | None = None
+
+    def summary(self) -> str:
+        """Say what it does."""
+        return f"write {self.path} ({len(self.content.encode())} bytes, {self.mode:04o})"
+
+    def paths(self) -> tuple[str, ...]:
+        """Name the file."""
+        return (self.path,)
+
+    def inspect(self, host: Host) -> Inspection:
+        """The same content, mode and group is present."""
+        found = host.files.stat(self.path)
+        if found is None:
+            return Inspection(state=State.ABSENT, evidence="not there")
+        if found.kind != "file":
+            return Inspection(state=State.DIFFERENT, evidence=f"a {found.kind} is in its place")
+        data = self.content.encode()
+        if found.size != len(data) or host.files.read_bytes(self.path) != data:
+            return Inspection(state=State.DIFFERENT, evidence="other content")
+        group = group_number(host, self.group)
+        if found.mode != self.mode or (group is not None and found.gid != group):
+            return Inspection(state=State.DIFFERENT, evidence=f"mode {found.mode:04o}")
+        return Inspection(state=State.PRESENT, evidence=f"{found.size} bytes")
+
+    def capture(self, host: Host) -> Record:
+        """Keep the content of a file that is there, up to MAX_KEPT bytes."""
+        found = host.files.stat(self.path)
+        if found is None:
+            return {"existed": False}
+        if found.kind != "file" or found.size > MAX_KEPT:
+            what = f"a {found.kind}" if found.kind != "file" else f"a file of {found.size} bytes"
+            raise LocalOpusError(
+                f"{self.path}: {what} is there, and could not be put back later",
+                "Move it away and run this again.",
+            )
+        return {
+            "existed": True,
+            "content": base64.b64encode(host.files.read_bytes(self.path)).decode(),
+            "mode": found.mode,
+            "uid": found.uid,
+            "gid": found.gid,
+        }
+
+    def execute(self, host: Host, before: Record, progress: Progress) -> Record:  # noqa: ARG002
+        """Write it atomically."""
+        data = self.content.encode()
+        group = group_number(host, self.group, required=not host_is_image(host))
+        host.files.write_atomic(self.path, data, mode=self.mode, gid=group)
+        return {"sha256": hashlib.sha256(data).hexdigest()}
+
+    def edited(self, host: Host, after: Record) -> str | None:
+        """Compare with the digest of what was written."""
+        found = host.files.stat(self.path)
+        if found is None:
+            return None
+        if found.kind != "file":
+            return f"{self.path}: a {found.kind} took its place"
+        if hashlib.sha256(host.files.read_bytes(self.path)).hexdigest() != after.get("sha256"):
+            return f"{self.path}: edited since it was written"
+        return None
+
+    def revert(self, host: Host, before: Record, after: Record | None) -> Reverted:
+        """Put back what was there, or remove it; keep what the user edited."""
+        if after is not None and (kept := self.edited(host, after)) is not None:
+            return Reverted(kept=kept)
+        if before.get("existed"):
+            host.files.write_atomic(
+                self.path,
+                base64.b64decode(str(before["content"])),
+                mode=as_int(before["mode"]),
+                uid=as_int(before["uid"]),
+                gid=as_int(before["gid"]),
+            )
+        elif host.files.stat(self.path) is not None:
+            host.files.remove(self.path)
+        return Reverted()

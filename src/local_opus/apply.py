@@ -1,0 +1,210 @@
+"""Run a plan: journal before and after each action, roll back, resume, revert.
+
+Knows the interfaces of actions and receipts, and no action in particular.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from pydantic import JsonValue
+
+from local_opus.actions.base import Action, Progress, State
+from local_opus.errors import InterruptedRunError, LocalOpusError
+from local_opus.host import Host
+from local_opus.receipts import Entry, Event, Receipt
+from local_opus.values import Plan
+
+#: Makes an action from its kind and its parameters; raises LocalOpusError for an unknown kind.
+Build = Callable[[str, dict[str, JsonValue]], Action]
+#: Proves the result; returns its figures for the receipt, raises LocalOpusError where it fails.
+SelfTest = Callable[[], dict[str, JsonValue]]
+
+
+@dataclass
+class Listener:
+    """Who is told of each step. The default tells nobody."""
+
+    started: Callable[[str, str], None] = lambda _id, _summary: None
+    progress: Progress = lambda _step, _done, _total: None
+    finished: Callable[[str, str], None] = lambda _id, _outcome: None
+
+
+@dataclass
+class Outcome:
+    """What a run came to."""
+
+    changed: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+    result: dict[str, JsonValue] = field(default_factory=dict)
+
+
+class Applier:
+    """Applies plans to one host with one receipt. ``roots`` are the only folders it may touch."""
+
+    def __init__(
+        self,
+        host: Host,
+        receipt: Receipt,
+        build: Build,
+        roots: tuple[str, ...],
+        listener: Listener | None = None,
+    ) -> None:
+        self._host = host
+        self._receipt = receipt
+        self._build = build
+        self._roots = roots
+        self._listener = listener or Listener()
+
+    # -- install --------------------------------------------------------------------------------
+
+    def pending(self, plan: Plan) -> list[str]:
+        """Return the ids of the actions that a run would execute or revert now."""
+        history = self._receipt.history
+        ids = [
+            planned.id
+            for planned in plan.actions
+            if not self._settled(
+                self._make(planned.kind, planned.params), history.get(planned.id), planned.params
+            )
+        ]
+        return ids + [entry.id for entry in self._stale(plan)]
+
+    def edits(self) -> list[str]:
+        """Return what the user edited since it was done, one line each."""
+        found = (self._edit_of(entry) for entry in self._receipt.history.entries)
+        return [edit for edit in found if edit is not None]
+
+    def apply(self, plan: Plan, facts: dict[str, JsonValue], self_test: SelfTest) -> Outcome:
+        """Take the machine to the plan; ``facts`` go into the receipt's RUN record.
+
+        A failure reverts what this run did and is raised again. An interruption (Ctrl-C) leaves
+        what was done, to be resumed, and is raised as InterruptedRunError.
+        """
+        outcome = Outcome()
+        self._receipt.append(Event.RUN, data=facts)
+        try:
+            for planned in plan.actions:
+                self._apply_one(planned.id, planned.kind, planned.params, outcome)
+            for entry in self._stale(plan):
+                self._revert_one(entry, outcome)
+            outcome.result = self_test()
+        except KeyboardInterrupt as error:
+            raise InterruptedRunError(
+                "interrupted; what was done so far is in the receipt",
+                "Run the same command again to go on, or `uninstall` to take it back.",
+            ) from error
+        except Exception as error:
+            self._roll_back(outcome, error)
+            raise
+        self._receipt.append(Event.FINISHED, data=outcome.result)
+        return outcome
+
+    def _settled(self, action: Action, entry: Entry | None, params: dict[str, JsonValue]) -> bool:
+        """Whether nothing is to be done: it is there as planned, or the user edited it."""
+        if entry is not None and entry.status is Event.BEGIN:
+            return False
+        if entry is not None and self._edit_of(entry) is not None:
+            return True
+        if action.inspect(self._host).state is not State.PRESENT:
+            return False
+        return entry is not None and entry.params == params
+
+    def _edit_of(self, entry: Entry) -> str | None:
+        if entry.after is None or entry.status not in {Event.DONE, Event.KEPT}:
+            return None
+        return self._make(entry.kind, entry.params).edited(self._host, entry.after)
+
+    def _apply_one(
+        self, id_: str, kind: str, params: dict[str, JsonValue], outcome: Outcome
+    ) -> None:
+        action = self._make(kind, params)
+        entry = self._receipt.history.get(id_)
+        if entry is not None and (edit := self._edit_of(entry)) is not None:
+            if entry.status is not Event.KEPT:
+                self._receipt.append(Event.KEPT, id=id_, data={"reason": edit})
+            outcome.kept.append(edit)
+            return
+        if self._settled(action, entry, params):
+            return
+        present = action.inspect(self._host).state is State.PRESENT
+        if present and (entry is None or entry.status is Event.PREEXISTING):
+            self._receipt.append(Event.PREEXISTING, id=id_, kind=kind, params=params)
+            return
+        self._listener.started(id_, action.summary())
+        before = entry.before if entry is not None and entry.active else action.capture(self._host)
+        self._receipt.append(Event.BEGIN, id=id_, kind=kind, params=params, data=before)
+        outcome.changed.append(id_)
+        after = action.execute(self._host, before, self._listener.progress)
+        self._receipt.append(Event.DONE, id=id_, data=after)
+        self._listener.finished(id_, "done")
+
+    def _stale(self, plan: Plan) -> list[Entry]:
+        """Entries of a former plan that this one does not hold, the newest first."""
+        wanted = {planned.id for planned in plan.actions}
+        entries = self._receipt.history.entries
+        return [entry for entry in reversed(entries) if entry.active and entry.id not in wanted]
+
+    def _roll_back(self, outcome: Outcome, error: Exception) -> None:
+        reason = getattr(error, "message", str(error))
+        self._receipt.append(Event.FAILED, data={"reason": str(reason)})
+        for id_ in reversed(outcome.changed):
+            entry = self._receipt.history.get(id_)
+            if entry is not None:
+                self._revert_one(entry, outcome)
+
+    # -- the way back ---------------------------------------------------------------------------
+
+    def revert_all(self, before_each: Callable[[Entry], None] | None = None) -> Outcome:
+        """Revert every active entry, the newest first, calling ``before_each`` for each.
+
+        What can't be reverted does not stop the rest; it is raised at the end.
+        """
+        outcome = Outcome()
+        problems: list[LocalOpusError] = []
+        for entry in reversed(self._receipt.history.entries):
+            if not entry.active:
+                continue
+            if before_each is not None:
+                before_each(entry)
+            try:
+                self._revert_one(entry, outcome)
+            except LocalOpusError as error:
+                problems.append(error)
+            except OSError as error:
+                problems.append(LocalOpusError(f"{error.filename or entry.id}: {error.strerror}",
+                                               "Fix that and run `uninstall` again."))  # fmt: skip
+        if problems:
+            raise LocalOpusError(
+                f"{problems[0].message}"
+                + (f" (and {len(problems) - 1} more)" * (len(problems) > 1)),
+                problems[0].remedy,
+                details=[problem.message for problem in problems[1:]],
+            )
+        return outcome
+
+    def _revert_one(self, entry: Entry, outcome: Outcome) -> None:
+        action = self._make(entry.kind, entry.params)
+        self._listener.started(entry.id, f"take back: {action.summary()}")
+        reverted = action.revert(self._host, entry.before, entry.after)
+        reason: dict[str, JsonValue] = {"kept": reverted.kept} if reverted.kept else {}
+        self._receipt.append(Event.REVERTED, id=entry.id, data=reason)
+        if reverted.kept:
+            outcome.kept.append(reverted.kept)
+        else:
+            outcome.changed.append(entry.id)
+        self._listener.finished(entry.id, "kept" if reverted.kept else "taken back")
+
+    def _make(self, kind: str, params: dict[str, JsonValue]) -> Action:
+        action = self._build(kind, params)
+        for path in action.paths():
+            parts = path.split("/")
+            if ".." in parts or not any(
+                path == root or path.startswith(f"{root}/") for root in self._roots
+            ):
+                raise LocalOpusError(
+                    f"{path}: outside of the folders of an install",
+                    "Nothing was touched; restore the receipt from a backup.",
+                )
+        return action

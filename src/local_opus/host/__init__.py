@@ -1,0 +1,50 @@
+"""The only door to the machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from local_opus.host.accounts import Accounts
+from local_opus.host.files import Files, FileStat, Space
+from local_opus.host.network import HttpStatusError, Network
+from local_opus.host.processes import Completed, Processes
+from local_opus.host.services import Services
+
+__all__ = [
+    "Accounts",
+    "Completed",
+    "FileStat",
+    "Files",
+    "Host",
+    "HttpStatusError",
+    "Network",
+    "Processes",
+    "Services",
+    "Space",
+]
+
+
+class Host:
+    """This machine, or the image in the folder ``root``."""
+
+    def __init__(self, root: str = "/", environ: Mapping[str, str] | None = None) -> None:
+        self.environ: Mapping[str, str] = dict(os.environ if environ is None else environ)
+        self.files = Files(root)
+        self.processes = Processes(self.environ)
+        self.services = Services(self.files, self.processes)
+        self.network = Network()
+        self.accounts = Accounts(self.files)
+        self.euid = os.geteuid()
+        self.pid = os.getpid()
+
+    @property
+    def root(self) -> str:
+        """The folder that all paths are below; "/" for this machine."""
+        return self.files.root
+
+    @staticmethod
+    def now() -> str:
+        """Return the time as ISO 8601 in UTC, to the second."""
+        return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,279 @@
+"""Child processes: clean environment, time limit, killed with their children."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from local_opus.errors import LocalOpusError, WorkerError
+from local_opus.runtime import protocol
+
+_KEPT = frozenset({"PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR",
+                   "REQUESTS_CA_BUNDLE", "HF_ENDPOINT", "HF_TOKEN", "DBUS_SESSION_BUS_ADDRESS"})  # fmt: skip
+_KEPT_PREFIXES = ("PIP_", "XDG_", "LOCAL_OPUS_")
+_PROXIES = frozenset({"http_proxy", "https_proxy", "no_proxy", "all_proxy"})
+_CHUNK = 65536
+
+
+@dataclass(frozen=True)
+class Completed:
+    """What a finished child left: its exit code (negative: the signal) and its output."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def last_line(self) -> str:
+        """The last line that says something, of standard error if there is one."""
+        lines = [
+            line.strip() for line in (self.err.strip() or self.out).splitlines() if line.strip()
+        ]
+        return lines[-1] if lines else f"exit code {self.code}"
+
+
+class _Frames:
+    """Cuts a byte stream into messages as its chunks arrive."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[protocol.Message]:
+        self._buffer += data
+        messages = []
+        while len(self._buffer) >= protocol.HEADER.size:
+            end = protocol.HEADER.size + protocol.frame_length(
+                bytes(self._buffer[: protocol.HEADER.size])
+            )
+            if len(self._buffer) < end:
+                break
+            messages.append(protocol.decode(bytes(self._buffer[protocol.HEADER.size : end])))
+            del self._buffer[:end]
+        return messages
+
+
+class Processes:
+    """Starts child processes of this program."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+
+    def clean_environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+        """Return the environment that children get: what they need, in the C locale."""
+        kept = {
+            name: value
+            for name, value in self._environ.items()
+            if name in _KEPT or name.startswith(_KEPT_PREFIXES) or name.lower() in _PROXIES
+        }
+        kept.setdefault("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+        return {**kept, "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", **(extra or {})}
+
+    @staticmethod
+    def python() -> str:
+        """Return this interpreter."""
+        return sys.executable
+
+    def run(
+        self,
+        command: Sequence[str],
+        *,
+        timeout: float,
+        input: bytes | None = None,  # noqa: A002 - the word of subprocess.run
+        extra_env: Mapping[str, str] | None = None,
+        on_line: Callable[[str], None] | None = None,
+    ) -> Completed:
+        """Run a command to its end.
+
+        Raises LocalOpusError when the program is missing and WorkerError at the time limit.
+        """
+        out, err, pending = bytearray(), bytearray(), bytearray()
+
+        def on_output(data: bytes) -> None:
+            out.extend(data)
+            if on_line is not None:
+                pending.extend(data)
+                *lines, rest = pending.split(b"\n")
+                pending[:] = rest
+                for line in lines:
+                    on_line(line.decode("utf-8", errors="replace"))
+
+        code = self._communicate(command, timeout, input, extra_env, on_output, err.extend)
+        return Completed(
+            code,
+            out.decode("utf-8", errors="replace"),
+            err.decode("utf-8", errors="replace"),
+        )
+
+    def worker(
+        self,
+        module: str,
+        request: protocol.Message,
+        *,
+        timeout: float,
+        on_event: Callable[[protocol.Message], None] | None = None,
+        extra_env: Mapping[str, str] | None = None,
+    ) -> protocol.Message:
+        """Ask the worker ``local_opus.runtime.<module>`` and return its result.
+
+        Raises WorkerError when it reports an error, crashes, breaks the protocol or runs over
+        ``timeout`` seconds.
+        """
+        frames, err, answers = _Frames(), bytearray(), []
+
+        def on_output(data: bytes) -> None:
+            for message in frames.feed(data):
+                if "event" in message:
+                    if on_event is not None:
+                        on_event(message)
+                else:
+                    answers.append(message)
+
+        command = [self.python(), "-s", "-P", "-m", f"local_opus.runtime.{module}"]
+        env = {"PYTHONPATH": package_parent(), **(extra_env or {})}
+        try:
+            code = self._communicate(
+                command, timeout, protocol.encode(request), env, on_output, err.extend
+            )
+        except protocol.FrameError as error:
+            raise WorkerError(f"{module} worker: {error}", "Run it again with --debug.") from error
+        if not answers:
+            how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+            text = err.decode("utf-8", errors="replace").strip().splitlines()[-1:]
+            said = f": {text[0]}" if text else ""
+            raise WorkerError(
+                f"{module} worker ended without an answer ({how}){said}",
+                "Run `local-opus doctor`, or this command again with --debug.",
+            )
+        answer = answers[-1]
+        if isinstance(result := answer.get("result"), dict):
+            return result
+        error_frame = answer.get("error")
+        text_of = error_frame.get("text") if isinstance(error_frame, dict) else answer
+        first = str(text_of).strip().splitlines()[0] if str(text_of).strip() else "no text"
+        raise WorkerError(f"{module} worker: {first}", "Run it again with --debug for more.",
+                          details=str(text_of).splitlines()[1:])  # fmt: skip
+
+    def start_detached(
+        self,
+        command: Sequence[str],
+        *,
+        log: str,
+        user: int | None = None,
+        group: int | None = None,
+        extra_env: Mapping[str, str] | None = None,
+    ) -> int:
+        """Start a command that outlives this program, and return its PID.
+
+        Its output is appended to ``log``. ``user`` and ``group`` are numbers to change to (root
+        only); None: those of this process.
+        """
+        descriptor = os.open(
+            log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+        )
+        try:
+            child = subprocess.Popen(
+                list(command),
+                stdin=subprocess.DEVNULL,
+                stdout=descriptor,
+                stderr=descriptor,
+                env=self.clean_environment({"PYTHONPATH": package_parent(), **(extra_env or {})}),
+                cwd="/",
+                start_new_session=True,
+                user=user,
+                group=group,
+                extra_groups=None if user is None else [],
+            )
+        finally:
+            os.close(descriptor)
+        child.returncode = 0  # it is not ours to wait for: no ResourceWarning at exit
+        return child.pid
+
+    @staticmethod
+    def signal(pid: int, number: int) -> bool:
+        """Send a signal; return whether the process was there. Raises PermissionError."""
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            return False
+        return True
+
+    def _communicate(
+        self,
+        command: Sequence[str],
+        timeout: float,
+        given: bytes | None,
+        extra_env: Mapping[str, str] | None,
+        on_out: Callable[[bytes], None],
+        on_err: Callable[[bytes], None],
+    ) -> int:
+        deadline = time.monotonic() + timeout
+        try:
+            child = subprocess.Popen(
+                list(command),
+                stdin=subprocess.PIPE if given is not None else subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=self.clean_environment(extra_env),
+                start_new_session=True,
+            )
+        except FileNotFoundError as error:
+            raise LocalOpusError(
+                f"{command[0]}: program not found", f"Install {command[0]} and run this again."
+            ) from error
+        with child:
+            try:
+                self._pump(child, deadline, given, on_out, on_err)
+                return child.wait(max(0.1, deadline - time.monotonic()))
+            except (TimeoutError, subprocess.TimeoutExpired) as error:
+                name = command[-1] if "-m" in command else command[0]
+                raise WorkerError(
+                    f"{name} ran over its time limit of {timeout:g} s and was ended",
+                    "Run it again; if it happens again, run `local-opus doctor`.",
+                ) from error
+            finally:
+                if child.poll() is None:
+                    with suppress(ProcessLookupError):
+                        os.killpg(child.pid, signal.SIGKILL)
+
+    @staticmethod
+    def _pump(
+        child: subprocess.Popen[bytes],
+        deadline: float,
+        given: bytes | None,
+        on_out: Callable[[bytes], None],
+        on_err: Callable[[bytes], None],
+    ) -> None:
+        if child.stdout is None or child.stderr is None:
+            raise ValueError("the child has no pipes")
+        if given is not None and child.stdin is not None:
+            with suppress(BrokenPipeError):  # it ended early: its exit code tells more
+                child.stdin.write(given)
+                child.stdin.flush()
+            with suppress(BrokenPipeError):
+                child.stdin.close()
+        with selectors.DefaultSelector() as selector:
+            selector.register(child.stdout, selectors.EVENT_READ, on_out)
+            selector.register(child.stderr, selectors.EVENT_READ, on_err)
+            while selector.get_map():
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise TimeoutError
+                for key, _ in selector.select(left):
+                    data = os.read(key.fd, _CHUNK)
+                    if data:
+                        key.data(data)
+                    else:
+                        selector.unregister(key.fileobj)
+
+
+def package_parent() -> str:
+    """Return the folder that holds the package, for a child's module search path."""
+    return str(Path(__file__).resolve().parent.parent.parent)

@@ -1,0 +1,126 @@
+"""Where an install lies on the machine, by scope. Pure: paths as seen inside the root."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from local_opus.errors import BadInputError
+from local_opus.values import Scope
+
+#: The static group that may read configs and weights.
+GROUP = "local-opus"
+UNIT = "local-opus-server.service"
+
+
+@dataclass(frozen=True)
+class Locations:
+    """The folders and files of one install."""
+
+    scope: Scope
+    #: Environments and the program.
+    prefix: str
+    #: Folder of the ``local-opus`` link.
+    commands: str
+    config: str
+    #: Receipt and lock.
+    state: str
+    #: The store of weights.
+    models: str
+    units: str
+    #: PID file of a server that runs without systemd.
+    runtime: str
+    logs: str
+
+    @property
+    def receipt(self) -> str:
+        """The journal of the applied plan."""
+        return f"{self.state}/receipt.jsonl"
+
+    @property
+    def lock(self) -> str:
+        """Held while this install is changed."""
+        return f"{self.state}/lock"
+
+    @property
+    def server_config(self) -> str:
+        """The server's settings."""
+        return f"{self.config}/server.json"
+
+    @property
+    def pid_file(self) -> str:
+        """PID and start time of a detached server."""
+        return f"{self.runtime}/server.pid"
+
+    @property
+    def server_log(self) -> str:
+        """What a detached server prints."""
+        return f"{self.logs}/server.log"
+
+    @property
+    def roots(self) -> tuple[str, ...]:
+        """The only folders that an install, and its way back, may touch."""
+        return (
+            self.prefix,
+            self.config,
+            self.state,
+            self.models,
+            self.units,
+            self.runtime,
+            self.logs,
+            self.commands,
+        )
+
+
+def default_scope(euid: int) -> Scope:
+    """Root installs for the system, anyone else for themselves."""
+    return Scope.SYSTEM if euid == 0 else Scope.USER
+
+
+def locate(scope: Scope, environ: Mapping[str, str]) -> Locations:
+    """Return the locations of a scope; those of a user follow the XDG base directories.
+
+    Raises BadInputError when the user's home is not known.
+    """
+    if scope is Scope.SYSTEM:
+        return Locations(
+            scope=scope,
+            prefix="/opt/local-opus",
+            commands="/usr/local/bin",
+            config="/etc/local-opus",
+            state="/var/lib/local-opus",
+            models="/var/lib/local-opus/models",
+            units="/etc/systemd/system",
+            runtime="/run/local-opus",
+            logs="/var/log/local-opus",
+        )
+    home = environ.get("HOME", "")
+
+    def folder(variable: str, below_home: str) -> str:
+        # The XDG specification: a relative path is invalid and is ignored.
+        given = environ.get(variable, "")
+        if given.startswith("/"):
+            return given.rstrip("/")
+        if not home.startswith("/"):
+            raise BadInputError(
+                f"HOME: not set, so there is no place for {variable}",
+                f"Set HOME or {variable} to an absolute path.",
+            )
+        return f"{home.rstrip('/')}/{below_home}"
+
+    data = folder("XDG_DATA_HOME", ".local/share")
+    config = folder("XDG_CONFIG_HOME", ".config")
+    state = folder("XDG_STATE_HOME", ".local/state")
+    # ~/.local/bin has no variable of its own; it lies beside ~/.local/share.
+    commands = f"{data.rpartition('/')[0]}/bin"
+    return Locations(
+        scope=scope,
+        prefix=f"{data}/local-opus",
+        commands=commands,
+        config=f"{config}/local-opus",
+        state=f"{state}/local-opus",
+        models=f"{data}/local-opus/models",
+        units=f"{config}/systemd/user",
+        runtime=f"{state}/local-opus/run",
+        logs=f"{state}/local-opus/log",
+    )

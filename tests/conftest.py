@@ -1,0 +1,52 @@
+"""What all tests share: a home of their own, settings that a user's shell can't change."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+# No database below the working directory, and no time limit for one example: CI's machine is slow.
+hypothesis.settings.register_profile("here", database=None, deadline=None)
+hypothesis.settings.load_profile("here")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark all that lies in tests/e2e, so that no file there can run by forgetting the mark."""
+    for item in items:
+        if CHECKOUT / "tests" / "e2e" in item.path.parents:
+            item.add_marker(pytest.mark.e2e)
+
+
+@pytest.fixture(scope="session")
+def checkout() -> Path:
+    """The folder of the checkout."""
+    return CHECKOUT
+
+
+@pytest.fixture(scope="session")
+def _pip_cache(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What pip fetches is fetched once a session, wherever the tests' home is."""
+    return os.environ.get("PIP_CACHE_DIR") or str(tmp_path_factory.mktemp("pip-cache"))
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, _pip_cache: str) -> Iterator[Path]:
+    """An empty home folder for each test; the XDG folders lie below it."""
+    folder = tmp_path / "home"
+    folder.mkdir(mode=0o700)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith(("LOCAL_OPUS_", "XDG_")):
+                patch.delenv(name)
+        patch.setenv("HOME", str(folder))
+        patch.setenv("PIP_CACHE_DIR", _pip_cache)
+        patch.setenv("COLUMNS", "100")
+        patch.setenv("NO_COLOR", "1")
+        patch.setenv("TERM", "dumb")
+        yield folder

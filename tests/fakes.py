@@ -1,0 +1,64 @@
+"""A host of the tests: the real files below a temporary root, scripted processes and services."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from local_opus.host import Completed, Host
+from local_opus.host.processes import Processes
+from local_opus.values import Scope
+
+Answer = Completed | Callable[[Sequence[str]], Completed]
+
+
+class FakeProcesses(Processes):
+    """Answers commands by their program's name; every call is recorded."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self.calls: list[list[str]] = []
+        self.answers: dict[str, Answer] = {}
+        self.workers: dict[str, dict[str, object] | Exception] = {}
+
+    def run(self, command, **settings):  # type: ignore[no-untyped-def,override]
+        self.calls.append(list(command))
+        answer = self.answers.get(Path(command[0]).name, Completed(0, "", ""))
+        return answer(command) if callable(answer) else answer
+
+    def worker(self, module, request, **settings):  # type: ignore[no-untyped-def,override]
+        self.calls.append([module])
+        answer = self.workers[module]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+class FakeServices:
+    """A systemd that only remembers."""
+
+    def __init__(self, *, runs: bool = False) -> None:
+        self.runs = runs
+        self.verbs: list[tuple[str, ...]] = []
+        self.properties: dict[str, str] = {}
+
+    def running(self, scope: Scope) -> bool:
+        return self.runs
+
+    def do(self, scope: Scope, *words: str) -> None:
+        self.verbs.append(words)
+
+    def property(self, scope: Scope, unit: str, name: str) -> str:
+        return self.properties.get(name, "")
+
+
+class FakeHost(Host):
+    """``root`` is a temporary folder; the environment holds what is given and nothing else."""
+
+    processes: FakeProcesses
+    services: FakeServices
+
+    def __init__(self, root: Path, environ: Mapping[str, str] | None = None) -> None:
+        super().__init__(str(root), environ or {"HOME": "/home/user", "PATH": "/usr/bin"})
+        self.processes = FakeProcesses(self.environ)
+        self.services = FakeServices()  # type: ignore[assignment]
