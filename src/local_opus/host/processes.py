@@ -40,31 +40,14 @@ class Completed:
         return lines[-1] if lines else f"exit code {self.code}"
 
 
-class _Frames:
-    """Cuts a byte stream into messages as its chunks arrive."""
-
-    def __init__(self) -> None:
-        self._buffer = bytearray()
-
-    def feed(self, data: bytes) -> list[protocol.Message]:
-        self._buffer += data
-        messages = []
-        while len(self._buffer) >= protocol.HEADER.size:
-            end = protocol.HEADER.size + protocol.frame_length(
-                bytes(self._buffer[: protocol.HEADER.size])
-            )
-            if len(self._buffer) < end:
-                break
-            messages.append(protocol.decode(bytes(self._buffer[protocol.HEADER.size : end])))
-            del self._buffer[:end]
-        return messages
-
-
 class Processes:
     """Starts child processes of this program."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
+        #: The interpreter of workers: of the environment that has the native libraries. This
+        #: program's own, until the environment of an install is there.
+        self.worker_python = sys.executable
 
     def clean_environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
         """Return the environment that children get: what they need, in the C locale."""
@@ -126,7 +109,7 @@ class Processes:
         Raises WorkerError when it reports an error, crashes, breaks the protocol or runs over
         ``timeout`` seconds.
         """
-        frames, err, answers = _Frames(), bytearray(), []
+        frames, err, answers = protocol.Decoder(), bytearray(), []
 
         def on_output(data: bytes) -> None:
             for message in frames.feed(data):
@@ -136,7 +119,7 @@ class Processes:
                 else:
                     answers.append(message)
 
-        command = [self.python(), "-s", "-P", "-m", f"local_opus.runtime.{module}"]
+        command = [self.worker_python, "-s", "-P", "-m", f"local_opus.runtime.{module}"]
         env = {"PYTHONPATH": package_parent(), **(extra_env or {})}
         try:
             code = self._communicate(

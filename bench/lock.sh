@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# Writes the locks from pyproject.toml: every package with its version and the hashes of all its
+# files on the public package index, for every Python and platform that pyproject.toml allows.
+#
+# Usage: bench/lock.sh            keep the versions that are locked, lock what is new
+#        bench/lock.sh --upgrade  take the newest versions
+#
+# Each lock is complete in itself (server holds base and openvino, test holds everything), and a
+# package has the same version in all of them: the others are cut from the largest.
+# Settings of this machine (mirrors, private indexes, pip's configuration) have no influence.
+set -euo pipefail
+cd "$(dirname "$(readlink -f "$0")")/.."
+
+UV_VERSION=0.13.9
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+for name in $(compgen -e UV_ || true); do unset "$name"; done
+python3 -m venv "$scratch/env"
+"$scratch/env/bin/pip" install --quiet --only-binary :all: "uv==$UV_VERSION"
+
+compile() { # compile LOCK ARGUMENTS...: into the scratch folder, so that a failure leaves the old
+    local lock=$1
+    shift
+    [ ! -f "$lock" ] || cp "$lock" "$scratch/$lock"
+    UV_NO_CONFIG=1 UV_CACHE_DIR="$scratch/cache" "$scratch/env/bin/uv" pip compile pyproject.toml \
+        --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+        --system-certs --output-file "$scratch/$lock" "$@" >/dev/null
+    if grep -nE '://|index-url|find-links|@ |/' "$scratch/$lock"; then
+        echo "$lock would name a place; a lock holds versions and hashes only" >&2
+        exit 1
+    fi
+    grep -q '^pip==' "$scratch/$lock" || { echo "$lock would lack pip" >&2; exit 1; }
+}
+
+all=requirements-test.lock
+compile "$all" --all-extras "$@"
+compile requirements.lock --constraint "$scratch/$all"
+compile requirements-openvino.lock --extra openvino --constraint "$scratch/$all"
+compile requirements-server.lock --extra openvino --extra server --constraint "$scratch/$all"
+for lock in requirements*.lock; do
+    cp "$scratch/$lock" "$lock"
+    echo "$lock: $(grep -c '==' "$lock") packages"
+done

@@ -1,0 +1,121 @@
+"""Make the Python environment that an install runs from: a lock's packages and this program."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from local_opus import environment, program, resources
+from local_opus.actions.base import Action, Inspection, Progress, Record, Reverted, State
+from local_opus.errors import LocalOpusError
+from local_opus.host import Host
+from local_opus.values import Sha256
+
+#: The last file written: an environment without it is half-made.
+MARKER = ".complete"
+_VENV_TIMEOUT = 120.0
+_PIP_TIMEOUT = 3600.0
+
+
+class CreateEnvironment(Action):
+    """An environment in ``folder``; its name carries a digest of all that goes into it."""
+
+    kind: ClassVar[str] = "create_environment"
+    folder: str
+    #: File name of the lock, e.g. requirements-server.lock.
+    lock: str
+    lock_sha256: Sha256
+    program_sha256: Sha256
+    #: The Python that it is made from, and its version as major.minor.
+    interpreter: str
+    python: str
+
+    def summary(self) -> str:
+        """Say what it does."""
+        return f"create the environment {self.folder} (Python {self.python}, {self.lock})"
+
+    def paths(self) -> tuple[str, ...]:
+        """Name the folder."""
+        return (self.folder,)
+
+    def _marker(self) -> str:
+        return f"{self.lock_sha256} {self.program_sha256}\n"
+
+    def inspect(self, host: Host) -> Inspection:
+        """A complete environment of the same lock and program is present."""
+        if host.files.stat(self.folder) is None:
+            return Inspection(state=State.ABSENT, evidence="not there")
+        marker = f"{self.folder}/{MARKER}"
+        python = f"{self.folder}/bin/python"
+        if host.files.stat(marker) is None or host.files.stat(python) is None:
+            return Inspection(state=State.DIFFERENT, evidence="half-made")
+        if host.files.read_text(marker, 1024) != self._marker():
+            return Inspection(state=State.DIFFERENT, evidence="made from another lock or program")
+        return Inspection(state=State.PRESENT, evidence="complete")
+
+    def capture(self, host: Host) -> Record:
+        """A complete one is never overwritten, so there is nothing to keep."""
+        return {"existed": host.files.stat(self.folder) is not None}
+
+    def execute(self, host: Host, before: Record, progress: Progress) -> Record:  # noqa: ARG002
+        """Make it anew; the marker comes last."""
+        if host.files.stat(self.folder) is not None:
+            host.files.remove_tree(self.folder)
+        host.files.make_folder(self.folder, mode=0o755)
+        self._install_packages(host, progress)
+        progress("copy the program", 0, None)
+        self._copy_program(host)
+        python = host.files.real_path(f"{self.folder}/bin/python")
+        host.processes.run(
+            environment.compile_command(python, host.files.real_path(f"{self.folder}/lib")),
+            timeout=_PIP_TIMEOUT,
+        )
+        host.files.write_atomic(f"{self.folder}/{MARKER}", self._marker().encode())
+        return {}
+
+    def _install_packages(self, host: Host, progress: Progress) -> None:
+        real = host.files.real_path(self.folder)
+        python = host.processes.python()
+        lock = resources.folder("locks") / self.lock
+        env = environment.pip_environ(host.processes.clean_environment(), real)
+        packages = sum("==" in line for line in lock.read_text().splitlines())
+        collected = 0
+
+        def on_line(line: str) -> None:
+            nonlocal collected
+            if line.startswith("Collecting "):
+                collected += 1
+            progress("install packages", min(collected, packages), packages)
+
+        log = ""
+        for command, limit in (
+            (environment.venv_command(self.interpreter, real, with_pip=False), _VENV_TIMEOUT),
+            (
+                environment.install_command(python, str(lock), into=f"{real}/bin/python"),
+                _PIP_TIMEOUT,
+            ),
+        ):
+            done = host.processes.run(command, timeout=limit, extra_env=env, on_line=on_line)
+            log += done.out + done.err
+            if done.code != 0:
+                raise environment.failure(
+                    log, lock=self.lock, log=f"{self.folder} (pip)", python=python
+                )
+
+    def _copy_program(self, host: Host) -> None:
+        package = f"{self.folder}/lib/python{self.python}/site-packages/local_opus"
+        for relative, data in program.files():
+            path = f"{package}/{relative}"
+            host.files.make_folders(path.rpartition("/")[0])
+            host.files.write_atomic(path, data)
+
+    def revert(self, host: Host, before: Record, after: Record | None) -> Reverted:  # noqa: ARG002
+        """Remove it, unless it was there before."""
+        found = host.files.stat(self.folder)
+        if found is not None and found.kind != "folder":
+            raise LocalOpusError(
+                f"{self.folder}: a {found.kind} took the place of the environment",
+                "Move it away and run this again.",
+            )
+        if found is not None and not before.get("existed"):
+            host.files.remove_tree(self.folder)
+        return Reverted()

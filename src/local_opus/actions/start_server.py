@@ -1,0 +1,64 @@
+"""Start the server without systemd, in the background."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from local_opus import node
+from local_opus.actions.base import Action, Inspection, Progress, Record, Reverted, State
+from local_opus.host import Host
+from local_opus.locations import locate
+from local_opus.values import Scope, Sha256
+
+
+class StartServer(Action):
+    """A detached server; ``inputs_sha256`` changes with its configs and its environment."""
+
+    kind: ClassVar[str] = "start_server"
+    scope: Scope
+    command: tuple[str, ...]
+    inputs_sha256: Sha256
+
+    def summary(self) -> str:
+        """Say what it does."""
+        return "start the server in the background (systemd does not run here)"
+
+    def paths(self) -> tuple[str, ...]:
+        """Only the PID file and the log, in folders of their own actions."""
+        return ()
+
+    def inspect(self, host: Host) -> Inspection:
+        """A server of this install runs."""
+        running = node.serving(host, locate(self.scope, host.environ))
+        if running is None:
+            return Inspection(state=State.ABSENT, evidence="no server runs")
+        return Inspection(state=State.PRESENT, evidence=f"PID {running.pid}")
+
+    def capture(self, host: Host) -> Record:  # noqa: ARG002
+        """Nothing of ours runs before an install."""
+        return {}
+
+    def execute(self, host: Host, before: Record, progress: Progress) -> Record:  # noqa: ARG002
+        """Start it, or start it anew when its inputs changed."""
+        locations = locate(self.scope, host.environ)
+        running = node.serving(host, locations)
+        if running is not None:
+            node.stop_detached(host, locations, running)
+        started = node.start_detached(host, locations, list(self.command))
+        where = node.settings(host, locations)
+        node.wait_ready(
+            host, locations, where, lambda waited: progress("load the model", int(waited), None)
+        )
+        return {"pid": started.pid}
+
+    def revert(self, host: Host, before: Record, after: Record | None) -> Reverted:  # noqa: ARG002
+        """Stop it; the log goes too: it is ours."""
+        locations = locate(self.scope, host.environ)
+        running = node.serving(host, locations)
+        if running is not None:
+            node.stop_detached(host, locations, running)
+        node.forget(host, locations)
+        for log in (locations.server_log, f"{locations.server_log}.1"):
+            if host.files.stat(log) is not None:
+                host.files.remove(log)
+        return Reverted()

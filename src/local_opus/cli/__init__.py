@@ -1,0 +1,137 @@
+"""The command line: parse, call, report. Commands are imported when they are called."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Sequence
+
+import click
+
+from local_opus import __version__
+from local_opus.errors import ExitCode, LocalOpusError, did_you_mean
+
+#: Name, module below local_opus.cli, help. The help stands here so that --help imports nothing.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "install": ("install", "Take this machine to a profile (the default command)."),
+    "detect": ("detect", "Show what this machine is and what OpenVINO can use."),
+    "verify": ("verify", "Prove weights: a verdict for every file."),
+    "models": ("models", "The catalog and the store of weights."),
+    "start": ("start", "Start the server."),
+    "stop": ("stop", "Stop the server."),
+    "status": ("status", "Show what runs, which model, and where."),
+    "chat": ("chat", "Ask the running model."),
+    "logs": ("logs", "Show what the server printed."),
+    "receipt": ("receipt", "Show what an install did to this machine."),
+    "uninstall": ("uninstall", "Take an install back."),
+    "completion": ("completion", "Print the completion script of a shell."),
+}
+_GROUP_OPTIONS = {"--help", "-h", "--version"}
+
+
+class LazyGroup(click.Group):
+    """Imports a command's module when the command is called; no command means install."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Return the commands in the order of the registry."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import and return one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"local_opus.cli.{COMMANDS[cmd_name][0]}")
+        command: click.Command = module.command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; an unknown one is a usage error with the nearest name."""
+        if args and args[0] not in COMMANDS:
+            hint = did_you_mean(args[0], COMMANDS)
+            raise click.UsageError(f"{args[0]}: no such command.{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put ``install`` in front where no command is named."""
+        if not args or (args[0].startswith("-") and args[0] not in _GROUP_OPTIONS):
+            args = ["install", *args]
+        return super().parse_args(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="`./installer` alone is `./installer install`. Each command has its own --help.",
+)
+@click.version_option(__version__, prog_name="local-opus")
+@click.option("--debug", is_flag=True, help="Show tracebacks on the screen (with any command).")
+def group(*, debug: bool) -> None:  # noqa: ARG001 - main() acts on it before any command runs
+    """Turn this machine into a verified local inference node, and take it back."""
+
+
+def _tell(message: str, remedy: str, details: Sequence[str] = ()) -> None:
+    for line in (
+        f"error: {message}",
+        *(f"       {detail}" for detail in details),
+        f"  fix: {remedy}",
+    ):
+        sys.stderr.write(f"{line}\n")
+
+
+def _write_traceback() -> str:
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="local-opus-", suffix=".log", delete=False, encoding="utf-8"
+    ) as log:
+        log.write(traceback.format_exc())
+        return log.name
+
+
+def run(call: Callable[[], object], *, debug: bool = False) -> int:
+    """Call; turn what it raises into lines on standard error and an exit code."""
+    try:
+        result = call()
+    except LocalOpusError as error:
+        if debug:
+            traceback.print_exc()
+        _tell(error.message, error.remedy, error.details)
+        return int(error.exit_code)
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx is not None else "local-opus"
+        _tell(error.format_message(), f"See `{path} --help`.")
+        return int(ExitCode.BAD_INPUT)
+    except click.exceptions.Exit as error:
+        return int(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        _tell("interrupted", "Run the same command again to go on.")
+        return int(ExitCode.INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read our output left; nothing more can be told there.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return int(ExitCode.FAILED)
+    except Exception as error:  # noqa: BLE001 - the last resort: told, and kept in a log
+        if debug:
+            traceback.print_exc()
+        _tell(f"{type(error).__name__}: {error}", f"Report it with {_write_traceback()}.")
+        return int(ExitCode.FAILED)
+    return int(result) if isinstance(result, int) else int(ExitCode.DONE)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    name = os.environ.get("LOCAL_OPUS_PROGRAM", "local-opus")
+    # --debug may stand anywhere before a `--`: who repeats a failed command adds it at the end.
+    end = words.index("--") if "--" in words else len(words)
+    debug = "--debug" in words[:end] or bool(os.environ.get("LOCAL_OPUS_DEBUG"))
+    words = [word for word in words[:end] if word != "--debug"] + words[end:]
+    return run(lambda: group.main(words, prog_name=name, standalone_mode=False), debug=debug)

@@ -1,0 +1,45 @@
+"""``chat``: ask the running model."""
+
+from __future__ import annotations
+
+import click
+
+from local_opus.cli import options
+
+
+@click.command()
+@click.argument("question", nargs=-1)
+@options.option("--max-tokens", type=click.IntRange(1), help="Tokens of the answer at most.")
+@options.option("--temperature", type=click.FloatRange(0, 2), help="0: always the likeliest.")
+@options.scope
+def command(
+    question: tuple[str, ...], max_tokens: int | None, temperature: float | None, scope: str | None
+) -> None:
+    """Ask QUESTION and print the answer as it comes; without one, talk until an empty line."""
+    from local_opus import conversation
+    from local_opus.cli.context import find_install, open_host
+    from local_opus.errors import BadInputError
+
+    host = open_host()
+    talk = conversation.open_with(
+        host, find_install(host, scope), max_tokens=max_tokens, temperature=temperature
+    )
+
+    def answer(words: str) -> None:
+        for piece in talk.ask(words):
+            click.echo(piece, nl=False)
+        click.echo()
+
+    if question:
+        answer(" ".join(question))
+        return
+    stream = click.get_text_stream("stdin")
+    if not stream.isatty():
+        words = stream.read().strip()
+        if not words:
+            raise BadInputError("chat: no question", 'Ask one: local-opus chat "Who are you?"')
+        answer(words)
+        return
+    click.echo(f"{talk.model} at {talk.url}; an empty line ends it.")
+    while words := click.prompt("you", default="", show_default=False, prompt_suffix="> ").strip():
+        answer(words)

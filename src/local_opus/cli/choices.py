@@ -1,0 +1,178 @@
+"""From the user's words or answers to an install."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from local_opus import install, profiles
+from local_opus.catalog import load as load_catalog
+from local_opus.catalog.choose import fit
+from local_opus.cli import prompts
+from local_opus.cli.context import open_host
+from local_opus.errors import BadInputError, did_you_mean
+from local_opus.host import Host
+from local_opus.locations import Locations, default_scope, locate
+from local_opus.report import install as show
+from local_opus.report import reporter
+from local_opus.values import Device, HostFacts, Scope
+
+DEFAULT_PROFILE = "military"
+_GIB = 1024**3
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the user gave; None: not given."""
+
+    profile: str | None
+    model: str | None
+    device: Device | None
+    use_case: str | None
+    port: int | None
+    scope: str | None
+    root: str
+
+
+def one_profile(flags: Sequence[str], name: str | None) -> str | None:
+    """Return the one profile that was named. Raises BadInputError for several."""
+    named = [*flags, *([name] if name else [])]
+    if len(named) > 1:
+        raise BadInputError(f"profiles {' and '.join(named)}: choose one", "Give one of them.")
+    return named[0] if named else None
+
+
+def parse_device(word: str) -> Device | None:
+    """Return the device; None for auto. Raises BadInputError with the nearest name."""
+    if word.casefold() == "auto":
+        return None
+    try:
+        return Device(word.upper())
+    except ValueError:
+        names = ["auto", *(device.value for device in Device)]
+        raise BadInputError(
+            f"--device {word}: no such device.{did_you_mean(word, names)}",
+            f"Choose one of {', '.join(names)}.",
+        ) from None
+
+
+def _load_profile(host: Host, name: str, use_case: str | None) -> profiles.Profile:
+    loaded = profiles.load(name, lambda path: host.files.read_text(path))
+    if use_case is None:
+        return loaded
+    cases = ("chat", "coding", "analysis")
+    if use_case not in cases:
+        raise BadInputError(
+            f"--use-case {use_case}: no such use case.{did_you_mean(use_case, cases)}",
+            f"Choose one of {', '.join(cases)}.",
+        )
+    model = loaded.model.model_copy(update={"use_case": use_case})
+    return loaded.model_copy(update={"model": model})
+
+
+def _ask_profile() -> str:
+    texts = [
+        (name, f"{name:<13} {profiles.load(name, lambda path: path).description}")
+        for name in profiles.names()
+    ]
+    return prompts.select("Which profile?", texts, DEFAULT_PROFILE)
+
+
+def _ask_rest(host: Host, given: Given, facts: HostFacts, profile: profiles.Profile) -> Given:
+    if not profile.server.enabled:
+        return given
+    model, device = given.model, given.device
+    if device is None:
+        names = [d.name for d in facts.openvino.devices if d.name in {x.value for x in Device}]
+        options = [("auto", "auto (the fastest that fits)"), *((name, name) for name in names)]
+        device = parse_device(prompts.select("Which device?", options, "auto"))
+    if model is None:
+        fitting = [m for m in load_catalog().models if fit(m, facts, device, 1).fits]
+        texts = [
+            (m.id, f"{m.id:<38} {m.size / _GIB:6.2f} GiB  {m.license.id}")
+            for m in sorted(fitting, key=lambda m: m.size)
+        ]
+        model = prompts.select("Which model?", texts, texts[0][0] if texts else None)
+    return replace(given, model=model, device=device)
+
+
+def _ask_scope(host: Host) -> str:
+    if host.euid != 0:
+        return Scope.USER.value
+    texts = [("system", "system  for everyone, under /opt, /etc and /var/lib"),
+             ("user", "user    for this user alone, in the XDG folders")]  # fmt: skip
+    return prompts.select("For whom?", texts, "system")
+
+
+def run(
+    given: Given, *, interactive: bool, yes: bool, dry_run: bool, quiet: bool, as_json: bool
+) -> None:
+    """Detect, choose, show, ask, apply and report."""
+    if not (yes or dry_run):
+        prompts.require_terminal()
+    host = open_host(given.root)
+    if interactive:
+        given = replace(given, profile=_ask_profile())
+        given = replace(given, scope=given.scope or _ask_scope(host))
+    profile = _load_profile(host, given.profile or DEFAULT_PROFILE, given.use_case)
+    if given.model is not None:
+        load_catalog().get(given.model)  # an unknown one is told before anything slow happens
+    scope = Scope(given.scope) if given.scope else default_scope(host.euid)
+    locations = locate(scope, host.environ)
+    if not dry_run:
+        install.require_rights(host, scope)
+    tell = reporter.make(as_json=as_json, quiet=quiet)
+    facts = install.detect(host, locations)
+    tell.event("facts", facts.model_dump(mode="json"))
+    show.show_machine(tell, facts)
+    if interactive:
+        given = _ask_rest(host, given, facts, profile)
+    choice = install.prepare(
+        host,
+        locations,
+        profile,
+        facts,
+        model_id=given.model,
+        device=given.device,
+        port=given.port,
+    )
+    _go_on(host, choice, tell, yes=yes, dry_run=dry_run, as_json=as_json)
+
+
+def _go_on(
+    host: Host,
+    choice: install.Choice,
+    tell: reporter.Reporter,
+    *,
+    yes: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    waiting = install.pending(host, choice)
+    if dry_run and as_json:
+        tell.event("plan", json.loads(choice.plan.model_dump_json()))
+        return
+    if not waiting:
+        tell.event("no_changes", {"profile": choice.profile.name})
+        tell.say("no changes")
+        show.show_kept(tell, install.edits(host, choice))
+        return
+    tell.event("plan", json.loads(choice.plan.model_dump_json()))
+    show.show_plan(tell, choice.plan, waiting)
+    if dry_run:
+        return
+    prompts.confirm("Go on?", yes=yes)
+    try:
+        result = install.install(host, choice, tell)
+    finally:
+        tell.close()
+    show.show_kept(tell, result.outcome.kept)
+    show.show_result(tell, choice.profile.name, result.outcome.result)
+    _warn_of_path(host, choice.locations, tell)
+
+
+def _warn_of_path(host: Host, locations: Locations, tell: reporter.Reporter) -> None:
+    if host.root == "/" and locations.commands not in host.environ.get("PATH", "").split(":"):
+        tell.say(f"{locations.commands} is not in your PATH: add it, or type "
+                 f"{locations.commands}/local-opus.")  # fmt: skip

@@ -1,0 +1,36 @@
+"""``receipt``: what an install did."""
+
+from __future__ import annotations
+
+import click
+
+from local_opus.cli import options
+
+
+@click.command()
+@options.scope
+@options.as_json
+def command(scope: str | None, *, as_json: bool) -> None:
+    """Show every action of the receipt, after checking its checksums."""
+    import json
+
+    from local_opus.actions import build
+    from local_opus.cli.context import find_install, open_host
+    from local_opus.errors import LocalOpusError
+    from local_opus.receipts import Receipt
+
+    host = open_host()
+    locations = find_install(host, scope)
+    if host.files.stat(locations.receipt) is None:
+        raise LocalOpusError(f"{locations.receipt}: nothing is installed", "Run `./installer`.")
+    receipt = Receipt(host, locations.receipt)
+    if as_json:
+        click.echo(json.dumps([record.model_dump(mode="json") for record in receipt.records]))
+        return
+    history = receipt.history
+    facts = ", ".join(f"{name} {value}" for name, value in history.run.items() if value)
+    state = "complete" if history.finished else "not finished: install again, or uninstall"
+    click.echo(f"{receipt.path}: {len(receipt.records)} records, checksums right, {state}")
+    click.echo(f"{facts}")
+    for entry in history.entries:
+        click.echo(f"  {entry.status.value:<12} {build(entry.kind, entry.params).summary()}")

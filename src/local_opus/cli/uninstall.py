@@ -1,0 +1,38 @@
+"""``uninstall``: the way back."""
+
+from __future__ import annotations
+
+import click
+
+from local_opus.cli import options
+
+
+@click.command()
+@options.option("--yes", is_flag=True, help="Do not ask.")
+@options.option("--purge", is_flag=True, help="Remove the weights in the store too.")
+@options.scope
+@options.option("--root", default="/", help="The folder of an image instead of this machine.")
+@options.as_json
+def command(*, yes: bool, purge: bool, scope: str | None, root: str, as_json: bool) -> None:
+    """Take an install back, action by action; what you edited is kept and named."""
+    from local_opus import uninstall
+    from local_opus.cli.context import find_install, open_host
+    from local_opus.cli.prompts import confirm
+    from local_opus.report import reporter
+    from local_opus.report.install import show_kept
+
+    host = open_host(root)
+    locations = find_install(host, scope)
+    question = "Take the install back" + (", and remove all weights?" if purge else "?")
+    confirm(question, yes=yes)
+    tell = reporter.make(as_json=as_json)
+    try:
+        removed = uninstall.uninstall(host, locations, purge=purge, tell=tell)
+    finally:
+        tell.close()
+    show_kept(tell, removed.kept)
+    if removed.weights_left:
+        gib = removed.weights_left / 1024**3
+        tell.say(f"{gib:.2f} GiB of weights stay in {locations.models}; --purge removes them.")
+    tell.event("uninstalled", {"kept": removed.kept, "weights_left": removed.weights_left})
+    tell.say("Nothing was installed." if removed.nothing else "Uninstalled.")

@@ -1,0 +1,97 @@
+"""Start, stop and look at the installed server, under systemd or detached."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from pydantic import JsonValue
+
+from local_opus import node
+from local_opus.errors import LocalOpusError
+from local_opus.host import Host
+from local_opus.locations import UNIT, Locations
+from local_opus.receipts import Receipt
+from local_opus.server.settings import Settings
+
+
+def server_command(host: Host, locations: Locations) -> list[str]:
+    """Return the command that the receipt recorded for the server of this install."""
+    history = Receipt(host, locations.receipt).history
+    for entry in history.entries:
+        if entry.id == "server":
+            command = entry.params.get("command")
+            if isinstance(command, list):
+                return [str(word) for word in command]
+    raise LocalOpusError(
+        f"{locations.receipt}: no server was installed", "Run `./installer --local-opus` first."
+    )
+
+
+def start(
+    host: Host, locations: Locations, progress: Callable[[float], None]
+) -> tuple[bool, Settings, Mapping[str, object]]:
+    """Start the server and wait for it; return whether it ran already, its settings, its answer.
+
+    Raises LocalOpusError when nothing is installed, the port is taken or it does not come up.
+    """
+    where = node.settings(host, locations)
+    already = node.serving(host, locations) is not None
+    if not already:
+        node.require_free_port(host, locations, where.host, where.port)
+        if host.services.running(locations.scope):
+            host.services.do(locations.scope, "start", UNIT)
+        else:
+            node.start_detached(host, locations, server_command(host, locations))
+    return already, where, node.wait_ready(host, locations, where, progress)
+
+
+def stop(host: Host, locations: Locations) -> node.Serving | None:
+    """Stop the server; return what ran, None where nothing did."""
+    running = node.serving(host, locations)
+    if running is not None:
+        if running.how == "systemd":
+            host.services.do(locations.scope, "stop", UNIT)
+        else:
+            node.stop_detached(host, locations, running)
+    return running
+
+
+def status(host: Host, locations: Locations) -> dict[str, JsonValue]:
+    """Return what is installed, what runs and what the server says, as plain data."""
+    try:
+        where = node.settings(host, locations)
+    except LocalOpusError as error:
+        return {
+            "installed": host.files.stat(locations.receipt) is not None,
+            "scope": locations.scope.value,
+            "running": False,
+            "server": None,
+            "note": error.message,
+        }
+    running = node.serving(host, locations)
+    ready = node.ask_ready(host, where) if running is not None else None
+    return {
+        "installed": True,
+        "scope": locations.scope.value,
+        "running": running is not None,
+        "ready": ready is not None,
+        "pid": running.pid if running else None,
+        "how": running.how if running else None,
+        "url": f"http://{where.host}:{where.port}",
+        "model": where.model,
+        "device": where.device,
+        "weights": where.model_folder,
+        "config": locations.server_config,
+        "log": locations.server_log if running is None or running.how == "detached" else UNIT,
+        "sandbox": _sandbox(locations, running),
+    }
+
+
+def _sandbox(locations: Locations, running: node.Serving | None) -> str | None:
+    if running is None:
+        return None
+    if running.how == "detached":
+        return "none: no systemd runs here, so the server is an ordinary process"
+    if locations.scope.value == "user":
+        return "partial: systemd ignores mount and user isolation in units of a user"
+    return "full: the directives of the unit"

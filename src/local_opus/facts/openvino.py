@@ -1,0 +1,83 @@
+"""OpenVINO's devices, asked in a worker: a driver that crashes or hangs is a fact too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from local_opus.errors import LocalOpusError
+from local_opus.facts.cpu import Named
+from local_opus.host import Host
+from local_opus.runtime.protocol import Message
+from local_opus.values import DeviceFacts, OpenVinoFacts
+
+
+@dataclass(frozen=True)
+class Raw:
+    """The worker's answer, or why there is none.
+
+    ``problem`` is the error of the query of all devices. Then ``answer`` is that of a second
+    worker that asked for the CPU alone, None if that one failed too.
+    """
+
+    answer: Message | None
+    problem: str | None
+
+
+def read(host: Host, *, timeout: float, ask_cpu_name: bool = False) -> Raw:
+    """Ask a worker within ``timeout`` seconds; after a failure once more, for the CPU alone.
+
+    One bad GPU or NPU driver takes the whole query down with it, but OpenVINO loads a device's
+    plugin only when asked for it: the CPU may well be usable. ``ask_cpu_name`` has py-cpuinfo
+    asked beside OpenVINO.
+    """
+    request: Message = {"devices": None, "cpu_name": ask_cpu_name}
+    try:
+        return Raw(host.processes.worker("probe", request, timeout=timeout), None)
+    except LocalOpusError as error:
+        problem = error.message
+    try:
+        answer = host.processes.worker("probe", {**request, "devices": ["CPU"]}, timeout=timeout)
+    except LocalOpusError:  # the first problem is the one to tell
+        return Raw(None, problem)
+    return Raw(answer, problem)
+
+
+def parse(raw: Raw) -> OpenVinoFacts:
+    """Return the facts. An answer of another form than the probe's is a problem, too."""
+    if raw.answer is None:
+        return OpenVinoFacts(version=None, devices=(), problem=raw.problem or "no answer")
+    answer = {name: value for name, value in raw.answer.items() if name != "cpu"}
+    try:
+        facts = OpenVinoFacts.model_validate(answer)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        return OpenVinoFacts(
+            version=None, devices=(), problem=f"probe worker: {where}: {first['msg']}"
+        )
+    devices = tuple(
+        DeviceFacts(
+            name=device.name,
+            full_name=device.full_name.strip(),  # AMD pads the names of its CPUs
+            properties=device.properties,
+            unreadable=device.unreadable,
+        )
+        for device in facts.devices
+    )
+    return facts.model_copy(update={"devices": devices, "problem": raw.problem or facts.problem})
+
+
+def parse_cpu(raw: Raw) -> Named:
+    """Return what py-cpuinfo said of the processor; empty where it was not asked."""
+    said = (raw.answer or {}).get("cpu")
+    if not isinstance(said, dict):
+        return Named()
+    flags = said.get("flags")
+    return Named(
+        model=str(said.get("model") or ""),
+        vendor=str(said.get("vendor") or ""),
+        architecture=str(said.get("architecture") or ""),
+        flags=frozenset(map(str, flags)) if isinstance(flags, list) else frozenset(),
+    )

@@ -1,0 +1,59 @@
+"""Reading files of /proc and /sys, which differ by kernel, driver and container."""
+
+from __future__ import annotations
+
+from local_opus.host import Host
+
+#: Bytes of one read. /proc/sys makes a buffer of the size asked for and refuses large ones.
+_CHUNK = 65536
+#: 16 MiB. The longest text read is /proc/cpuinfo: about 1.6 KB a thread.
+_MAX_CHUNKS = 256
+
+#: NR_CPUS of Linux is 8192 at most (arch/x86/Kconfig, MAXSMP); a larger number is no CPU.
+MAX_CPUS = 8192
+
+
+def text(host: Host, path: str) -> str | None:
+    """Return a file's text; None where it is not there or can't be read.
+
+    A missing file is an answer here: kernels, drivers and containers each leave some out, and
+    some fail only when read (ENODEV, EIO, ELOOP). What None means is for the parser to say.
+    """
+    chunks: list[bytes] = []
+    try:
+        with host.files.open_read(path) as stream:
+            while len(chunks) < _MAX_CHUNKS and (chunk := stream.read(_CHUNK)):
+                chunks.append(chunk)
+    except OSError:
+        return None
+    return b"".join(chunks).decode("utf-8", errors="replace")
+
+
+def names(host: Host, path: str) -> tuple[str, ...]:
+    """Return the sorted names in a folder; none where it is not there or can't be read."""
+    try:
+        return tuple(host.files.list(path))
+    except OSError:
+        return ()
+
+
+def link_name(host: Host, path: str) -> str | None:
+    """Return the last part of a link's target; None where there is no link."""
+    try:
+        return host.files.read_link(path).rstrip("/").rpartition("/")[2] or None
+    except OSError:
+        return None
+
+
+def cpu_list(given: str | None) -> frozenset[int] | None:
+    """Return the numbers of a kernel list such as ``0-3,8``; None where it is no such list."""
+    numbers: set[int] = set()
+    for part in (given or "").strip().split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            return None
+        start, end = int(first), int(last if dash else first)
+        if end >= MAX_CPUS:
+            return None
+        numbers.update(range(start, end + 1))
+    return frozenset(numbers)

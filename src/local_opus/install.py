@@ -1,0 +1,206 @@
+"""An install from choice to proof: facts, model, plan, apply, self-test."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from pydantic import JsonValue
+
+from local_opus import __version__, interpreter, node, planner, program, resources, selftest
+from local_opus.actions import build
+from local_opus.apply import Applier, Listener, Outcome
+from local_opus.catalog import Catalog
+from local_opus.catalog import load as load_catalog
+from local_opus.catalog.choose import choose, fit
+from local_opus.errors import BadInputError, MachineCannotError
+from local_opus.facts import gather
+from local_opus.host import Host, locks
+from local_opus.locations import Locations
+from local_opus.profiles import Profile
+from local_opus.receipts import Receipt
+from local_opus.report.reporter import Reporter
+from local_opus.values import Device, HostFacts, Model, Plan, Scope
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What an install will do, before it does it."""
+
+    profile: Profile
+    facts: HostFacts
+    model: Model | None
+    device: Device | None
+    locations: Locations
+    port: int
+    plan: Plan
+
+
+@dataclass(frozen=True)
+class Result:
+    """What an install came to."""
+
+    outcome: Outcome
+    changed: bool
+
+
+def require_rights(host: Host, scope: Scope) -> None:
+    """Raise BadInputError when this user can't install into the scope."""
+    if scope is Scope.SYSTEM and host.euid != 0 and host.root == "/":
+        raise BadInputError(
+            "--scope system: needs root", "Run it with sudo, or use `--scope user`."
+        )
+
+
+def pick_model(
+    catalog: Catalog,
+    profile: Profile,
+    facts: HostFacts,
+    model_id: str | None,
+    device: Device | None,
+) -> tuple[Model | None, Device | None]:
+    """Return the model and the device that a profile gets on this machine.
+
+    A model named by the user must fit; otherwise the best that fits is chosen. Raises
+    BadInputError for an unknown model and MachineCannotError with the reasons when none fits.
+    """
+    if not profile.server.enabled:
+        if model_id is not None:
+            raise BadInputError(
+                f"--model: the profile {profile.name} installs no model",
+                "Choose a profile that does, e.g. --local-opus.",
+            )
+        return None, None
+    wanted = model_id or profile.model.id
+    if wanted is None:
+        model = choose(catalog, facts, profile.model.use_case, device)
+    else:
+        model = catalog.get(wanted)
+    fitting = fit(model, facts, device, 1)
+    if not fitting.fits:
+        raise MachineCannotError(
+            f"{model.id}: {fitting.reasons[0]}",
+            "Choose another: `./installer models list` shows what fits this machine.",
+            details=fitting.reasons[1:],
+        )
+    return model, fitting.device
+
+
+def program_facts(host: Host, scope: Scope) -> planner.ProgramFacts:
+    """Return the digests of this program and of its locks, and the Python to use."""
+    names = resources.names("locks")
+    folder = resources.folder("locks")
+    return planner.ProgramFacts(
+        locks={name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names},
+        program_sha256=program.digest(),
+        python=interpreter.choose(host if host.root == "/" else Host(), scope),
+    )
+
+
+def templates() -> dict[str, str]:
+    """Return the texts of all templates and units."""
+    return {
+        name: resources.read(kind, name)
+        for kind in ("templates", "systemd")
+        for name in resources.names(kind)
+    }
+
+
+def prepare(
+    host: Host,
+    locations: Locations,
+    profile: Profile,
+    facts: HostFacts,
+    *,
+    model_id: str | None,
+    device: Device | None,
+    port: int | None,
+) -> Choice:
+    """Choose and plan; nothing is changed."""
+    model, on_device = pick_model(load_catalog(), profile, facts, model_id, device)
+    at_port = port or profile.server.port
+    request = planner.Request(
+        profile=profile,
+        model=model,
+        device=on_device,
+        locations=locations,
+        root=host.root,
+        systemd=host.services.running(locations.scope),
+        program=program_facts(host, locations.scope),
+        templates=templates(),
+        port=at_port,
+    )
+    return Choice(profile, facts, model, on_device, locations, at_port, planner.plan(request))
+
+
+def detect(host: Host, locations: Locations) -> HostFacts:
+    """Return the host facts; the disk is the one that the store lies on."""
+    return gather(host, disk_path=locations.models)
+
+
+def pending(host: Host, choice: Choice) -> list[str]:
+    """Return the ids of the actions that are still to do; none: no changes."""
+    receipt = Receipt(host, choice.locations.receipt)
+    waiting = Applier(host, receipt, build, choice.locations.roots).pending(choice.plan)
+    return waiting if receipt.history.finished else (waiting or ["self-test"])
+
+
+def install(host: Host, choice: Choice, tell: Reporter) -> Result:
+    """Apply the plan and test the result. Raises LocalOpusError after having rolled back."""
+    locations = choice.locations
+    _use_workers_of(host, choice)
+    if choice.profile.server.enabled and host.root == "/":
+        node.require_free_port(host, locations, choice.profile.server.host, choice.port)
+    # The lock and the receipt need their folder before the first action; its making is recorded
+    # in the first record, and uninstall removes it last.
+    made = host.files.make_folders(locations.state)
+    with locks.exclusive(host.files, locations.lock):
+        receipt = Receipt(host, locations.receipt)
+        before = receipt.history.run.get("made")
+        facts: dict[str, JsonValue] = {
+            "program": __version__,
+            "profile": choice.profile.name,
+            "model": choice.model.id if choice.model else None,
+            "device": choice.device.value if choice.device else None,
+            "scope": locations.scope.value,
+            "made": [*(before if isinstance(before, list) else []), *made],
+        }
+        listener = Listener(tell.started, tell.progress, tell.finished)
+        applier = Applier(host, receipt, build, locations.roots, listener)
+        outcome = applier.apply(choice.plan, facts, lambda: _self_test(host, choice, tell))
+    return Result(outcome, bool(outcome.changed))
+
+
+def _use_workers_of(host: Host, choice: Choice) -> None:
+    """Run workers in the planned environment: the installer's own has no GenAI."""
+    folder = next(a.params["folder"] for a in choice.plan.actions if a.id == "environment")
+    host.processes.worker_python = host.files.real_path(f"{folder}/bin/python")
+
+
+def _self_test(host: Host, choice: Choice, tell: Reporter) -> dict[str, JsonValue]:
+    result: dict[str, JsonValue] = {}
+    params = {planned.id: planned.params for planned in choice.plan.actions}
+    if host.root != "/":
+        return {"self_test": "not run: the program of an image can't be started here"}
+    tell.started("self-test", "test what was installed")
+    environment = str(params["environment"]["folder"])
+    tell.progress("start the program", 0, None)
+    result |= selftest.program(host, f"{environment}/bin/python")
+    model, device = choice.model, choice.device
+    if model is not None and device is not None:
+        folder = planner.model_folder(choice.locations, model, device)
+        tell.progress("verify the weights", 0, None)
+        folders = {folder, planner.source_folder(choice.locations, model)}
+        result |= selftest.weights(host, tuple(sorted(folders)))
+        tell.progress("canary", 0, None)
+        result |= selftest.canary(host, folder, device, model.canary)
+        tell.progress("ask over HTTP", 0, None)
+        result |= selftest.server(host, choice.locations, model)
+    tell.finished("self-test", "done")
+    return result
+
+
+def edits(host: Host, choice: Choice) -> list[str]:
+    """Return what the user edited since it was installed."""
+    receipt = Receipt(host, choice.locations.receipt)
+    return Applier(host, receipt, build, choice.locations.roots).edits()

@@ -1,0 +1,177 @@
+"""The running node: a server under systemd, or detached with a PID file and a log."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from local_opus import server_config
+from local_opus.errors import LocalOpusError, MachineCannotError
+from local_opus.host import Host
+from local_opus.locations import UNIT, Locations
+from local_opus.server.settings import Settings
+from local_opus.values import Scope
+from local_opus.weights import manifest
+
+#: The user that a detached server of the system scope runs as: nobody (Linux's overflow user).
+NOBODY = 65534
+#: Bytes after which the log is renamed to ``.1`` when the server starts.
+LOG_LIMIT = 10 * 1024 * 1024
+STOP_SECONDS = 15.0
+READY_SECONDS = 300.0
+_POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class Serving:
+    """A server process: ``how`` is "systemd" or "detached"."""
+
+    pid: int
+    how: str
+
+
+def read_settings(host: Host, path: str) -> Settings:
+    """Return the settings of the server config at ``path``. Raises BadInputError, PermissionError."""
+    return server_config.load(
+        host.files.read_text, path, lambda folder: manifest.read(host, folder).context_length
+    )
+
+
+def settings(host: Host, locations: Locations) -> Settings:
+    """Return the installed server's settings. Raises LocalOpusError where there are none."""
+    path = locations.server_config
+    try:
+        if host.files.stat(path) is None:
+            raise LocalOpusError(
+                f"{path}: there is no server installed here",
+                "Run `./installer --local-opus` first.",
+            )
+        return read_settings(host, path)
+    except PermissionError as error:
+        raise LocalOpusError(
+            f"{path}: permission denied", "Run this as root, or as a member of its group."
+        ) from error
+
+
+def _start_time(host: Host, pid: int) -> str | None:
+    """The start time of a process (proc_pid_stat(5), field 22): a PID alone is used again."""
+    try:
+        fields = host.files.read_text(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if fields[0] in {"Z", "X"} else fields[19]
+
+
+def serving(host: Host, locations: Locations) -> Serving | None:
+    """Return the server of this install that runs now, None where none does."""
+    if host.services.running(locations.scope):
+        pid = host.services.property(locations.scope, UNIT, "MainPID")
+        if pid.isdecimal() and pid != "0":
+            return Serving(int(pid), "systemd")
+    try:
+        recorded = json.loads(host.files.read_text(locations.pid_file, 4096))
+        pid_number, started = int(recorded["pid"]), str(recorded["started"])
+    except (FileNotFoundError, PermissionError):
+        return None
+    except (ValueError, KeyError, TypeError):
+        return None  # a damaged PID file names no process; starting writes it anew
+    if _start_time(host, pid_number) != started:
+        return None
+    return Serving(pid_number, "detached")
+
+
+def start_detached(host: Host, locations: Locations, command: list[str]) -> Serving:
+    """Start ``command`` in the background and record its PID."""
+    found = host.files.stat(locations.server_log)
+    if found is not None and found.size > LOG_LIMIT:
+        host.files.rename(locations.server_log, f"{locations.server_log}.1")
+    user = group = None
+    if host.euid == 0 and locations.scope is Scope.SYSTEM:
+        user, group = NOBODY, host.accounts.group_id("local-opus") or NOBODY
+    pid = host.processes.start_detached(
+        command, log=host.files.real_path(locations.server_log), user=user, group=group
+    )
+    record = json.dumps({"pid": pid, "started": _start_time(host, pid)})
+    host.files.write_atomic(locations.pid_file, record.encode() + b"\n")
+    return Serving(pid, "detached")
+
+
+def stop_detached(host: Host, locations: Locations, running: Serving) -> None:
+    """End a detached server: SIGTERM, after STOP_SECONDS SIGKILL; then remove the PID file."""
+    started = _start_time(host, running.pid)
+    if started is not None:
+        host.processes.signal(running.pid, signal.SIGTERM)
+        deadline = time.monotonic() + STOP_SECONDS
+        while _start_time(host, running.pid) == started:
+            if time.monotonic() > deadline:
+                host.processes.signal(running.pid, signal.SIGKILL)
+                deadline += STOP_SECONDS
+            time.sleep(_POLL_SECONDS)
+    forget(host, locations)
+
+
+def forget(host: Host, locations: Locations) -> None:
+    """Remove the PID file where it is there."""
+    if host.files.stat(locations.pid_file) is not None:
+        host.files.remove(locations.pid_file)
+
+
+def ask_ready(host: Host, where: Settings) -> Mapping[str, object] | None:
+    """Return what ``/ready`` says when the server is ready, None while it is not."""
+    try:
+        status, answer = host.network.request_json(where.host, where.port, "/ready", timeout=2)
+    except LocalOpusError:  # nothing listens yet
+        return None
+    return answer if status == 200 else None  # noqa: PLR2004 - HTTP OK
+
+
+def wait_ready(
+    host: Host,
+    locations: Locations,
+    where: Settings,
+    progress: Callable[[float], None],
+    seconds: float = READY_SECONDS,
+) -> Mapping[str, object]:
+    """Wait until the server is ready; return what ``/ready`` says.
+
+    Raises LocalOpusError with the log's last line when the server ends, and at the time limit.
+    """
+    begin = time.monotonic()
+    while (waited := time.monotonic() - begin) < seconds:
+        progress(waited)
+        if (answer := ask_ready(host, where)) is not None:
+            return answer
+        if waited > 1 and serving(host, locations) is None:
+            raise LocalOpusError(
+                f"the server ended while it started: {last_log_line(host, locations)}",
+                "See `local-opus logs`.",
+            )
+        time.sleep(_POLL_SECONDS)
+    raise LocalOpusError(
+        f"the server on port {where.port} was not ready within {seconds:.0f} s",
+        "See `local-opus logs`.",
+    )
+
+
+def last_log_line(host: Host, locations: Locations) -> str:
+    """Return the last line that a detached server printed; where systemd keeps the log, say so."""
+    if host.files.stat(locations.server_log) is None:
+        return f"see `journalctl -u {UNIT}`"
+    lines = host.files.read_text(locations.server_log)[-4096:].strip().splitlines()
+    return lines[-1] if lines else "it printed nothing"
+
+
+def require_free_port(host: Host, locations: Locations, address: str, port: int) -> None:
+    """Raise MachineCannotError where another program holds the port."""
+    running = serving(host, locations)
+    if running is not None and settings(host, locations).port == port:
+        return
+    problem = host.network.port_problem(address, port)
+    if problem is not None:
+        raise MachineCannotError(
+            f"port {port} on {address}: {problem}",
+            f"End the program that holds it, or choose another with `--port {port + 80}`.",
+        )

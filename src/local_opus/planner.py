@@ -1,0 +1,262 @@
+"""From a profile and what the machine is to the ordered list of actions. Pure: no machine here."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pydantic import JsonValue
+
+from local_opus.interpreter import Interpreter
+from local_opus.locations import GROUP, UNIT, Locations
+from local_opus.profiles import Profile
+from local_opus.render import render
+from local_opus.values import Device, Model, Plan, PlannedAction, Scope
+from local_opus.weights.store import variant_names
+
+#: The strongest extra that a profile asks for names the lock; each lock holds the weaker ones too.
+LOCKS = {
+    "server": "requirements-server.lock",
+    "openvino": "requirements-openvino.lock",
+    "base": "requirements.lock",
+}
+SCRIPTS = ("start_local_opus.sh", "monitor_opus_servers.sh", "launch_local_system.sh")
+
+
+@dataclass(frozen=True)
+class ProgramFacts:
+    """What goes into an environment: digests of the locks (by file name) and of the program."""
+
+    locks: Mapping[str, str]
+    program_sha256: str
+    python: Interpreter
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is wanted of which machine. ``templates`` maps file names to texts."""
+
+    profile: Profile
+    model: Model | None
+    device: Device | None
+    locations: Locations
+    root: str
+    systemd: bool
+    program: ProgramFacts
+    templates: Mapping[str, str]
+    port: int
+
+
+class _List:
+    """Collects actions; summaries come from the actions' own classes when a plan is shown."""
+
+    def __init__(self) -> None:
+        self.actions: list[PlannedAction] = []
+
+    def add(self, id_: str, kind: str, summary: str, **params: JsonValue) -> None:
+        self.actions.append(PlannedAction(id=id_, kind=kind, summary=summary, params=params))
+
+
+def plan(request: Request) -> Plan:
+    """Return the plan. Raises LocalOpusError where a template can't be rendered."""
+    todo = _List()
+    group = GROUP if request.locations.scope is Scope.SYSTEM and request.model else None
+    if group is not None:
+        todo.add("group", "create_group", f"create system group {group}", name=group)
+    _folders(todo, request, group)
+    environment = _environment(todo, request)
+    if request.model is not None:
+        _weights(todo, request, request.model)
+    if request.profile.command.link:
+        _command(todo, request, environment)
+    if request.profile.server.enabled and request.model is not None:
+        _server(todo, request, request.model, environment, group)
+    return Plan(
+        profile=request.profile.name,
+        scope=request.locations.scope,
+        root=request.root,
+        model=request.model.id if request.model else None,
+        device=request.device if request.model else None,
+        actions=tuple(todo.actions),
+    )
+
+
+def _folders(todo: _List, request: Request, group: str | None) -> None:
+    places = request.locations
+    folders: list[tuple[str, str, int, str | None]] = [("prefix", places.prefix, 0o755, None)]
+    if request.profile.command.link:
+        folders.append(("bin", f"{places.prefix}/bin", 0o755, None))
+        folders.append(("commands", places.commands, 0o755, None))
+    if request.model is not None:
+        private = 0o750 if group else 0o700
+        folders.append(("models", places.models, 0o755, None))
+        folders.append(("config", places.config, private, group))
+    if request.profile.server.enabled:
+        folders += [
+            ("runtime", places.runtime, 0o755, None),
+            ("logs", places.logs, 0o750, None),
+            ("units", places.units, 0o755, None),
+        ]
+    for name, path, mode, owner in folders:
+        summary = f"create folder {path} ({mode:04o})"
+        todo.add(f"folder:{name}", "create_folder", summary, path=path, mode=mode, group=owner)
+
+
+def lock_of(profile: Profile) -> str:
+    """Return the file name of the lock that a profile's extras need."""
+    return next(lock for extra, lock in LOCKS.items() if extra in profile.environment.extras)
+
+
+def _environment(todo: _List, request: Request) -> str:
+    """Add the environment and return its folder, whose name changes with all that goes into it."""
+    lock = lock_of(request.profile)
+    program = request.program
+    inputs = f"{program.locks[lock]} {program.program_sha256} {program.python}"
+    name = hashlib.sha256(inputs.encode()).hexdigest()[:12]
+    folder = f"{request.locations.prefix}/env-{name}"
+    todo.add(
+        "environment",
+        "create_environment",
+        f"create the environment {folder} (Python {program.python.version}, {lock})",
+        folder=folder,
+        lock=lock,
+        lock_sha256=program.locks[lock],
+        program_sha256=program.program_sha256,
+        interpreter=program.python.path,
+        python=program.python.version,
+    )
+    return folder
+
+
+def _weights(todo: _List, request: Request, model: Model) -> None:
+    data = model.model_dump(mode="json")
+    device = request.device or Device.CPU
+    todo.add(
+        "weights",
+        "fetch_weights",
+        f"fetch {model.id}: {model.size:,} bytes, proven by size, sha256 and structure",
+        model=data,
+        store=request.locations.models,
+    )
+    if model.format == "gguf":
+        todo.add(
+            "variant",
+            "convert_weights",
+            f"convert {model.id} from GGUF to OpenVINO IR for {device.value}",
+            model=data,
+            store=request.locations.models,
+            device=device.value,
+        )
+
+
+def _write(
+    todo: _List, request: Request, id_: str, path: str, template: str, values: Mapping[str, object],
+    *, mode: int, group: str | None = None,
+) -> str:  # fmt: skip
+    content = render(template, request.templates[template], values)
+    summary = f"write {path} ({len(content.encode())} bytes, {mode:04o})"
+    todo.add(id_, "write_file", summary, path=path, content=content, mode=mode, group=group)
+    return content
+
+
+def _command(todo: _List, request: Request, environment: str) -> None:
+    path = f"{request.locations.prefix}/bin/local-opus"
+    values = {"python": f"{environment}/bin/python"}
+    _write(todo, request, "command", path, "local-opus.sh.j2", values, mode=0o755)
+    link = f"{request.locations.commands}/local-opus"
+    todo.add("link", "link_command", f"link {link} to {path}", path=link, target=path)
+
+
+def model_folder(locations: Locations, model: Model, device: Device) -> str:
+    """Return the folder of the variant that the server loads."""
+    return f"{locations.models}/{model.id}/{variant_name(model, device)}"
+
+
+def _properties(profile: Profile) -> dict[str, JsonValue]:
+    """OpenVINO's names for a profile's settings (openvino/runtime/properties)."""
+    named: dict[str, JsonValue] = {
+        "PERFORMANCE_HINT": profile.openvino.performance_hint,
+        "KV_CACHE_PRECISION": profile.openvino.kv_cache_precision,
+        "INFERENCE_PRECISION_HINT": profile.openvino.inference_precision,
+        "NUM_STREAMS": profile.openvino.num_streams,
+    }
+    return {name: value for name, value in named.items() if value is not None}
+
+
+def _server(
+    todo: _List, request: Request, model: Model, environment: str, group: str | None
+) -> None:
+    places, profile = request.locations, request.profile
+    device = request.device or Device.CPU
+    values: dict[str, object] = {
+        "model": model,
+        "model_folder": model_folder(places, model, device),
+        "device": device.value,
+        "context_length": model.context_length,
+        "generation": profile.generation,
+        "cache_size_gb": profile.server.cache_size_gb,
+        "properties": _properties(profile),
+        "server": {
+            "host": profile.server.host,
+            "port": request.port,
+            "max_queue": profile.server.max_queue,
+        },
+        "config": places.config,
+        "python": f"{environment}/bin/python",
+        "server_config": places.server_config,
+        "command": f"{places.prefix}/bin/local-opus",
+        "scope": places.scope.value,
+        "group": GROUP,
+    }
+    written = [environment]
+    mode = 0o640 if group else 0o600
+    for name in ("model", "generation", "openvino", "server"):
+        path = f"{places.config}/{name}.json"
+        template = f"{name}.json.j2"
+        written.append(
+            _write(todo, request, f"config:{name}", path, template, values, mode=mode, group=group)
+        )
+    for script in SCRIPTS:
+        path = f"{places.prefix}/bin/{script}"
+        _write(todo, request, f"script:{script}", path, f"{script}.j2", values, mode=0o755)
+    unit = render(f"{UNIT}.j2", request.templates[f"{UNIT}.j2"], values)
+    path = f"{places.units}/{UNIT}"
+    todo.add(
+        "unit",
+        "install_unit",
+        f"install the unit {path}",
+        path=path,
+        content=unit,
+        mode=0o644,
+        scope=places.scope.value,
+    )
+    written.append(unit)
+    if request.root == "/":
+        _start(todo, request, environment, "\0".join(written))
+
+
+def _start(todo: _List, request: Request, environment: str, inputs: str) -> None:
+    digest = hashlib.sha256(inputs.encode()).hexdigest()
+    scope = request.locations.scope.value
+    if request.systemd:
+        summary = f"enable and start {UNIT}"
+        todo.add("server", "enable_service", summary, scope=scope, inputs_sha256=digest)
+        return
+    command: list[JsonValue] = [
+        f"{environment}/bin/python",
+        *("-s", "-P", "-m", "local_opus.serve"),
+        *("--config", request.locations.server_config),
+    ]
+    summary = "start the server in the background (systemd does not run here)"
+    todo.add("server", "start_server", summary, scope=scope, command=command, inputs_sha256=digest)
+
+
+def variant_name(model: Model, device: Device) -> str:
+    """Return the variant's name, e.g. cpu-q4_1: one format of the model for one device."""
+    return variant_names(model, device).served
+
+
+def source_folder(locations: Locations, model: Model) -> str:
+    """Return the folder of the files as they were fetched."""
+    return f"{locations.models}/{model.id}/{variant_names(model, Device.CPU).source}"

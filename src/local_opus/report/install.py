@@ -1,0 +1,72 @@
+"""What an install shows a person: the machine, the plan, the result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from pydantic import JsonValue
+
+from local_opus.report.reporter import Reporter
+from local_opus.values import HostFacts, Plan
+
+_GIB = 1024**3
+
+
+def show_machine(tell: Reporter, facts: HostFacts) -> None:
+    """One line each for what decides the choice."""
+    cpu = facts.cpu
+    isa = ", ".join(word for word in cpu.isa if word.startswith(("avx", "amx"))) or "no AVX"
+    tell.say(f"[bold]This machine[/bold]  {facts.os.name}, {cpu.model}, {cpu.usable_cores:g} cores")
+    tell.say(f"              {isa}")
+    tell.say(
+        f"              {facts.memory.usable / _GIB:.1f} GiB memory, "
+        f"{facts.disk.free / _GIB:.1f} GiB disk free"
+    )
+    names = [f"{device.name} ({device.full_name})" for device in facts.openvino.devices]
+    usable = ", ".join(names) or f"nothing: {facts.openvino.problem}"
+    tell.say(f"              OpenVINO {facts.openvino.version or '-'} can use: {usable}")
+
+
+def show_plan(tell: Reporter, plan: Plan, pending: Sequence[str]) -> None:
+    """List the actions that will run; a settled one is counted only."""
+    settled = len(plan.actions) - sum(action.id in pending for action in plan.actions)
+    model = f", model {plan.model} on {plan.device}" if plan.model else ", no model"
+    tell.say(f"[bold]Plan[/bold]          profile {plan.profile}, scope {plan.scope}{model}")
+    for action in plan.actions:
+        if action.id in pending:
+            tell.say(f"  • {action.summary}")
+    if settled:
+        tell.say(f"  ({settled} already as planned)")
+
+
+def show_kept(tell: Reporter, kept: Sequence[str]) -> None:
+    """Name what was left as the user made it."""
+    for line in kept:
+        tell.say(f"[yellow]kept[/yellow] {line}")
+
+
+def show_result(tell: Reporter, profile: str, result: Mapping[str, JsonValue]) -> None:
+    """Say what works now, by what it was seen, and what to type next."""
+    tell.event("installed", {"profile": profile, **result})
+    if "url" not in result:
+        tell.say(f"[bold green]Done.[/bold green] Profile {profile}; {result.get('program', '')}")
+        tell.say("Next:         local-opus detect, local-opus models list, local-opus uninstall")
+        return
+    trust = result.get("trust")
+    kinds = ", ".join(map(str, trust)) if isinstance(trust, list) else ""
+    tell.say("[bold green]It works.[/bold green]")
+    tell.say(f"  endpoint    {result['url']}/v1 (OpenAI's API)")
+    tell.say(f"  model       {result['model']}: this model answers, and no other")
+    tell.say(f"  verified    {result['files']} files by size, sha256 and structure ({kinds})")
+    if result.get("canary") is not None:
+        band = result["canary_band"]
+        tell.say(f"  canary      mean log-probability {result['canary']}, band {band}")
+    else:
+        tell.say("  canary      none: no band was measured for this model")
+    tell.say(
+        f"  speed       {result['tokens_per_second']} tokens/s, "
+        f"first token after {result['first_token_seconds']} s"
+    )
+    tell.say("Next:")
+    tell.say('  local-opus chat "What is the capital of France?"')
+    tell.say("  local-opus status · local-opus verify · local-opus uninstall")

@@ -1,0 +1,168 @@
+"""Three ways to report a run: for a person, for a program, or not at all."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import TextIO
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+_MIB = 1024 * 1024
+#: Totals from this size on are bytes; smaller ones are counts.
+_BYTES_FROM = 100_000
+
+
+class Reporter(ABC):
+    """Is told what happens, in order."""
+
+    @abstractmethod
+    def say(self, text: str) -> None:
+        """Tell a person one line."""
+
+    @abstractmethod
+    def event(self, name: str, data: Mapping[str, object]) -> None:
+        """Tell a program one fact."""
+
+    @abstractmethod
+    def started(self, step: str, summary: str) -> None:
+        """A step begins."""
+
+    @abstractmethod
+    def progress(self, step: str, done: int, total: int | None) -> None:
+        """The current step has come to ``done`` of ``total`` bytes or parts."""
+
+    @abstractmethod
+    def finished(self, step: str, outcome: str) -> None:
+        """A step has ended."""
+
+    def close(self) -> None:  # noqa: B027 - most have nothing to close
+        """Leave the screen tidy."""
+
+
+class QuietReporter(Reporter):
+    """Reports nothing; errors still reach standard error."""
+
+    def say(self, text: str) -> None:
+        """Drop it."""
+
+    def event(self, name: str, data: Mapping[str, object]) -> None:
+        """Drop it."""
+
+    def started(self, step: str, summary: str) -> None:
+        """Drop it."""
+
+    def progress(self, step: str, done: int, total: int | None) -> None:
+        """Drop it."""
+
+    def finished(self, step: str, outcome: str) -> None:
+        """Drop it."""
+
+
+class JsonReporter(Reporter):
+    """One JSON object a line: ``{"event": NAME, ...}``; progress at most ten times a second."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stdout
+        self._last = 0.0
+
+    def say(self, text: str) -> None:
+        """Tell it as an event."""
+        self.event("message", {"text": text})
+
+    def event(self, name: str, data: Mapping[str, object]) -> None:
+        """Print one line."""
+        self._stream.write(json.dumps({"event": name, **data}) + "\n")
+        self._stream.flush()
+
+    def started(self, step: str, summary: str) -> None:
+        """Print it."""
+        self.event("started", {"step": step, "summary": summary})
+
+    def progress(self, step: str, done: int, total: int | None) -> None:
+        """Print it, unless one was printed a moment ago."""
+        now = time.monotonic()
+        if now - self._last >= 0.1 or done == total:  # noqa: PLR2004 - seconds
+            self._last = now
+            self.event("progress", {"step": step, "done": done, "total": total})
+
+    def finished(self, step: str, outcome: str) -> None:
+        """Print it."""
+        self.event("finished", {"step": step, "outcome": outcome})
+
+
+class RichReporter(Reporter):
+    """For a person: a line a step, with a moving bar on a terminal."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._bars: Progress | None = None
+        self._task: TaskID | None = None
+        self._summary = ""
+        self._begin = 0.0
+
+    def say(self, text: str) -> None:
+        """Print one line."""
+        self.console.print(text, highlight=False)
+
+    def event(self, name: str, data: Mapping[str, object]) -> None:
+        """Events are for programs."""
+
+    def started(self, step: str, summary: str) -> None:  # noqa: ARG002
+        """Show a bar."""
+        self._summary = summary
+        self._begin = time.monotonic()
+        if not self.console.is_terminal:
+            return
+        self._bars = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[amount]}"),
+            TimeElapsedColumn(),
+            console=self.console,
+            transient=True,
+        )
+        width = max(20, self.console.width - 60)
+        short = summary if len(summary) <= width else summary[: width - 1] + "…"
+        self._task = self._bars.add_task(short, total=None, amount="")
+        self._bars.start()
+
+    def progress(self, step: str, done: int, total: int | None) -> None:
+        """Move the bar."""
+        if self._bars is None or self._task is None:
+            return
+        if total is None:
+            amount = f"{step} {done / _MIB:.0f} MiB" if done >= _BYTES_FROM else step
+        elif total >= _BYTES_FROM:
+            amount = f"{done / _MIB:.0f}/{total / _MIB:.0f} MiB"
+        else:
+            amount = f"{done}/{total}"
+        self._bars.update(self._task, completed=done, total=total, amount=amount)
+
+    def finished(self, step: str, outcome: str) -> None:  # noqa: ARG002
+        """Replace the bar by a line."""
+        self.close()
+        seconds = time.monotonic() - self._begin
+        took = f" [dim]{seconds:.1f} s[/dim]" if seconds >= 0.5 else ""  # noqa: PLR2004 - seconds
+        mark = "[green]✓[/green]" if outcome in {"done", "taken back"} else "[yellow]•[/yellow]"
+        self.console.print(f"  {mark} {escape(self._summary)}{took}", highlight=False)
+
+    def close(self) -> None:
+        """Remove the bar."""
+        if self._bars is not None:
+            self._bars.stop()
+            self._bars = None
+            self._task = None
+
+
+def make(*, as_json: bool = False, quiet: bool = False) -> Reporter:
+    """Return the reporter that the flags ask for."""
+    if as_json:
+        return JsonReporter()
+    return QuietReporter() if quiet else RichReporter(Console())

@@ -1,0 +1,1 @@
+"""Workers: the only room that imports OpenVINO. Everything in it runs in a child process."""

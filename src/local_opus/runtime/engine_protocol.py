@@ -1,0 +1,152 @@
+"""What the server and the engine say to each other, in the frames of ``runtime.protocol``.
+
+The server sends one ``load``, then any number of ``generate`` and ``cancel``, then ``shutdown``
+or the end of the stream. The engine answers ``ready`` or ``load_failed`` once. Every ``generate``
+gets exactly one ``finished`` or ``failed``; before it, ``started`` once and ``tokens`` any number
+of times. One ``tokens`` frame carries what one step made for all requests. ``metrics`` come at
+least once a second while the engine works: they are its heartbeat. An idle engine is silent.
+
+Times are seconds, sizes are bytes, lengths are tokens.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NotRequired, TypedDict
+
+#: Why a request failed: the caller's prompt, the node's memory, or a fault of the engine.
+FailureCode = Literal[
+    "context_length_exceeded", "kv_cache_exhausted", "invalid_request", "internal"
+]
+FinishReason = Literal["stop", "length", "cancelled"]
+
+
+class Load(TypedDict):
+    """Load a model; must be the first message."""
+
+    op: Literal["load"]
+    model: str
+    folder: str
+    device: str
+    context_length: int
+    cache_size_gb: int
+    max_concurrent: int
+    prefix_caching: bool
+    #: OpenVINO's own properties, e.g. ``{"INFERENCE_PRECISION_HINT": "f32"}``.
+    properties: dict[str, object]
+
+
+class ChatMessage(TypedDict):
+    """One message for the model's chat template."""
+
+    role: str
+    content: str
+
+
+class Sampling(TypedDict):
+    """How tokens are chosen. ``temperature`` 0 is greedy; ``seed`` None draws one."""
+
+    temperature: float
+    top_p: float
+    top_k: int | None
+    presence_penalty: float
+    frequency_penalty: float
+    repetition_penalty: float
+    seed: int | None
+    #: None: as many as the context has room for.
+    max_tokens: int | None
+    stop: list[str]
+
+
+class Generate(TypedDict):
+    """Answer ``messages``, or continue ``prompt`` as it stands. Exactly one of the two is given."""
+
+    op: Literal["generate"]
+    id: int
+    messages: NotRequired[list[ChatMessage]]
+    prompt: NotRequired[str]
+    sampling: Sampling
+
+
+class Cancel(TypedDict):
+    """Stop a request; its ``finished`` says ``cancelled``. An unknown id is ignored."""
+
+    op: Literal["cancel"]
+    id: int
+
+
+class Shutdown(TypedDict):
+    """End the engine."""
+
+    op: Literal["shutdown"]
+
+
+class Ready(TypedDict):
+    """The model is loaded. ``context_length`` is what the tokenizer and the request allow."""
+
+    event: Literal["ready"]
+    model: str
+    device: str
+    device_name: str
+    context_length: int
+    end_tokens: list[int]
+    runtime: str
+    load_seconds: float
+
+
+class LoadFailed(TypedDict):
+    """The model can't be loaded; the engine exits."""
+
+    event: Literal["load_failed"]
+    text: str
+
+
+class Started(TypedDict):
+    """The prompt was accepted; it has ``prompt_tokens`` tokens."""
+
+    event: Literal["started"]
+    id: int
+    prompt_tokens: int
+
+
+class Delta(TypedDict):
+    """New text of one request (may be empty while a character is incomplete), and its tokens."""
+
+    id: int
+    text: str
+    tokens: int
+
+
+class Tokens(TypedDict):
+    """What one step made."""
+
+    event: Literal["tokens"]
+    deltas: list[Delta]
+
+
+class Finished(TypedDict):
+    """A request ended well, or was cancelled."""
+
+    event: Literal["finished"]
+    id: int
+    reason: FinishReason
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class Failed(TypedDict):
+    """A request failed."""
+
+    event: Literal["failed"]
+    id: int
+    code: FailureCode
+    text: str
+
+
+class Metrics(TypedDict):
+    """The engine is alive. ``cache_usage`` is the part of the KV cache in use, 0 to 1."""
+
+    event: Literal["metrics"]
+    requests: int
+    cache_usage: float
+    cache_bytes: int
+    tokens_generated: int

@@ -1,0 +1,141 @@
+"""Worker: what OpenVINO can use here, and on request what py-cpuinfo says of the processor.
+
+Request: ``{"devices": ["CPU"] or null for all, "cpu_name": bool}``. Result: the fields of
+OpenVinoFacts and, where asked for, ``cpu``. Loading a device's plugin runs its driver, so this
+process may crash or hang; its parent expects that.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+from local_opus.runtime.protocol import Message
+from local_opus.runtime.worker import Emit, answer_one
+
+#: Devices of Intel that get a word of explanation when OpenVINO does not list them.
+_EXPECTED = ("GPU", "NPU")
+#: OpenVINO's trail of source lines and checks; it tells a user nothing.
+_TRAIL = re.compile(r"(Exception from|Check '.*' failed at) src/\S+:\d+:\s*")
+_MAX_TEXT = 500
+_OBJECT_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+
+
+class _Core(Protocol):
+    """What is used of openvino.Core."""
+
+    available_devices: list[str]
+
+    def get_property(self, device: str, name: str) -> object:
+        """Return a device's property."""
+        ...
+
+
+def handle(request: Message, _emit: Emit) -> Message:
+    """Answer one request."""
+    devices = request.get("devices")
+    only = [str(name) for name in devices] if isinstance(devices, list) else None
+    with ThreadPoolExecutor(1) as pool:
+        cpu = pool.submit(_cpu_name) if request.get("cpu_name") else None
+        result = _ask_openvino(only)
+    return result if cpu is None else {**result, "cpu": cpu.result()}
+
+
+def _ask_openvino(only: list[str] | None) -> Message:
+    try:
+        import openvino
+    except ModuleNotFoundError as error:
+        if error.name != "openvino":
+            return _failed(f"openvino can't be imported: {_plain(error)}")
+        return _failed("the openvino package is not installed in this environment")
+    except (ImportError, OSError) as error:  # a library of the system that it needs
+        return _failed(f"openvino can't be imported: {_plain(error)}")
+    core = openvino.Core()
+    version = str(openvino.get_version())
+    return {"version": version, "problem": None, **ask_devices(core, only)}
+
+
+def _failed(problem: str) -> Message:
+    return {"version": None, "devices": [], "problem": problem, "absent": {}}
+
+
+def ask_devices(core: _Core, only: list[str] | None) -> Message:
+    """Return ``devices`` with their properties, and ``absent`` where all were asked for."""
+    names = list(core.available_devices) if only is None else only
+    absent: dict[str, str] = {}
+    for kind in _EXPECTED if only is None else ():
+        if not any(name.partition(".")[0] == kind for name in names):
+            value, problem = _read(core, kind, "FULL_DEVICE_NAME")
+            absent[kind] = problem or f"it names {value}, but does not list it"
+    return {"devices": [_device(core, name) for name in names], "absent": absent}
+
+
+def _device(core: _Core, name: str) -> Message:
+    properties: dict[str, object] = {}
+    unreadable: dict[str, str] = {}
+    supported, problem = _read(core, name, "SUPPORTED_PROPERTIES")
+    if problem is not None:
+        unreadable["SUPPORTED_PROPERTIES"] = problem
+    for key, access in sorted(supported.items()) if isinstance(supported, dict) else ():
+        if str(access) == "WO" or key == "SUPPORTED_PROPERTIES":
+            continue
+        value, problem = _read(core, name, str(key))
+        if problem is None:
+            properties[str(key)] = value
+        else:
+            unreadable[str(key)] = problem
+    full_name = properties.get("FULL_DEVICE_NAME")
+    return {
+        "name": name,
+        "full_name": full_name if isinstance(full_name, str) else name,
+        "properties": properties,
+        "unreadable": unreadable,
+    }
+
+
+def _read(core: _Core, device: str, name: str) -> tuple[object, str | None]:
+    try:
+        return as_json(core.get_property(device, name)), None
+    except Exception as error:  # noqa: BLE001 - plugins raise what they like; the text is kept
+        return None, _plain(error) or type(error).__name__
+
+
+def _plain(error: BaseException) -> str:
+    lines = [_TRAIL.sub("", line).strip() for line in str(error).splitlines()]
+    return " ".join(line for line in lines if line)[:_MAX_TEXT]
+
+
+def as_json(value: object) -> object:
+    """Return a property as JSON holds it; OpenVINO's types and enumerations become words."""
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, dict):
+        return {str(as_json(key)): as_json(item) for key, item in value.items()}
+    if isinstance(value, set | frozenset):
+        return sorted((as_json(item) for item in value), key=str)
+    if isinstance(value, list | tuple):
+        return [as_json(item) for item in value]
+    if callable(to_string := getattr(value, "to_string", None)):  # openvino.Type: "f16"
+        return str(to_string())
+    return _OBJECT_ADDRESS.sub("", str(value))  # enumerations: "PerformanceMode.LATENCY"
+
+
+def _cpu_name() -> Message:
+    """Ask py-cpuinfo; what it can't tell stays empty."""
+    import cpuinfo
+
+    said = cpuinfo.get_cpu_info()
+    return {
+        "model": said.get("brand_raw", ""),
+        "vendor": said.get("vendor_id_raw", ""),
+        "architecture": said.get("arch_string_raw", ""),
+        "flags": said.get("flags", []),
+    }
+
+
+if __name__ == "__main__":
+    raise SystemExit(answer_one(handle))

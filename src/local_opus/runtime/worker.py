@@ -1,0 +1,85 @@
+"""What every worker that answers one request has in common.
+
+A worker reads one request frame from its standard input, emits any number of event frames
+(``{"event": ...}``) and ends with one frame ``{"result": {...}}`` or ``{"error": {...}}``.
+Its frames go to a private copy of standard output; whatever a native library prints goes to
+standard error, so it can't break a frame.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from typing import BinaryIO
+
+from local_opus.runtime import protocol
+
+#: Sends an event to the parent; safe to call from any thread.
+Emit = Callable[[Mapping[str, object]], None]
+Handler = Callable[[protocol.Message, Emit], Mapping[str, object]]
+
+#: ``prctl``'s request "send me this signal when my parent dies" (linux/prctl.h).
+PR_SET_PDEATHSIG = 1
+
+
+def turn_telemetry_off() -> None:
+    """Keep openvino_telemetry and huggingface_hub from writing to the home folder or sending.
+
+    OpenVINO imports its telemetry package when it is itself imported and falls back to a stub
+    when that fails; there is no setting for it that does not need a file in the home folder.
+    """
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    os.environ["DO_NOT_TRACK"] = "1"
+
+
+def die_with_parent() -> None:
+    """Ask the kernel to kill this process when its parent dies, and end if that has happened.
+
+    The end of standard input tells the same, but native code that runs for minutes does not read.
+    """
+    parent = os.getppid()
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error), "prctl(PR_SET_PDEATHSIG)")
+    if os.getppid() != parent:
+        raise SystemExit(0)
+
+
+def take_standard_output() -> BinaryIO:
+    """Return a private stream on standard output and point descriptor 1 at standard error."""
+    private = os.dup(1)
+    os.dup2(2, 1)
+    return os.fdopen(private, "wb")
+
+
+def answer_one(handler: Handler) -> int:
+    """Serve one request with ``handler``; return the process's exit code.
+
+    The handler's exception becomes an error frame with its type and text: the parent decides
+    what to tell the user.
+    """
+    die_with_parent()
+    turn_telemetry_off()
+    out = take_standard_output()
+    request = protocol.read(sys.stdin.buffer)
+    if request is None:
+        return 2
+    lock = threading.Lock()
+
+    def emit(event: Mapping[str, object]) -> None:
+        with lock:
+            protocol.write(out, event)
+
+    try:
+        result = handler(request, emit)
+    except Exception as error:  # noqa: BLE001 - a stranger's code may raise anything
+        protocol.write(out, {"error": {"type": type(error).__name__, "text": str(error)}})
+        return 1
+    protocol.write(out, {"result": result})
+    return 0

@@ -1,0 +1,125 @@
+"""The self-test that gates an install: what was installed is seen to work, or it has failed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from pydantic import JsonValue
+
+from local_opus import node
+from local_opus.errors import LocalOpusError
+from local_opus.host import Host
+from local_opus.locations import Locations
+from local_opus.values import CanaryBand, Device, FileVerdict, Model, Verdict
+from local_opus.weights.verify import verify_folder
+
+#: Tells what is being tested.
+Tell = Callable[[str], None]
+
+_QUESTION = "Write a short story about a lighthouse."
+_TOKENS = 64
+_CANARY_SECONDS = 300.0
+_PROGRAM_SECONDS = 60.0
+
+
+def program(host: Host, python: str) -> dict[str, JsonValue]:
+    """Start the installed program; return its version. Raises LocalOpusError when it can't."""
+    done = host.processes.run(
+        [python, "-s", "-P", "-m", "local_opus.cli", "--version"], timeout=_PROGRAM_SECONDS
+    )
+    if done.code != 0:
+        raise LocalOpusError(
+            f"{python}: the installed program does not start: {done.last_line}",
+            "Install again; the environment is then made anew.",
+        )
+    return {"program": done.out.strip()}
+
+
+def weights(host: Host, folders: tuple[str, ...]) -> dict[str, JsonValue]:
+    """Verify every file of the folders against their manifests."""
+    verdicts: list[FileVerdict] = []
+    for folder in folders:
+        for verdict in verify_folder(host, folder):
+            if verdict.verdict is not Verdict.REAL:
+                raise LocalOpusError(
+                    f"{folder}/{verdict.path}: {verdict.verdict.value}: {verdict.evidence}",
+                    "Run the install again; it repairs the weights.",
+                )
+            verdicts.append(verdict)
+    trusts = sorted({verdict.trust.value for verdict in verdicts if verdict.trust})
+    return {"files": len(verdicts), "trust": [*trusts]}
+
+
+def canary(
+    host: Host, folder: str, device: Device, band: CanaryBand | None
+) -> dict[str, JsonValue]:
+    """Force the model's canary text through it; its mean log-probability must lie in the band.
+
+    A model of the catalog without a measured band is not tested this way, and the result says so.
+    """
+    if band is None:
+        return {"canary": None}
+    answer = host.processes.worker(
+        "canary",
+        {"folder": host.files.real_path(folder), "device": device.value, "text": band.text},
+        timeout=_CANARY_SECONDS,
+    )
+    mean = answer.get("mean_log_probability")
+    if not isinstance(mean, int | float) or not band.low <= mean <= band.high:
+        raise LocalOpusError(
+            f"canary: mean log-probability {mean} is outside of {band.low} to {band.high}: "
+            "this model does not think as it should",
+            "Remove the model (`local-opus uninstall --purge`) and install it again.",
+        )
+    return {"canary": round(float(mean), 4), "canary_band": [band.low, band.high]}
+
+
+def server(host: Host, locations: Locations, model: Model) -> dict[str, JsonValue]:
+    """Ask the running server over HTTP; return the model's name and the measured tokens/s.
+
+    The rate is that of decoding: tokens after the first, over the time since the first.
+    """
+    where = node.settings(host, locations)
+    ready = node.ask_ready(host, where)
+    if ready is None:
+        raise LocalOpusError(
+            f"http://{where.host}:{where.port}/ready: not ready", "See `local-opus logs`."
+        )
+    status, models = host.network.request_json(where.host, where.port, "/v1/models")
+    data = models.get("data")
+    served = [str(entry["id"]) for entry in data] if isinstance(data, list) else []
+    if status != 200 or served != [model.id]:  # noqa: PLR2004 - HTTP OK
+        raise LocalOpusError(
+            f"the server on port {where.port} serves {served or 'nothing'}, not {model.id}",
+            "End the program that holds the port, or choose another with --port.",
+        )
+    payload = {
+        "model": model.id,
+        "messages": [{"role": "user", "content": _QUESTION}],
+        "max_tokens": _TOKENS,
+        "temperature": 0,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    first = last = 0.0
+    tokens = 0
+    begin = time.perf_counter()
+    for event in host.network.stream_events(
+        where.host, where.port, "/v1/chat/completions", payload=payload
+    ):
+        usage = event.get("usage")
+        if isinstance(usage, dict):
+            tokens = int(usage.get("completion_tokens", 0))
+        elif event.get("choices"):
+            last = time.perf_counter()
+            first = first or last
+    if tokens < 2 or last <= first:  # noqa: PLR2004 - a rate needs two tokens
+        raise LocalOpusError(f"the server answered with {tokens} tokens", "See `local-opus logs`.")
+    return {
+        "url": f"http://{where.host}:{where.port}",
+        "model": model.id,
+        "tokens_per_second": round((tokens - 1) / (last - first), 1),
+        "first_token_seconds": round(first - begin, 3),
+        "tokens": tokens,
+    }

@@ -1,0 +1,59 @@
+"""``python -m local_opus.serve --config FILE``: what the service runs.
+
+Puts the server together: its config files, and the gate that no unproven weights pass. The server
+room itself knows neither the host nor where configs lie.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from local_opus import node
+from local_opus.errors import LocalOpusError, ProblemFoundError
+from local_opus.host import Host
+from local_opus.server.main import run
+from local_opus.weights.verify import is_proven, verify_folder
+
+
+def require_proven(host: Host, folder: str) -> None:
+    """Raise ProblemFoundError unless every file of ``folder`` is real.
+
+    Files whose size, inode and times are as they were when they were hashed are believed; the
+    others are hashed again, so a copied or touched file costs time, not trust.
+    """
+    verdicts = verify_folder(host, folder, quick=True)
+    if not is_proven(verdicts):
+        bad = next((item for item in verdicts if item.verdict != "real"), None)
+        what = f"{bad.path}: {bad.verdict.value}: {bad.evidence}" if bad else "no files"
+        raise ProblemFoundError(
+            f"{folder}: {what}", "The server loads proven weights alone: install again to repair them."
+        )
+
+
+def _denied(error: PermissionError) -> LocalOpusError:
+    return LocalOpusError(
+        f"{error.filename}: permission denied", "Install again: it sets the modes that the service needs."
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the server; return its exit code."""
+    parser = argparse.ArgumentParser(prog="local_opus.serve", description=__doc__)
+    parser.add_argument("--config", required=True, help="the server's settings, a JSON file")
+    path = parser.parse_args(arguments).config
+    host = Host()
+    try:
+        settings = node.read_settings(host, path)
+        require_proven(host, settings.model_folder)
+        return run(settings)
+    except (LocalOpusError, PermissionError) as caught:
+        error = caught if isinstance(caught, LocalOpusError) else _denied(caught)
+        for line in (f"error: {error.message}", *error.details, f"  fix: {error.remedy}"):
+            sys.stderr.write(f"{line}\n")
+        return int(error.exit_code)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,55 @@
+"""The application: routes, guards, errors, and the engine's life."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from local_opus import __version__
+from local_opus.runtime.engine_protocol import Load
+from local_opus.server import http_errors
+from local_opus.server.api import health, openai
+from local_opus.server.engine_client import EngineClient
+from local_opus.server.guards import BodyLimit, HostGuard
+from local_opus.server.settings import Settings
+
+
+def create_app(settings: Settings, engine: EngineClient) -> FastAPI:
+    """Return the application; it starts ``engine`` when it starts, and ends it."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await engine.start()
+        try:
+            yield
+        finally:
+            await engine.stop()
+
+    # The pages of FastAPI load scripts from elsewhere.
+    app = FastAPI(
+        title="Local Opus", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None
+    )
+    http_errors.install(app)
+    app.include_router(openai.router(settings, engine))
+    app.include_router(health.router(settings, engine))
+    app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
+    app.add_middleware(HostGuard, settings=settings)  # the last added is the first asked
+    return app
+
+
+def create_engine(settings: Settings) -> EngineClient:
+    """Return the client of an engine that runs the model of ``settings``."""
+    load: Load = {
+        "op": "load",
+        "model": settings.model,
+        "folder": settings.model_folder,
+        "device": settings.device,
+        "context_length": settings.context_length,
+        "cache_size_gb": settings.cache_size_gb,
+        "max_concurrent": settings.max_concurrent,
+        "prefix_caching": settings.prefix_caching,
+        "properties": dict(settings.openvino),
+    }
+    return EngineClient(load, max_in_flight=settings.max_concurrent + settings.max_queue)

@@ -1,0 +1,120 @@
+"""The server's four config files, as an install writes them, put together to its settings.
+
+``server.json`` names the three of the model: what it is, how it generates, and OpenVINO's
+properties. All are JSON, so that an admin can edit each for itself.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import Field, JsonValue, StringConstraints, ValidationError
+
+from local_opus.errors import BadInputError, did_you_mean
+from local_opus.server import settings
+from local_opus.server.settings import Settings
+from local_opus.values import Value
+
+AbsolutePath = Annotated[str, StringConstraints(pattern=r"\A/[^\x00]*\z", max_length=4096)]
+_Config = TypeVar("_Config", bound=Value)
+_REMEDY = "Correct the file, or remove it and install again to have it written."
+
+
+class ServerFile(Value):
+    """``server.json``: where the server listens, and the model's three configs."""
+
+    schema_version: Literal[1]
+    host: str
+    port: int
+    max_queue: int
+    model_config_path: AbsolutePath = Field(alias="model_config")
+    generation_config: AbsolutePath
+    openvino_config: AbsolutePath
+
+
+class ModelFile(Value):
+    """``model.json``: what runs. ``context_length`` null: the weights manifest says it."""
+
+    schema_version: Literal[1]
+    model: str
+    name: str
+    quantization: str
+    license: str
+    prompt_format: str | None
+    folder: AbsolutePath
+    device: str
+    context_length: int | None
+
+
+class GenerationFile(Value):
+    """``generation.json``: what a request gets that does not say otherwise."""
+
+    schema_version: Literal[1]
+    temperature: float
+    top_p: float
+    max_tokens: int | None
+
+
+class OpenVinoFile(Value):
+    """``openvino.json``: properties for the device's plugin, and the KV cache in GiB."""
+
+    schema_version: Literal[1]
+    cache_size_gb: int
+    properties: dict[str, JsonValue]
+
+
+def load(
+    read: Callable[[str], str], path: str, context_length: Callable[[str], int | None]
+) -> Settings:
+    """Return the settings of ``server.json`` at ``path`` and of the files that it names.
+
+    ``read`` returns a file's text and raises OSError; ``context_length`` tells a model folder's
+    tokens, None where its manifest does not. Raises BadInputError that names the file and field.
+    """
+    server = _file(ServerFile, read, path)
+    model = _file(ModelFile, read, server.model_config_path)
+    generation = _file(GenerationFile, read, server.generation_config)
+    openvino = _file(OpenVinoFile, read, server.openvino_config)
+    tokens = model.context_length or context_length(model.folder)
+    if tokens is None:
+        raise BadInputError(
+            f"{server.model_config_path}: context_length: not given, and the weights do not tell it",
+            "Write the model's context length there, in tokens.",
+        )
+    document = {
+        "schema_version": 1,
+        "host": server.host,
+        "port": server.port,
+        "max_queue": server.max_queue,
+        "model": model.model,
+        "model_folder": model.folder,
+        "device": model.device,
+        "context_length": tokens,
+        "cache_size_gb": openvino.cache_size_gb,
+        "openvino": openvino.properties,
+        "generation": generation.model_dump(exclude={"schema_version"}),
+    }
+    return settings.parse(json.dumps(document), path)
+
+
+def _file(kind: type[_Config], read: Callable[[str], str], path: str) -> _Config:
+    try:
+        text = read(path)
+    except PermissionError:
+        raise
+    except OSError as error:
+        raise BadInputError(f"{path}: {(error.strerror or str(error)).lower()}", _REMEDY) from error
+    try:
+        return kind.model_validate_json(text, strict=True)
+    except ValidationError as error:
+        known = [field.alias or name for name, field in kind.model_fields.items()]
+        lines = []
+        for detail in error.errors(include_url=False, include_input=False):
+            field = ".".join(map(str, detail["loc"])) or "the file"
+            if detail["type"] == "extra_forbidden":
+                lines.append(f"{field}: unknown key.{did_you_mean(field, known)}")
+            else:
+                lines.append(f"{field}: {detail['msg']}")
+    raise BadInputError(f"{path}: {lines[0]}", _REMEDY, details=lines[1:])

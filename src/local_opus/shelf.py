@@ -1,0 +1,113 @@
+"""The models as a user meets them: the catalog against this machine, and the store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from local_opus import node
+from local_opus.catalog import load as load_catalog
+from local_opus.catalog.choose import Fit, fit
+from local_opus.errors import BadInputError, LocalOpusError, MachineCannotError
+from local_opus.facts import gather
+from local_opus.host import Host, locks
+from local_opus.locations import Locations
+from local_opus.report.reporter import Reporter
+from local_opus.values import Device, HostFacts, Model
+from local_opus.weights.convert import convert_model
+from local_opus.weights.fetch import fetch_model
+from local_opus.weights.store import list_variants, model_folder, variant_names
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model of the catalog, how it fits, and whether it is in the store."""
+
+    model: Model
+    fit: Fit
+    stored: bool
+
+
+def is_stored(host: Host, locations: Locations, model: Model, device: Device | None) -> bool:
+    """Whether the variant that would be served lies in the store."""
+    wanted = variant_names(model, device or Device.CPU).served
+    return any(
+        item.model == model.id and item.variant == wanted and item.manifest is not None
+        for item in list_variants(host, locations.models)
+    )
+
+
+def _row(
+    host: Host, locations: Locations, facts: HostFacts, model: Model, device: Device | None
+) -> Row:
+    stored = is_stored(host, locations, model, device)
+    return Row(model, fit(model, facts, device, stored=stored), stored)
+
+
+def rows(host: Host, locations: Locations, device: Device | None) -> list[Row]:
+    """Return a row a model, in the catalog's order."""
+    facts = gather(host, disk_path=locations.models)
+    return [_row(host, locations, facts, model, device) for model in load_catalog().models]
+
+
+def row(host: Host, locations: Locations, model_id: str) -> Row:
+    """Return the row of one model. Raises BadInputError for an unknown one."""
+    model = load_catalog().get(model_id)
+    return _row(host, locations, gather(host, disk_path=locations.models), model, None)
+
+
+def pull(host: Host, locations: Locations, model_id: str, tell: Reporter) -> list[str]:
+    """Fetch and convert a model; return its folders. Raises LocalOpusError."""
+    found = row(host, locations, model_id)
+    if not found.fit.fits or found.fit.device is None:
+        raise MachineCannotError(
+            f"{model_id}: {found.fit.reasons[0]}",
+            "Choose another: `local-opus models list --fitting`.",
+            details=found.fit.reasons[1:],
+        )
+    device = found.fit.device
+    host.files.make_folders(locations.state)
+    host.files.make_folders(locations.models)
+    with locks.exclusive(host.files, locations.lock):
+        tell.started("weights", f"fetch {model_id}")
+        stored = fetch_model(
+            host,
+            locations.models,
+            found.model,
+            progress=lambda what, done, total: tell.progress(what, done, total or None),
+        )
+        tell.finished("weights", "done")
+        folders = [stored.folder]
+        if variant_names(found.model, device).derived is not None:
+            tell.started("variant", f"convert {model_id} for {device.value}")
+            made = convert_model(host, locations.models, found.model, device)
+            tell.finished("variant", "done")
+            folders.append(made.folder)
+    return folders
+
+
+def removable(host: Host, locations: Locations, model_id: str) -> str:
+    """Return the folder of a stored model that nothing uses.
+
+    Raises BadInputError where it is not in the store, LocalOpusError where the server loads it.
+    """
+    folder = model_folder(locations.models, model_id)
+    if host.files.stat(folder) is None:
+        raise BadInputError(
+            f"{model_id}: not in the store", "See what is there: `local-opus verify --quick`."
+        )
+    if host.files.stat(locations.server_config) is not None:
+        where = node.settings(host, locations)
+        if where.model_folder.startswith(f"{folder}/"):
+            raise LocalOpusError(
+                f"{model_id}: the installed server loads it",
+                "Install another model first, or run `local-opus uninstall --purge`.",
+            )
+    return folder
+
+
+def remove(host: Host, locations: Locations, folder: str) -> int:
+    """Remove a folder of the store; return the bytes that it held."""
+    with locks.exclusive(host.files, locations.lock):
+        freed = sum(found.size for _, found in host.files.walk(folder))
+        host.files.remove_tree(folder)
+    return freed

@@ -1,0 +1,119 @@
+"""The way back: every action reverted, then what only this program can have left."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from local_opus.actions import build
+from local_opus.actions.create_folder import CreateFolder
+from local_opus.apply import Applier, Listener
+from local_opus.host import Host, locks
+from local_opus.locations import Locations
+from local_opus.receipts import Entry, Receipt
+from local_opus.report.reporter import Reporter
+from local_opus.weights import manifest
+
+
+@dataclass
+class Removed:
+    """What an uninstall left: what the user edited, and bytes of weights in the store."""
+
+    kept: list[str] = field(default_factory=list)
+    weights_left: int = 0
+    nothing: bool = False
+
+
+def uninstall(host: Host, locations: Locations, *, purge: bool, tell: Reporter) -> Removed:
+    """Revert the receipt; with ``purge`` remove the store too. Raises LocalOpusError."""
+    if host.files.stat(locations.state, follow=True) is None:
+        removed = Removed(nothing=True)
+        if purge:
+            _purge(host, locations, removed)
+        removed.weights_left = stored_bytes(host, locations)
+        return removed
+    with locks.exclusive(host.files, locations.lock):
+        removed = _revert(host, locations, tell, purge=purge)
+        removed.weights_left = stored_bytes(host, locations)
+        if removed.weights_left:
+            # That the store's folders are not empty is told by its size, not as a surprise.
+            kept = [f"{path}: not empty" for path in (locations.models, locations.prefix)]
+            removed.kept = [line for line in removed.kept if not line.startswith((*kept,))]
+        _remove_state(host, locations)
+    return removed
+
+
+def _revert(host: Host, locations: Locations, tell: Reporter, *, purge: bool) -> Removed:
+    receipt = Receipt(host, locations.receipt)
+    listener = Listener(tell.started, tell.progress, tell.finished)
+    removed = Removed(nothing=not any(entry.active for entry in receipt.history.entries))
+    purged = False
+
+    def before_each(entry: Entry) -> None:
+        # The store goes once nothing uses it and before the folders that it lies in.
+        nonlocal purged
+        if purge and not purged and entry.kind == CreateFolder.kind:
+            purged = True
+            _purge(host, locations, removed)
+
+    applier = Applier(host, receipt, build, locations.roots, listener)
+    removed.kept += applier.revert_all(before_each).kept
+    if purge:
+        _purge(host, locations, removed)
+    return removed
+
+
+def _model_folders(host: Host, locations: Locations) -> list[str]:
+    """Folders of the store that a manifest or a partial download marks as ours."""
+    if host.files.stat(locations.models, follow=True) is None:
+        return []
+    return [f"{locations.models}/{name}" for name in host.files.list(locations.models)]
+
+
+def stored_bytes(host: Host, locations: Locations) -> int:
+    """Return the bytes that the store holds."""
+    return sum(
+        found.size
+        for folder in _model_folders(host, locations)
+        for _, found in host.files.walk(folder)
+    )
+
+
+def _purge(host: Host, locations: Locations, removed: Removed) -> None:
+    for folder in _model_folders(host, locations):
+        foreign = _foreign_files(host, folder)
+        if foreign:
+            removed.kept.append(f"{folder}: holds files that are not ours ({foreign[0]})")
+        else:
+            host.files.remove_tree(folder)
+    for path in (locations.models, locations.prefix):
+        with suppress(OSError):  # not empty yet, or not there
+            host.files.remove_folder(path)
+
+
+def _foreign_files(host: Host, folder: str) -> list[str]:
+    """Files that no manifest names, outside of the program's own partial folders."""
+    known: set[str] = set()
+    for relative, _ in host.files.walk(folder):
+        if relative.endswith(f"/{manifest.NAME}"):
+            variant = relative.rpartition("/")[0]
+            listed = manifest.read(host, f"{folder}/{variant}").files
+            known |= {f"{variant}/{file.path}" for file in listed}
+            known |= {relative, f"{variant}/{manifest.STAT_NAME}"}
+    return [
+        relative
+        for relative, _ in host.files.walk(folder)
+        if relative not in known and "partial" not in relative
+    ]
+
+
+def _remove_state(host: Host, locations: Locations) -> None:
+    receipt = Receipt(host, locations.receipt)
+    made = receipt.history.run.get("made")
+    folders = [str(path) for path in made] if isinstance(made, list) else []
+    for path in (locations.receipt, locations.lock):
+        if host.files.stat(path) is not None:
+            host.files.remove(path)
+    for path in [locations.state, *reversed(folders)]:
+        with suppress(OSError):  # something else lives there
+            host.files.remove_folder(path)

@@ -1,0 +1,1 @@
+"""Weights: where they come from, what they are, and whether they are real."""

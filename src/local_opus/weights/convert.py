@@ -1,0 +1,242 @@
+"""Makes a served variant from a fetched one: GGUF to OpenVINO IR, in a worker.
+
+The worker writes into a folder of its own. Only when every file of it is sound, hashed, listed and
+on the disk does the folder get its name, so a variant is there as a whole or not at all.
+"""
+
+from __future__ import annotations
+
+import errno
+import secrets
+from typing import TYPE_CHECKING
+
+from local_opus.errors import LocalOpusError, MachineCannotError, WorkerError
+from local_opus.values import Device, Model, Trust
+from local_opus.weights import gguf
+from local_opus.weights import manifest as manifests
+from local_opus.weights.digest import SEGMENT_SIZE, hash_stream
+from local_opus.weights.door import Progress
+from local_opus.weights.fetch import CREATED_BY, Stored, manifest_file
+from local_opus.weights.genai import genai_problem
+from local_opus.weights.inspect import check_ir
+from local_opus.weights.manifest import DerivedFrom, DerivedOrigin, Manifest, ManifestFile
+from local_opus.weights.sources.arrival import GB, Fetched, check_space, disk_errors
+from local_opus.weights.store import (
+    drop_empty_partials,
+    partial_folder,
+    variant_folder,
+    variant_names,
+)
+from local_opus.weights.structure import Refusal, printable
+from local_opus.weights.verify import is_proven, verify_folder
+
+if TYPE_CHECKING:
+    from local_opus.host import FileStat, Host
+
+#: Seconds that a conversion may take; 135 million parameters take 5 s on two cores.
+TIMEOUT = 3600.0
+#: Size of the result by the GGUF's, estimated: Q4_1 of 98.4 MB gives 97.7 MB (measured), Q6_K
+#: becomes 8 bits with its scales, 8.5 / 6.56 = 1.3.
+GROWTH = 1.4
+#: The three graphs that a conversion writes.
+STEMS = ("openvino_model", "openvino_tokenizer", "openvino_detokenizer")
+NAMES = frozenset(f"{stem}.{suffix}" for stem in STEMS for suffix in ("xml", "bin"))
+
+
+def convert_model(
+    host: Host,
+    models: str,
+    model: Model,
+    device: Device,
+    *,
+    progress: Progress | None = None,
+    quick: bool = False,
+) -> Stored:
+    """Return the model's variant for ``device``, made from its GGUF where it is missing.
+
+    The GGUF must be in the store (``fetch_model``). The caller holds the model's lock. Raises
+    MachineCannotError where GenAI can't load this GGUF or the disk has no space, WorkerError when
+    the conversion fails, LocalOpusError when its result is not sound; nothing is left then.
+    """
+    names = variant_names(model, device)
+    if names.derived is None or len(model.files) != 1:
+        raise LocalOpusError(
+            f"{model.id}: only a GGUF of one file can be converted", "Serve it as it is."
+        )
+    source = variant_folder(models, model.id, names.source)
+    target = variant_folder(models, model.id, names.derived)
+    file = model.files[0]
+    with disk_errors(target):
+        there = _there(host, target, file.sha256, progress, quick=quick)
+        if there is not None:
+            return there
+        verdicts = verify_folder(host, source, catalog_files=model.files, progress=progress)
+        if not is_proven(verdicts):
+            bad = next(item for item in verdicts if item.verdict != "real")
+            raise LocalOpusError(
+                f"{source}/{bad.path}: {bad.verdict}: {bad.evidence}",
+                f"Fetch it again with `local-opus models pull {model.id}`.",
+            )
+        work = _new_folder(host, target)
+        try:
+            stored = _convert(host, f"{source}/{file.path}", work, names.derived, model, progress)
+            _replace(host, work, target)
+        except BaseException as error:
+            full = isinstance(error, WorkerError) and _disk_is_full(host, work, error, file.size)
+            if host.files.stat(work) is not None:
+                host.files.remove_tree(work)
+            if full:
+                raise MachineCannotError(
+                    f"{target}: no space for the converted model: {error}",
+                    f"Free {file.size * GROWTH / GB:.1f} GB and run this again.",
+                ) from error
+            raise
+        finally:
+            drop_empty_partials(host, target)
+    return Stored(target, names.derived, stored[0], stored[1], changed=True)
+
+
+def _there(
+    host: Host, target: str, sha256: str, progress: Progress | None, *, quick: bool
+) -> Stored | None:
+    """Return the variant where it is in place, proven, and made from this very file."""
+    if host.files.stat(f"{target}/{manifests.NAME}") is None:
+        return None
+    if not is_proven(verify_folder(host, target, quick=quick, progress=progress)):
+        return None
+    manifest, digest = manifests.read_with_digest(host, target)
+    made_from = manifest.derived_from
+    if made_from is None or made_from.sha256 != sha256:
+        return None
+    return Stored(target, manifest.variant, manifest, digest, changed=False)
+
+
+def _new_folder(host: Host, target: str) -> str:
+    """Make an empty folder to convert into; remove those of runs that were killed.
+
+    Its name is new each time: a worker that outlived a killed run may still write into its own.
+    """
+    prefix = f"{partial_folder(target)}.partial-"
+    parent, _, start = prefix.rpartition("/")
+    host.files.make_folders(parent)
+    for name in host.files.list(parent):
+        if name.startswith(start):
+            try:
+                host.files.remove_tree(f"{parent}/{name}")
+            except OSError as error:
+                if error.errno not in {errno.ENOTEMPTY, errno.ENOENT}:
+                    raise
+                # The worker of that run still writes into it: the next run removes it.
+    folder = f"{prefix}{secrets.token_hex(4)}"
+    host.files.make_folder(folder, mode=0o755)
+    return folder
+
+
+def _convert(
+    host: Host, path: str, work: str, variant: str, model: Model, progress: Progress | None
+) -> tuple[Manifest, str]:
+    file = model.files[0]
+    stat = host.files.stat(path)
+    with host.files.open_read(path, follow=False) as stream:
+        info = gguf.check(stream, file.size)
+    if isinstance(info, Refusal):
+        raise LocalOpusError(f"{path}: {info.reason}", "Choose another model.")
+    if (problem := genai_problem(info)) is not None:
+        raise MachineCannotError(
+            f"{model.id}: OpenVINO GenAI can't load this GGUF: {problem}",
+            "Choose a model whose quantization is Q4_0, Q4_1, Q4_K_M, Q6_K, Q8_0 or F16.",
+        )
+    check_space(host, work, int(file.size * GROWTH), f"converting {model.id}")
+    request: dict[str, object] = {
+        "gguf": host.files.real_path(path),
+        "folder": host.files.real_path(work),
+    }
+
+    def on_event(event: dict[str, object]) -> None:
+        written = event.get("bytes")
+        if progress is not None and isinstance(written, int):
+            progress(f"convert {model.id}", written, 0)
+
+    result = host.processes.worker("convert", request, timeout=TIMEOUT, on_event=on_event)
+    _refuse_changed(host, path, stat, model)
+    converter = printable(str(result.get("converter", "unknown")))
+    files = _files(host, work, file.sha256, converter)
+    source = variant_names(model, Device.CPU).source
+    manifest = Manifest(
+        model=model.id,
+        variant=variant,
+        created_by=CREATED_BY,
+        context_length=info.context_length,
+        derived_from=DerivedFrom(
+            model=model.id, variant=source, sha256=file.sha256, converter=converter
+        ),
+        files=files,
+    )
+    digest = manifests.write(host, work, manifest)
+    host.files.sync(work)
+    return manifest, digest
+
+
+def _refuse_changed(host: Host, path: str, before: FileStat | None, model: Model) -> None:
+    """Raise LocalOpusError when the GGUF is not what was verified before the worker read it.
+
+    A worker that links to the file changes its ctime: then its content is hashed once more.
+    """
+    if host.files.stat(path) == before:
+        return
+    folder = path.rpartition("/")[0]
+    if not is_proven(verify_folder(host, folder, catalog_files=model.files)):
+        raise LocalOpusError(f"{path}: changed while it was converted", "Fetch it again.")
+    manifest, digest = manifests.read_with_digest(host, folder)
+    manifests.write_stamps(host, folder, manifest, digest)
+
+
+def _files(host: Host, work: str, sha256: str, converter: str) -> tuple[ManifestFile, ...]:
+    """Check, settle and hash what the worker wrote; raise LocalOpusError where it is not sound."""
+    found = {path for path, _ in host.files.walk(work)}
+    if found != NAMES:
+        odd = ", ".join(printable(name) for name in sorted(found ^ NAMES))
+        raise LocalOpusError(
+            f"{work}: the conversion left other files than it should: {odd}",
+            "Run this again; if it stays so, run `local-opus doctor`.",
+        )
+    summaries: dict[str, dict[str, int | str | bool | None]] = {}
+    for stem in STEMS:
+        answer = check_ir(host, f"{work}/{stem}")
+        if isinstance(answer, Refusal):
+            raise LocalOpusError(
+                f"{stem}.xml: the conversion left a {answer.verdict} file: {answer.reason}",
+                "Look at the free space of the disk, then run this again.",
+            )
+        summaries[stem] = answer.summary()
+    files = []
+    for name in sorted(NAMES):
+        path = f"{work}/{name}"
+        host.files.set_mode(path, 0o644)
+        host.files.sync(path)
+        stat = host.files.stat(path)
+        with host.files.open_read(path, follow=False) as stream:
+            limit = stat.size if stat is not None else 0
+            digests = hash_stream(stream, limit=limit, segment_size=SEGMENT_SIZE)
+        structure = dict(summaries[name.rpartition(".")[0]]) if name.endswith(".xml") else {}
+        origin = DerivedOrigin(sha256=sha256, converter=converter)
+        files.append(manifest_file(
+            Fetched(name, digests, origin, Trust.DERIVED, {**structure}, new=True)
+        ))  # fmt: skip
+    return tuple(files)
+
+
+def _replace(host: Host, work: str, target: str) -> None:
+    """Give the finished folder its name; one that failed verification makes room for it."""
+    if host.files.stat(target) is not None:
+        old = f"{work}.old"
+        host.files.rename(target, old)
+        host.files.rename(work, target)
+        host.files.remove_tree(old)
+    else:
+        host.files.rename(work, target)
+
+
+def _disk_is_full(host: Host, work: str, error: WorkerError, size: int) -> bool:
+    """Whether the conversion failed for want of space: by its words, or by what is left now."""
+    return "no space" in str(error).lower() or host.files.space(work).free < size * (GROWTH - 1)

@@ -1,0 +1,44 @@
+"""Which GGUF files OpenVINO GenAI 2026.4.1 can load, known before it is asked.
+
+Measured with that version on the CPU, one-layer models of each kind; it answers with "map::at" or
+"Unsupported quantization type" where this module names the key or the tensor.
+"""
+
+from __future__ import annotations
+
+from local_opus.weights.gguf import GgufInfo
+from local_opus.weights.structure import printable
+
+ARCHITECTURES = ("llama", "qwen2", "qwen3")
+MATRIX_TYPES = ("F16", "Q8_0", "Q4_0", "Q4_1", "Q4_K", "Q6_K")
+#: Norms and biases are stored as F32 in every file that loads.
+VECTOR_TYPES = ("F32", *MATRIX_TYPES)
+_VALUES = ("general.file_type", "tokenizer.ggml.pre")
+_MODEL_VALUES = (
+    "block_count",
+    "attention.head_count",
+    "embedding_length",
+    "attention.layer_norm_rms_epsilon",
+)
+_ARRAYS = ("tokenizer.ggml.tokens", "tokenizer.ggml.token_type", "tokenizer.ggml.merges")
+
+
+def genai_problem(info: GgufInfo) -> str | None:
+    """Return why GenAI 2026.4.1 can't load this file, in one line; None when it can."""
+    if info.architecture not in ARCHITECTURES:
+        return (
+            f"the architecture {printable(str(info.architecture))} is none of "
+            f"{', '.join(ARCHITECTURES)}"
+        )
+    if info.tokenizer_model != "gpt2":
+        return f"the tokenizer {printable(str(info.tokenizer_model))} is not gpt2"
+    needed = (*_VALUES, *(f"{info.architecture}.{key}" for key in _MODEL_VALUES))
+    missing = [key for key in needed if key not in info.values]
+    missing += [key for key in _ARRAYS if key not in info.arrays]
+    if missing:
+        return f"the file lacks {', '.join(missing)}"
+    for tensor in info.tensors:
+        is_matrix = sum(1 for dim in tensor.dims if dim > 1) > 1
+        if tensor.type not in (MATRIX_TYPES if is_matrix else VECTOR_TYPES):
+            return f"tensor {printable(tensor.name)} has the type {tensor.type}"
+    return None

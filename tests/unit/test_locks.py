@@ -1,0 +1,56 @@
+"""The locks pin everything, agree with each other and name no place."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+
+import pytest
+
+EXTRAS = {
+    "requirements.lock": [],
+    "requirements-openvino.lock": ["openvino"],
+    "requirements-server.lock": ["openvino", "server"],
+    "requirements-test.lock": ["openvino", "server", "test"],
+}
+
+
+def entries(text: str) -> list[str]:
+    return [entry for entry in re.split(r"\n(?=\S)", text.strip()) if entry]
+
+
+def pins(text: str) -> set[str]:
+    """Every pin with its marker, hashes left out."""
+    return {entry.split(" \\")[0] for entry in entries(text)}
+
+
+def names(text: str) -> set[str]:
+    return {pin.partition("==")[0] for pin in pins(text)}
+
+
+@pytest.mark.parametrize("lock", EXTRAS)
+def test_every_entry_has_version_and_hashes(lock, checkout):
+    for entry in entries((checkout / lock).read_text()):
+        first, *hashes = entry.split("\n")
+        assert re.fullmatch(r"[a-z0-9-]+==\d[\w.]*( ; .+)? \\", first), first
+        assert hashes
+        assert all(re.fullmatch(r" +--hash=sha256:[0-9a-f]{64}( \\)?", line) for line in hashes)
+
+
+@pytest.mark.parametrize("lock", EXTRAS)
+def test_lock_holds_what_the_project_asks_for(lock, checkout):
+    project = tomllib.loads((checkout / "pyproject.toml").read_text())["project"]
+    asked = list(project["dependencies"])
+    for extra in EXTRAS[lock]:
+        asked += project["optional-dependencies"][extra]
+    wanted = {re.split(r"[<>=!~;\s\[]", one)[0] for one in asked}
+    assert "pip" in wanted
+    assert wanted <= names((checkout / lock).read_text())
+
+
+@pytest.mark.parametrize("lock", EXTRAS)
+def test_versions_are_those_of_the_largest_lock(lock, checkout):
+    def versions(name):
+        return {pin.partition(" ")[0] for pin in pins((checkout / name).read_text())}
+
+    assert versions(lock) <= versions("requirements-test.lock")

@@ -1,0 +1,67 @@
+"""Digests: the written form can't be anything else, the content is hashed as it streams."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+
+import pytest
+from blake3 import blake3
+from hypothesis import given
+from hypothesis import strategies as st
+
+from local_opus.errors import BadInputError
+from local_opus.weights.digest import Hasher, hash_stream, parse_sha256
+
+GOOD = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+
+
+def test_a_digest_is_taken_as_written():
+    assert parse_sha256(GOOD, where="x") == GOOD
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", GOOD[:-1], GOOD + "0", GOOD.upper(), GOOD + "\n", "../" + GOOD[3:], "0x" + GOOD[2:],
+     "sha256:" + GOOD, "\u0660" * 64, GOOD[:-1] + "/"],
+)  # fmt: skip
+def test_anything_else_is_no_digest(text):
+    with pytest.raises(BadInputError, match="no sha256"):
+        parse_sha256(text, where="weights.json")
+
+
+@given(st.text(max_size=80))
+def test_only_64_hex_digits_pass(text):
+    if re.fullmatch(r"[0-9a-f]{64}", text):
+        assert parse_sha256(text, where="x") == text
+    else:
+        with pytest.raises(BadInputError):
+            parse_sha256(text, where="x")
+
+
+@given(st.binary(max_size=300), st.integers(1, 64), st.integers(1, 50))
+def test_digests_do_not_depend_on_how_the_bytes_arrive(data, segment, step):
+    hasher = Hasher(segment_size=segment)
+    for start in range(0, len(data), step):
+        hasher.update(data[start : start + step])
+    digests = hasher.result()
+    assert digests.size == len(data)
+    assert digests.sha256 == hashlib.sha256(data).hexdigest()
+    assert digests.blake3 == blake3(data).hexdigest()
+    cuts = [data[start : start + segment] for start in range(0, len(data), segment)]
+    assert digests.segments == tuple(blake3(cut).hexdigest() for cut in cuts)
+
+
+@pytest.mark.parametrize(("limit", "size"), [(0, 1), (9, 10), (10, 10), (11, 10)])
+def test_a_stream_is_not_read_past_its_limit(limit, size):
+    stream = io.BytesIO(b"0123456789")
+    assert hash_stream(stream, limit=limit).size == size
+    assert stream.tell() == size
+
+
+def test_progress_adds_up_to_the_size():
+    seen: list[int] = []
+    hash_stream(io.BytesIO(bytes(20_000_000)), limit=20_000_000, on_bytes=seen.append)
+    assert sum(seen) == 20_000_000
+    assert len(seen) > 1
