@@ -14,7 +14,7 @@ from local_opus.actions.base import Action, Progress, State
 from local_opus.errors import InterruptedRunError, LocalOpusError
 from local_opus.host import Host
 from local_opus.receipts import Entry, Event, Receipt
-from local_opus.values import Plan
+from local_opus.values import Plan, PlannedAction
 
 #: Makes an action from its kind and its parameters; raises LocalOpusError for an unknown kind.
 Build = Callable[[str, dict[str, JsonValue]], Action]
@@ -29,6 +29,17 @@ class Listener:
     started: Callable[[str, str], None] = lambda _id, _summary: None
     progress: Progress = lambda _step, _done, _total: None
     finished: Callable[[str, str], None] = lambda _id, _outcome: None
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One action of a run, with what was there before the run: the way back of a failure."""
+
+    id: str
+    action: Action
+    captured: dict[str, JsonValue]
+    #: Where the action stood before the run; None: it was not there.
+    earlier: Entry | None
 
 
 @dataclass
@@ -83,20 +94,22 @@ class Applier:
         what was done, to be resumed, and is raised as InterruptedRunError.
         """
         outcome = Outcome()
+        steps: list[_Step] = []
         self._receipt.append(Event.RUN, data=facts)
         try:
             for planned in plan.actions:
-                self._apply_one(planned.id, planned.kind, planned.params, outcome)
+                self._apply_one(planned, outcome, steps)
+            outcome.result = self_test()
+            # What the former plan alone held goes last: until here it was the way back.
             for entry in self._stale(plan):
                 self._revert_one(entry, outcome)
-            outcome.result = self_test()
         except KeyboardInterrupt as error:
             raise InterruptedRunError(
                 "interrupted; what was done so far is in the receipt",
                 "Run the same command again to go on, or `uninstall` to take it back.",
             ) from error
         except Exception as error:
-            self._roll_back(outcome, error)
+            self._roll_back(steps, outcome, error)
             raise
         self._receipt.append(Event.FINISHED, data=outcome.result)
         return outcome
@@ -116,9 +129,8 @@ class Applier:
             return None
         return self._make(entry.kind, entry.params).edited(self._host, entry.after)
 
-    def _apply_one(
-        self, id_: str, kind: str, params: dict[str, JsonValue], outcome: Outcome
-    ) -> None:
+    def _apply_one(self, planned: PlannedAction, outcome: Outcome, steps: list[_Step]) -> None:
+        id_, kind, params = planned.id, planned.kind, planned.params
         action = self._make(kind, params)
         entry = self._receipt.history.get(id_)
         if entry is not None and (edit := self._edit_of(entry)) is not None:
@@ -133,8 +145,10 @@ class Applier:
             self._receipt.append(Event.PREEXISTING, id=id_, kind=kind, params=params)
             return
         self._listener.started(id_, action.summary())
-        before = entry.before if entry is not None and entry.active else action.capture(self._host)
+        captured = action.capture(self._host)
+        before = entry.before if entry is not None and entry.active else captured
         self._receipt.append(Event.BEGIN, id=id_, kind=kind, params=params, data=before)
+        steps.append(_Step(id_, action, captured, entry))
         outcome.changed.append(id_)
         after = action.execute(self._host, before, self._listener.progress)
         self._receipt.append(Event.DONE, id=id_, data=after)
@@ -146,13 +160,47 @@ class Applier:
         entries = self._receipt.history.entries
         return [entry for entry in reversed(entries) if entry.active and entry.id not in wanted]
 
-    def _roll_back(self, outcome: Outcome, error: Exception) -> None:
-        reason = getattr(error, "message", str(error))
-        self._receipt.append(Event.FAILED, data={"reason": str(reason)})
-        for id_ in reversed(outcome.changed):
-            entry = self._receipt.history.get(id_)
-            if entry is not None:
-                self._revert_one(entry, outcome)
+    def _roll_back(self, steps: list[_Step], outcome: Outcome, error: Exception) -> None:
+        """Put everything back as it was before this run, the newest first.
+
+        A step that can't be put back does not stop the others; it stays in the receipt as begun,
+        so that the next run or an uninstall deals with it, and is named with the failure.
+        """
+        reason = str(getattr(error, "message", error))
+        self._receipt.append(Event.FAILED, data={"reason": reason})
+        for step in reversed(steps):
+            entry = self._receipt.history.get(step.id)
+            self._listener.started(step.id, f"take back: {step.action.summary()}")
+            try:
+                reverted = step.action.revert(
+                    self._host, step.captured, entry.after if entry is not None else None
+                )
+            except (LocalOpusError, OSError) as problem:
+                outcome.kept.append(f"{step.id}: {problem}")
+                self._listener.finished(step.id, "kept")
+                continue
+            self._record_earlier(step)
+            if reverted.kept:
+                outcome.kept.append(reverted.kept)
+            self._listener.finished(step.id, "kept" if reverted.kept else "taken back")
+        if outcome.kept and isinstance(error, LocalOpusError):
+            error.details = (*error.details, *(f"not taken back: {line}" for line in outcome.kept))
+
+    def _record_earlier(self, step: _Step) -> None:
+        self._receipt.append(Event.REVERTED, id=step.id)
+        earlier = step.earlier
+        if earlier is None or earlier.status is Event.BEGIN:
+            return
+        if earlier.status is Event.PREEXISTING:
+            self._receipt.append(
+                Event.PREEXISTING, id=step.id, kind=earlier.kind, params=earlier.params
+            )
+            return
+        self._receipt.append(
+            Event.BEGIN, id=step.id, kind=earlier.kind, params=earlier.params, data=earlier.before
+        )
+        if earlier.after is not None:
+            self._receipt.append(Event.DONE, id=step.id, data=earlier.after)
 
     # -- the way back ---------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ _PIP_REDIRECTS = frozenset(
     }
 )
 _TAKEN = re.compile(r"^(?:Collecting|Processing) ", re.MULTILINE)
+_FULL_BYTES = 1_000_000
 _NO_SPACE = re.compile(r"Errno 28\]|Errno 122\]|No space left on device|Disk quota exceeded")
 _BAD_HASH = re.compile(r"PACKAGES DO NOT MATCH THE HASHES.*?\n\s+(\S+)", re.DOTALL)
 _BAD_CERTIFICATE = re.compile(r"CERTIFICATE_VERIFY_FAILED|SSLCertVerificationError")
@@ -168,4 +169,4 @@ def _is_full(folder: str) -> bool:
         state = os.statvfs(folder)
     except OSError:
         return False
-    return state.f_bavail * state.f_frsize < 1_000_000
+    return state.f_bavail * state.f_frsize < _FULL_BYTES

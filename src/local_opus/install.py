@@ -9,8 +9,8 @@ from pydantic import JsonValue
 
 from local_opus import __version__, interpreter, node, planner, program, resources, selftest
 from local_opus.actions import build
+from local_opus.actions.create_environment import CreateEnvironment
 from local_opus.apply import Applier, Listener, Outcome
-from local_opus.catalog import Catalog
 from local_opus.catalog import load as load_catalog
 from local_opus.catalog.choose import choose, fit
 from local_opus.errors import BadInputError, MachineCannotError
@@ -20,7 +20,9 @@ from local_opus.locations import Locations
 from local_opus.profiles import Profile
 from local_opus.receipts import Receipt
 from local_opus.report.reporter import Reporter
+from local_opus.shelf import is_stored
 from local_opus.values import Device, HostFacts, Model, Plan, Scope
+from local_opus.weights.sources import SOURCES
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,8 @@ def require_rights(host: Host, scope: Scope) -> None:
 
 
 def pick_model(
-    catalog: Catalog,
+    host: Host,
+    locations: Locations,
     profile: Profile,
     facts: HostFacts,
     model_id: str | None,
@@ -64,6 +67,7 @@ def pick_model(
     A model named by the user must fit; otherwise the best that fits is chosen. Raises
     BadInputError for an unknown model and MachineCannotError with the reasons when none fits.
     """
+    catalog = load_catalog()
     if not profile.server.enabled:
         if model_id is not None:
             raise BadInputError(
@@ -72,11 +76,14 @@ def pick_model(
             )
         return None, None
     wanted = model_id or profile.model.id
+    if device is None and profile.model.device != "auto":
+        device = Device(profile.model.device)
     if wanted is None:
-        model = choose(catalog, facts, profile.model.use_case, device)
+        sources = frozenset(SOURCES)
+        model = choose(catalog, facts, profile.model.use_case, device, sources=sources)
     else:
         model = catalog.get(wanted)
-    fitting = fit(model, facts, device, 1)
+    fitting = fit(model, facts, device, stored=is_stored(host, locations, model, device))
     if not fitting.fits:
         raise MachineCannotError(
             f"{model.id}: {fitting.reasons[0]}",
@@ -117,7 +124,7 @@ def prepare(
     port: int | None,
 ) -> Choice:
     """Choose and plan; nothing is changed."""
-    model, on_device = pick_model(load_catalog(), profile, facts, model_id, device)
+    model, on_device = pick_model(host, locations, profile, facts, model_id, device)
     at_port = port or profile.server.port
     request = planner.Request(
         profile=profile,
@@ -135,7 +142,8 @@ def prepare(
 
 def detect(host: Host, locations: Locations) -> HostFacts:
     """Return the host facts; the disk is the one that the store lies on."""
-    return gather(host, disk_path=locations.models)
+    machine = host if host.root == "/" else Host()
+    return gather(host, disk_path=locations.models, machine=machine)
 
 
 def pending(host: Host, choice: Choice) -> list[str]:
@@ -173,19 +181,22 @@ def install(host: Host, choice: Choice, tell: Reporter) -> Result:
 
 def _use_workers_of(host: Host, choice: Choice) -> None:
     """Run workers in the planned environment: the installer's own has no GenAI."""
-    folder = next(a.params["folder"] for a in choice.plan.actions if a.id == "environment")
-    host.processes.worker_python = host.files.real_path(f"{folder}/bin/python")
+    host.processes.worker_python = host.files.real_path(f"{_environment(choice)}/bin/python")
+
+
+def _environment(choice: Choice) -> str:
+    """Return the folder of the planned environment."""
+    kind = CreateEnvironment.kind
+    return next(str(a.params["folder"]) for a in choice.plan.actions if a.kind == kind)
 
 
 def _self_test(host: Host, choice: Choice, tell: Reporter) -> dict[str, JsonValue]:
     result: dict[str, JsonValue] = {}
-    params = {planned.id: planned.params for planned in choice.plan.actions}
     if host.root != "/":
         return {"self_test": "not run: the program of an image can't be started here"}
     tell.started("self-test", "test what was installed")
-    environment = str(params["environment"]["folder"])
     tell.progress("start the program", 0, None)
-    result |= selftest.program(host, f"{environment}/bin/python")
+    result |= selftest.program(host, f"{_environment(choice)}/bin/python")
     model, device = choice.model, choice.device
     if model is not None and device is not None:
         folder = planner.model_folder(choice.locations, model, device)

@@ -34,7 +34,10 @@ class Serving:
 
 
 def read_settings(host: Host, path: str) -> Settings:
-    """Return the settings of the server config at ``path``. Raises BadInputError, PermissionError."""
+    """Return the settings of the server config at ``path``.
+
+    Raises BadInputError that names the file and field, and PermissionError.
+    """
     return server_config.load(
         host.files.read_text, path, lambda folder: manifest.read(host, folder).context_length
     )
@@ -81,6 +84,15 @@ def serving(host: Host, locations: Locations) -> Serving | None:
     if _start_time(host, pid_number) != started:
         return None
     return Serving(pid_number, "detached")
+
+
+def command_of(host: Host, running: Serving) -> list[str]:
+    """Return the command line of a server; empty where it has ended since."""
+    try:
+        words = host.files.read_bytes(f"/proc/{running.pid}/cmdline").split(b"\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    return [word.decode() for word in words if word]
 
 
 def start_detached(host: Host, locations: Locations, command: list[str]) -> Serving:

@@ -116,7 +116,7 @@ def _environment(todo: _List, request: Request) -> str:
     name = hashlib.sha256(inputs.encode()).hexdigest()[:12]
     folder = f"{request.locations.prefix}/env-{name}"
     todo.add(
-        "environment",
+        f"environment:{name}",
         "create_environment",
         f"create the environment {folder} (Python {program.python.version}, {lock})",
         folder=folder,
@@ -162,7 +162,10 @@ def _write(
 
 def _command(todo: _List, request: Request, environment: str) -> None:
     path = f"{request.locations.prefix}/bin/local-opus"
-    values = {"python": f"{environment}/bin/python"}
+    values = {
+        "python": f"{environment}/bin/python",
+        "scope": request.locations.scope.value,
+    }
     _write(todo, request, "command", path, "local-opus.sh.j2", values, mode=0o755)
     link = f"{request.locations.commands}/local-opus"
     todo.add("link", "link_command", f"link {link} to {path}", path=link, target=path)

@@ -105,7 +105,8 @@ def replay(records: Iterable[Record]) -> History:
             case Event.FINISHED:
                 result, finished = record.data, True
             case Event.BEGIN:
-                old = entries.get(record.id)
+                # A repeated begin moves to the end: what it needs was begun before it.
+                old = entries.pop(record.id, None)
                 if old is None or old.status is Event.PREEXISTING:
                     old = _entry(record, Event.BEGIN, record.data)
                 # A repeated begin keeps the first `before`: that is what was there before us.

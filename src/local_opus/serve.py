@@ -28,13 +28,15 @@ def require_proven(host: Host, folder: str) -> None:
         bad = next((item for item in verdicts if item.verdict != "real"), None)
         what = f"{bad.path}: {bad.verdict.value}: {bad.evidence}" if bad else "no files"
         raise ProblemFoundError(
-            f"{folder}: {what}", "The server loads proven weights alone: install again to repair them."
+            f"{folder}: {what}",
+            "The server loads proven weights alone: install again to repair them.",
         )
 
 
 def _denied(error: PermissionError) -> LocalOpusError:
     return LocalOpusError(
-        f"{error.filename}: permission denied", "Install again: it sets the modes that the service needs."
+        f"{error.filename}: permission denied",
+        "Install again: it sets the modes that the service needs.",
     )
 
 

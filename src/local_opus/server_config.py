@@ -80,7 +80,7 @@ def load(
     tokens = model.context_length or context_length(model.folder)
     if tokens is None:
         raise BadInputError(
-            f"{server.model_config_path}: context_length: not given, and the weights do not tell it",
+            f"{server.model_config_path}: context_length: neither given nor told by the weights",
             "Write the model's context length there, in tokens.",
         )
     document = {

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from local_opus import node
 from local_opus.catalog import load as load_catalog
-from local_opus.catalog.choose import Fit, fit
+from local_opus.catalog.choose import fit
 from local_opus.errors import BadInputError, LocalOpusError, MachineCannotError
 from local_opus.facts import gather
 from local_opus.host import Host, locks
 from local_opus.locations import Locations
+from local_opus.report.models import ModelRow
 from local_opus.report.reporter import Reporter
 from local_opus.values import Device, HostFacts, Model
 from local_opus.weights.convert import convert_model
 from local_opus.weights.fetch import fetch_model
 from local_opus.weights.store import list_variants, model_folder, variant_names
-
-
-@dataclass(frozen=True)
-class Row:
-    """One model of the catalog, how it fits, and whether it is in the store."""
-
-    model: Model
-    fit: Fit
-    stored: bool
 
 
 def is_stored(host: Host, locations: Locations, model: Model, device: Device | None) -> bool:
@@ -38,18 +28,18 @@ def is_stored(host: Host, locations: Locations, model: Model, device: Device | N
 
 def _row(
     host: Host, locations: Locations, facts: HostFacts, model: Model, device: Device | None
-) -> Row:
+) -> ModelRow:
     stored = is_stored(host, locations, model, device)
-    return Row(model, fit(model, facts, device, stored=stored), stored)
+    return ModelRow(model, fit(model, facts, device, stored=stored), stored)
 
 
-def rows(host: Host, locations: Locations, device: Device | None) -> list[Row]:
+def rows(host: Host, locations: Locations, device: Device | None) -> list[ModelRow]:
     """Return a row a model, in the catalog's order."""
     facts = gather(host, disk_path=locations.models)
     return [_row(host, locations, facts, model, device) for model in load_catalog().models]
 
 
-def row(host: Host, locations: Locations, model_id: str) -> Row:
+def row(host: Host, locations: Locations, model_id: str) -> ModelRow:
     """Return the row of one model. Raises BadInputError for an unknown one."""
     model = load_catalog().get(model_id)
     return _row(host, locations, gather(host, disk_path=locations.models), model, None)

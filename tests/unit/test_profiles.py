@@ -158,7 +158,7 @@ def test_a_file_with_three_errors_shows_all_three() -> None:
         (HEAD + '[model]\ndevice = "gpu"', 'Did you mean "GPU"?'),
         (HEAD + '[model]\nid = "../../x"', "x.toml: model.id: "),
         (HEAD + '[model]\nuse_case = "caht"', 'Did you mean "chat"?'),
-        (HEAD + '[environment]\nextras = ["bas"]', 'x.toml: environment.extras.0: must be one of'),
+        (HEAD + '[environment]\nextras = ["bas"]', "x.toml: environment.extras.0: must be one of"),
         (HEAD + "[environment]\nextras = []", 'environment.extras: must hold "base" at least'),
         (HEAD + '[openvino]\nperformance_hint = "latency"', 'Did you mean "LATENCY"?'),
         (HEAD + "[openvino]\nnum_streams = -2", "x.toml: openvino.num_streams: must be"),
@@ -209,7 +209,6 @@ def test_no_other_name_loads(name: str) -> None:
 
 @given(st.text(max_size=200))
 def test_no_text_makes_anything_but_bad_input(text: str) -> None:
-    try:
+    with pytest.raises(BadInputError) as caught:
         profiles.parse(text, "x.toml", lambda parent, child: ("", "y.toml"))
-    except BadInputError as error:
-        assert error.message.startswith(("x.toml: ", "y.toml: "))
+    assert caught.value.message.startswith("x.toml: ")

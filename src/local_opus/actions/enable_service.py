@@ -63,7 +63,10 @@ class EnableService(Action):
         if not host.services.running(self.scope):
             return Reverted()
         if host.services.property(self.scope, UNIT, "LoadState") != "not-found":
-            host.services.do(self.scope, "stop", UNIT)
+            if before.get("active") == "active":
+                host.services.do(self.scope, "restart", UNIT)
+            else:
+                host.services.do(self.scope, "stop", UNIT)
             if before.get("enabled") != "enabled":
                 host.services.do(self.scope, "disable", UNIT)
         return Reverted()

@@ -34,9 +34,10 @@ class StartServer(Action):
             return Inspection(state=State.ABSENT, evidence="no server runs")
         return Inspection(state=State.PRESENT, evidence=f"PID {running.pid}")
 
-    def capture(self, host: Host) -> Record:  # noqa: ARG002
-        """Nothing of ours runs before an install."""
-        return {}
+    def capture(self, host: Host) -> Record:
+        """Keep the command of a server that runs, to start it again if the new one fails."""
+        running = node.serving(host, locate(self.scope, host.environ))
+        return {"command": [*node.command_of(host, running)] if running else None}
 
     def execute(self, host: Host, before: Record, progress: Progress) -> Record:  # noqa: ARG002
         """Start it, or start it anew when its inputs changed."""
@@ -52,12 +53,16 @@ class StartServer(Action):
         return {"pid": started.pid}
 
     def revert(self, host: Host, before: Record, after: Record | None) -> Reverted:  # noqa: ARG002
-        """Stop it; the log goes too: it is ours."""
+        """Stop it and remove its log, or start again what ran before."""
         locations = locate(self.scope, host.environ)
         running = node.serving(host, locations)
         if running is not None:
             node.stop_detached(host, locations, running)
         node.forget(host, locations)
+        former = before.get("command")
+        if isinstance(former, list) and former:
+            node.start_detached(host, locations, [str(word) for word in former])
+            return Reverted()
         for log in (locations.server_log, f"{locations.server_log}.1"):
             if host.files.stat(log) is not None:
                 host.files.remove(log)

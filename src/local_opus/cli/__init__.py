@@ -75,7 +75,7 @@ class LazyGroup(click.Group):
 )
 @click.version_option(__version__, prog_name="local-opus")
 @click.option("--debug", is_flag=True, help="Show tracebacks on the screen (with any command).")
-def group(*, debug: bool) -> None:  # noqa: ARG001 - main() acts on it before any command runs
+def group(*, debug: bool) -> None:
     """Turn this machine into a verified local inference node, and take it back."""
 
 

@@ -35,11 +35,14 @@ def command(
         return
     stream = click.get_text_stream("stdin")
     if not stream.isatty():
-        words = stream.read().strip()
-        if not words:
+        piped = stream.read().strip()
+        if not piped:
             raise BadInputError("chat: no question", 'Ask one: local-opus chat "Who are you?"')
-        answer(words)
+        answer(piped)
         return
     click.echo(f"{talk.model} at {talk.url}; an empty line ends it.")
-    while words := click.prompt("you", default="", show_default=False, prompt_suffix="> ").strip():
-        answer(words)
+    while True:
+        typed = str(click.prompt("you", default="", show_default=False, prompt_suffix="> ")).strip()
+        if not typed:
+            return
+        answer(typed)

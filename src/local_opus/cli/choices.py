@@ -58,7 +58,7 @@ def parse_device(word: str) -> Device | None:
 
 
 def _load_profile(host: Host, name: str, use_case: str | None) -> profiles.Profile:
-    loaded = profiles.load(name, lambda path: host.files.read_text(path))
+    loaded = profiles.load(name, host.files.read_text)
     if use_case is None:
         return loaded
     cases = ("chat", "coding", "analysis")
@@ -79,7 +79,7 @@ def _ask_profile() -> str:
     return prompts.select("Which profile?", texts, DEFAULT_PROFILE)
 
 
-def _ask_rest(host: Host, given: Given, facts: HostFacts, profile: profiles.Profile) -> Given:
+def _ask_rest(given: Given, facts: HostFacts, profile: profiles.Profile) -> Given:
     if not profile.server.enabled:
         return given
     model, device = given.model, given.device
@@ -127,7 +127,7 @@ def run(
     tell.event("facts", facts.model_dump(mode="json"))
     show.show_machine(tell, facts)
     if interactive:
-        given = _ask_rest(host, given, facts, profile)
+        given = _ask_rest(given, facts, profile)
     choice = install.prepare(
         host,
         locations,

@@ -15,13 +15,21 @@ def open_host(root: str = "/") -> Host:
 def find_install(host: Host, scope: str | None) -> Locations:
     """Return the locations of the install that is there.
 
-    Without a scope: this user's own install, else the system's, else the default scope's (where
+    Without a scope: the default scope's, else the other's, else the default scope's again (where
     nothing is installed yet).
     """
     if scope is not None:
         return locate(Scope(scope), host.environ)
-    first = locate(default_scope(host.euid), host.environ)
-    if host.files.stat(first.receipt) is not None or first.scope is Scope.SYSTEM:
-        return first
-    system = locate(Scope.SYSTEM, host.environ)
-    return system if host.files.stat(system.state) is not None else first
+    first = default_scope(host.euid)
+    for one in (first, *(other for other in Scope if other is not first)):
+        places = locate(one, host.environ)
+        if _has_receipt(host, places):
+            return places
+    return locate(first, host.environ)
+
+
+def _has_receipt(host: Host, places: Locations) -> bool:
+    try:
+        return host.files.stat(places.receipt) is not None
+    except PermissionError:  # the state folder itself can't be entered, so it is there
+        return True

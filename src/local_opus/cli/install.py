@@ -22,9 +22,7 @@ from local_opus.cli import options
 @options.option("--dry-run", is_flag=True, help="Print the plan and change nothing.")
 @options.option("--quiet", is_flag=True, help="Print errors alone.")
 @options.as_json
-@click.pass_context
 def command(
-    ctx: click.Context,
     *,
     local_opus: bool,
     external_api: bool,

@@ -32,7 +32,7 @@ def list_models(*, device: str, fitting: bool, scope: str | None, as_json: bool)
     rows = shelf.rows(host, find_install(host, scope), parse_device(device))
     rows = [row for row in rows if row.fit.fits or not fitting]
     if as_json:
-        click.echo(json.dumps(show.models_document(rows), indent=1))
+        click.echo(json.dumps(show.models_json(rows), indent=1))
     else:
         show.models_table(Console(), rows)
 
@@ -54,7 +54,7 @@ def show_model(model: str, scope: str | None, *, as_json: bool) -> None:
     host = open_host()
     row = shelf.row(host, find_install(host, scope), model)
     if as_json:
-        click.echo(json.dumps(show.model_document(row), indent=1))
+        click.echo(json.dumps(show.model_json(row), indent=1))
     else:
         show.model_details(Console(), row)
 

@@ -9,7 +9,6 @@ import math
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Literal, cast
 
 from local_opus.runtime import protocol
@@ -29,7 +28,7 @@ from local_opus.server.engine_errors import (
     GenerationFailedError,
     QueueFullError,
 )
-from local_opus.server.engine_process import COMMAND, EngineProcess
+from local_opus.server.engine_process import COMMAND, EngineProcess, Timing
 from local_opus.server.generation import Generation
 
 log = logging.getLogger(__name__)
@@ -39,25 +38,6 @@ State = Literal["loading", "ready", "restarting", "failed", "stopped"]
 END_SECONDS = 5
 #: Seconds a client is told to wait at most.
 _LONGEST_WAIT = 60
-
-
-@dataclass(frozen=True)
-class Timing:
-    """Limits, in seconds."""
-
-    #: Loading a model: a large one from a slow disk takes minutes.
-    load: float = 1800
-    #: Silence of an engine that has work; it says something every second, between steps.
-    silence: float = 120
-    #: The first pause before a restart; it doubles up to ``longest_pause``.
-    pause: float = 0.2
-    longest_pause: float = 30
-    #: A run that served for so long makes the next pause short again.
-    stable: float = 60
-    #: For the engine to end by itself.
-    stop: float = 1.5
-    #: Between two looks at the clock.
-    watch: float = 1
 
 
 class EngineClient:
@@ -124,8 +104,7 @@ class EngineClient:
             with suppress(TimeoutError):
                 await asyncio.wait_for(asyncio.shield(self._supervisor), self._timing.stop)
         self._supervisor.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._supervisor
+        await asyncio.gather(self._supervisor, return_exceptions=True)
 
     async def wait_ready(self) -> Ready:
         """Wait until the model is loaded. Raises EngineUnavailableError when that fails."""

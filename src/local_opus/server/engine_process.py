@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from local_opus.runtime import protocol
@@ -18,6 +19,25 @@ _KEPT = frozenset({"PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "LD_LIBRARY_PATH"
 #: Settings of OpenVINO, of its thread pools and of Intel's GPU and NPU drivers.
 _KEPT_PREFIXES = ("OV_", "OPENVINO_", "ONEDNN_", "OMP_", "TBB_", "ZE_", "NEO", "ONEAPI_", "OCL_")
 _READ_SIZE = 1 << 16
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Limits, in seconds."""
+
+    #: Loading a model: a large one from a slow disk takes minutes.
+    load: float = 1800
+    #: Silence of an engine that has work; it says something every second, between steps.
+    silence: float = 120
+    #: The first pause before a restart; it doubles up to ``longest_pause``.
+    pause: float = 0.2
+    longest_pause: float = 30
+    #: A run that served for so long makes the next pause short again.
+    stable: float = 60
+    #: For the engine to end by itself.
+    stop: float = 1.5
+    #: Between two looks at the clock.
+    watch: float = 1
 
 
 def environment() -> dict[str, str]:

@@ -24,7 +24,7 @@ _LOWEST_SERVER_ERROR = 500
 _NOISE = ("Value error, ", "Input should be ")
 
 
-class ApiError(Exception):
+class ApiError(HTTPException):
     """An answer with an error status. ``param`` is the request's field that is at fault."""
 
     def __init__(
@@ -37,19 +37,16 @@ class ApiError(Exception):
         kind: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
+        super().__init__(status, message, dict(headers or {}))
         self.code = code
         self.param = param
         server = status >= _LOWEST_SERVER_ERROR
         self.kind = kind or ("server_error" if server else "invalid_request_error")
-        self.headers = dict(headers or {})
 
     def body(self) -> dict[str, object]:
         """Return the answer's JSON."""
         error = {
-            "message": self.message,
+            "message": self.detail,
             "type": self.kind,
             "param": self.param,
             "code": self.code,
@@ -58,7 +55,7 @@ class ApiError(Exception):
 
     def response(self) -> JSONResponse:
         """Return the answer."""
-        return JSONResponse(self.body(), self.status, self.headers)
+        return JSONResponse(self.body(), self.status_code, self.headers)
 
 
 def api_error(error: Exception) -> ApiError:
@@ -129,13 +126,11 @@ def install(app: FastAPI) -> None:
 
     async def answer(request: Request, error: Exception) -> JSONResponse:
         found = api_error(error)
-        if isinstance(error, HTTPException) and error.status_code == HTTPStatus.NOT_FOUND:
-            found.message = f"There is no {request.method} {request.url.path} here."
+        if found is not error and found.status_code == HTTPStatus.NOT_FOUND:
+            found.detail = f"There is no {request.method} {request.url.path} here."
             found.code = "unknown_url"
-        elif (
-            isinstance(error, HTTPException) and error.status_code == HTTPStatus.METHOD_NOT_ALLOWED
-        ):
-            found.message = f"{request.method} is not allowed on {request.url.path}."
+        elif found.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            found.detail = f"{request.method} is not allowed on {request.url.path}."
         return found.response()
 
     for kind in (

