@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from local_opus import node
 from local_opus.errors import LocalOpusError, ProblemFoundError
 from local_opus.host import Host
+from local_opus.report import errors
 from local_opus.server.main import run
 from local_opus.weights.verify import is_proven, verify_folder
 
@@ -52,8 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return run(settings)
     except (LocalOpusError, PermissionError) as caught:
         error = caught if isinstance(caught, LocalOpusError) else _denied(caught)
-        for line in (f"error: {error.message}", *error.details, f"  fix: {error.remedy}"):
-            sys.stderr.write(f"{line}\n")
+        errors.tell(error)
         return int(error.exit_code)
 
 

@@ -77,7 +77,7 @@ class CreateEnvironment(Action):
         python = host.processes.python()
         lock = resources.folder("locks") / self.lock
         env = environment.pip_environ(host.processes.clean_environment(), real)
-        packages = sum("==" in line for line in lock.read_text().splitlines())
+        packages = sum("==" in line for line in resources.read("locks", self.lock).splitlines())
         collected = 0
 
         def on_line(line: str) -> None:

@@ -13,6 +13,7 @@ import click
 
 from local_opus import __version__
 from local_opus.errors import ExitCode, LocalOpusError, did_you_mean
+from local_opus.report import errors
 
 #: Name, module below local_opus.cli, help. The help stands here so that --help imports nothing.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -79,13 +80,8 @@ def group(*, debug: bool) -> None:
     """Turn this machine into a verified local inference node, and take it back."""
 
 
-def _tell(message: str, remedy: str, details: Sequence[str] = ()) -> None:
-    for line in (
-        f"error: {message}",
-        *(f"       {detail}" for detail in details),
-        f"  fix: {remedy}",
-    ):
-        sys.stderr.write(f"{line}\n")
+def _tell(message: str, remedy: str) -> None:
+    errors.tell(LocalOpusError(message, remedy))
 
 
 def _write_traceback() -> str:
@@ -103,7 +99,7 @@ def run(call: Callable[[], object], *, debug: bool = False) -> int:
     except LocalOpusError as error:
         if debug:
             traceback.print_exc()
-        _tell(error.message, error.remedy, error.details)
+        errors.tell(error)
         return int(error.exit_code)
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx is not None else "local-opus"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from local_opus.cli import options
@@ -33,7 +35,7 @@ def command(
     if question:
         answer(" ".join(question))
         return
-    stream = click.get_text_stream("stdin")
+    stream = sys.stdin
     if not stream.isatty():
         piped = stream.read().strip()
         if not piped:

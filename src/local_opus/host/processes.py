@@ -17,8 +17,10 @@ from local_opus.errors import LocalOpusError, WorkerError
 from local_opus.runtime import protocol
 
 _KEPT = frozenset(
-    "PATH HOME USER LOGNAME TMPDIR SSL_CERT_FILE SSL_CERT_DIR REQUESTS_CA_BUNDLE HF_ENDPOINT "
-    "HF_TOKEN DBUS_SESSION_BUS_ADDRESS".split()
+    {
+        *("PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "DBUS_SESSION_BUS_ADDRESS"),
+        *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "HF_ENDPOINT", "HF_TOKEN"),
+    }
 )
 _KEPT_PREFIXES = ("PIP_", "XDG_", "LOCAL_OPUS_")
 _PROXIES = frozenset({"http_proxy", "https_proxy", "no_proxy", "all_proxy"})
