@@ -83,7 +83,7 @@ def _print_stacked(console: Console, rows: Sequence[ModelRow]) -> None:
         facts = (
             size_text(model.size),
             f"memory {memory}",
-            _context(model),
+            f"{_context(model)} tokens" if model.context_length else "context as the file says",
             _devices(model),
             _license(model.license),
         )
@@ -116,7 +116,7 @@ def model_details(console: Console, row: ModelRow) -> None:
         ("Size", f"{size_text(model.size)} ({model.size:,} bytes, {files})"),
         ("Memory", f"{memory} ({model.memory.source})"),
         ("Disk", f"{size_text(row.fit.disk)} with what is made from it"),
-        ("Context", _context(model)),
+        ("Context", f"{_context(model)} tokens" if model.context_length else "as the file says"),
         ("Prompt", model.prompt_format or _UNKNOWN),
         ("Devices", _devices(model)),
         ("Licence", _license(model.license)),
@@ -171,9 +171,7 @@ def _memory(size: int, *, estimated: bool) -> str:
 
 
 def _context(model: Model) -> str:
-    if model.context_length is None:
-        return "context: the file's own" if model.source.kind == "wheel" else "context unknown"
-    return f"{model.context_length:,} tokens"
+    return f"{model.context_length:,}" if model.context_length else "in file"
 
 
 def _devices(model: Model) -> str:
