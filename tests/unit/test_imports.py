@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +52,8 @@ FILE_EFFECTS = {
 }
 ROOMS_BEHIND_HOST = ("facts", "actions", "checks", "weights")
 PURE = ("values", "errors", "planner", "render")
-PRINTING = ("cli", "report")
+#: serve is a program of its own: it says on standard error why it can't start.
+PRINTING = ("cli", "report", "serve")
 PRINTERS = {"print", "click.echo", "click.secho"}
 IMPORTERS = {"__import__", "importlib.import_module", "import_module"}
 EFFECTS = {"host", "facts", "checks", "runtime", "cli", "report", "server", "bootstrap", "apply"}
@@ -243,3 +246,19 @@ KEEPING = [
 @pytest.mark.parametrize(("name", "source"), KEEPING)
 def test_kept_rules_are_no_violation(name, source):
     assert violations(parse(name, source)) == []
+
+
+#: What a start must not wait for: each costs more than all the rest of ``--help`` together.
+HEAVY = {"jinja2", "numpy", "openvino", "pydantic", "questionary", "requests", "rich", "fastapi"}
+
+
+def test_help_imports_nothing_heavy():
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "local_opus", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "local_opus.cli" in imported
+    assert imported & HEAVY == set()

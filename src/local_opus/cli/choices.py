@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from local_opus import install, profiles
 from local_opus.catalog import load as load_catalog
-from local_opus.catalog.choose import fit
+from local_opus.catalog.choose import choose, fit
 from local_opus.cli import prompts
 from local_opus.cli.context import open_host
 from local_opus.errors import BadInputError, did_you_mean
@@ -17,8 +17,8 @@ from local_opus.locations import Locations, default_scope, locate
 from local_opus.report import install as show
 from local_opus.report import reporter
 from local_opus.values import Device, HostFacts, Scope
+from local_opus.weights.sources import SOURCES
 
-DEFAULT_PROFILE = "military"
 _GIB = 1024**3
 
 
@@ -72,11 +72,11 @@ def _load_profile(host: Host, name: str, use_case: str | None) -> profiles.Profi
 
 
 def _ask_profile() -> str:
+    names = sorted(profiles.names(), key=lambda name: name != profiles.DEFAULT)
     texts = [
-        (name, f"{name:<13} {profiles.load(name, lambda path: path).description}")
-        for name in profiles.names()
+        (name, f"{name:<13} {profiles.load(name, lambda path: path).description}") for name in names
     ]
-    return prompts.select("Which profile?", texts, DEFAULT_PROFILE)
+    return prompts.select("Which profile?", texts, profiles.DEFAULT)
 
 
 def _ask_rest(given: Given, facts: HostFacts, profile: profiles.Profile) -> Given:
@@ -85,15 +85,20 @@ def _ask_rest(given: Given, facts: HostFacts, profile: profiles.Profile) -> Give
     model, device = given.model, given.device
     if device is None:
         names = [d.name for d in facts.openvino.devices if d.name in {x.value for x in Device}]
-        options = [("auto", "auto (the fastest that fits)"), *((name, name) for name in names)]
-        device = parse_device(prompts.select("Which device?", options, "auto"))
+        if len(names) > 1:
+            options = [("auto", "auto (the fastest that fits)"), *((name, name) for name in names)]
+            device = parse_device(prompts.select("Which device?", options, "auto"))
     if model is None:
-        fitting = [m for m in load_catalog().models if fit(m, facts, device, 1).fits]
+        catalog = load_catalog()
+        best = choose(catalog, facts, profile.model.use_case, device, sources=frozenset(SOURCES))
+        fitting = [one for one in catalog.models if fit(one, facts, device).fits]
+        width = max(len(one.id) for one in fitting)
         texts = [
-            (m.id, f"{m.id:<38} {m.size / _GIB:6.2f} GiB  {m.license.id}")
-            for m in sorted(fitting, key=lambda m: m.size)
-        ]
-        model = prompts.select("Which model?", texts, texts[0][0] if texts else None)
+            (one.id, f"{one.id:<{width}} {one.size / _GIB:6.2f} GiB  {one.license.id}"
+             + ("  (recommended here)" if one.id == best.id else ""))
+            for one in sorted(fitting, key=lambda one: one.size)
+        ]  # fmt: skip
+        model = prompts.select("Which model?", texts, best.id)
     return replace(given, model=model, device=device)
 
 
@@ -109,19 +114,20 @@ def run(
     given: Given, *, interactive: bool, yes: bool, dry_run: bool, quiet: bool, as_json: bool
 ) -> None:
     """Detect, choose, show, ask, apply and report."""
-    if not (yes or dry_run):
-        prompts.require_terminal()
     host = open_host(given.root)
     if interactive:
+        prompts.require_terminal()
         given = replace(given, profile=_ask_profile())
         given = replace(given, scope=given.scope or _ask_scope(host))
-    profile = _load_profile(host, given.profile or DEFAULT_PROFILE, given.use_case)
+    profile = _load_profile(host, given.profile or profiles.DEFAULT, given.use_case)
     if given.model is not None:
         load_catalog().get(given.model)  # an unknown one is told before anything slow happens
     scope = Scope(given.scope) if given.scope else default_scope(host.euid)
     locations = locate(scope, host.environ)
     if not dry_run:
         install.require_rights(host, scope)
+    if not (yes or dry_run):  # after all that is wrong in the command itself has been told
+        prompts.require_terminal()
     tell = reporter.make(as_json=as_json, quiet=quiet)
     facts = install.detect(host, locations)
     tell.event("facts", facts.model_dump(mode="json"))

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import sys
 
-from local_opus.errors import LocalOpusError
+from local_opus.errors import InterruptedRunError, LocalOpusError
 
 
 def tell(error: LocalOpusError) -> None:
     """Print an error: one line that names what, one that says what to do."""
+    kind = "stopped" if isinstance(error, InterruptedRunError) else "error"
     for line in (
-        f"error: {error.message}",
+        f"{kind}: {error.message}",
         *(f"       {detail}" for detail in error.details),
-        f"  fix: {error.remedy}",
+        f"{'next' if kind == 'stopped' else 'fix':>{len(kind)}}: {error.remedy}",
     ):
         sys.stderr.write(f"{line}\n")

@@ -24,7 +24,8 @@ def show_machine(tell: Reporter, facts: HostFacts) -> None:
     )
     names = [f"{device.name} ({device.full_name})" for device in facts.openvino.devices]
     usable = ", ".join(names) or f"nothing: {facts.openvino.problem}"
-    tell.say(f"              OpenVINO {facts.openvino.version or '-'} can use: {usable}")
+    version = (facts.openvino.version or "-").partition("-")[0]
+    tell.say(f"              OpenVINO {version} can use: {usable}")
 
 
 def show_plan(tell: Reporter, plan: Plan, pending: Sequence[str]) -> None:

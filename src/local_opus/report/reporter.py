@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from abc import ABC, abstractmethod
@@ -107,15 +108,15 @@ class RichReporter(Reporter):
         self._begin = 0.0
 
     def say(self, text: str) -> None:
-        """Print one line."""
-        self.console.print(text, highlight=False)
+        """Print one line; the home folder is shown as a shell reads it."""
+        self.console.print(_short(text), highlight=False)
 
     def event(self, name: str, data: Mapping[str, object]) -> None:
         """Events are for programs."""
 
     def started(self, step: str, summary: str) -> None:  # noqa: ARG002
         """Show a bar."""
-        self._summary = summary
+        self._summary = _short(summary)
         self._begin = time.monotonic()
         if not self.console.is_terminal:
             return
@@ -129,7 +130,8 @@ class RichReporter(Reporter):
             transient=True,
         )
         width = max(20, self.console.width - 60)
-        short = summary if len(summary) <= width else summary[: width - 1] + "…"
+        line = self._summary
+        short = line if len(line) <= width else line[: width - 1] + "…"
         self._task = self._bars.add_task(short, total=None, amount="")
         self._bars.start()
 
@@ -159,6 +161,11 @@ class RichReporter(Reporter):
             self._bars.stop()
             self._bars = None
             self._task = None
+
+
+def _short(text: str) -> str:
+    home = os.environ.get("HOME", "").rstrip("/")
+    return text.replace(f"{home}/", "~/") if home else text
 
 
 def make(*, as_json: bool = False, quiet: bool = False) -> Reporter:

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,7 +102,10 @@ class EngineProcess:
     def kill(self) -> None:
         """End it now."""
         if self._process.returncode is None:
-            self._process.kill()
+            # Not asyncio's kill(): that polls first, and so takes the exit code of a process that
+            # has just ended away from the watcher who waits for it.
+            with suppress(ProcessLookupError):
+                os.kill(self._process.pid, signal.SIGKILL)
 
     async def end(self) -> str:
         """Wait for the end and return how it came: "exit code 1", "SIGKILL"."""

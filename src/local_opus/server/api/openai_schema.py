@@ -27,18 +27,11 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-class TextPart(_Strict):
-    """One part of a message's content; images and sound are not supported."""
-
-    type: Literal["text"]
-    text: str
-
-
 class Message(_Strict):
     """One message. What a client got as an answer can be sent back as it is."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[TextPart]
+    content: str
     name: str | None = None
     refusal: None = None
     annotations: Annotated[list[JsonValue], Field(max_length=0)] | None = None
@@ -48,22 +41,27 @@ class Message(_Strict):
 
     @field_validator("content", mode="before")
     @classmethod
-    def _content_is_text(cls, content: object) -> object:
-        # Said here in one sentence: of a union, pydantic would list an error for every member.
+    def _join_parts(cls, content: object) -> object:
+        """Accept a list of text parts, as the API has it, and join it."""
         if isinstance(content, str):
             return content
         if not isinstance(content, list) or not content:
             raise ValueError("must be a string or a list of text parts")
+        texts = []
         for part in content:
             if not isinstance(part, dict) or part.get("type") != "text":
                 raise ValueError("only parts of the type 'text' are supported")
-        return content
+            if not isinstance(part.get("text"), str) or len(part) != len(("type", "text")):
+                raise ValueError("a text part has a 'text', which is a string, and nothing else")
+            texts.append(part["text"])
+        return "".join(texts)
 
     def for_template(self) -> ChatMessage:
         """Return the message for the model's chat template."""
-        content = self.content
-        text = content if isinstance(content, str) else "".join(part.text for part in content)
-        return {"role": "system" if self.role == "developer" else self.role, "content": text}
+        return {
+            "role": "system" if self.role == "developer" else self.role,
+            "content": self.content,
+        }
 
 
 class StreamOptions(_Strict):
