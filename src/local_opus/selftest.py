@@ -26,7 +26,7 @@ _PROGRAM_SECONDS = 60.0
 def program(host: Host, python: str) -> dict[str, JsonValue]:
     """Start the installed program; return its version. Raises LocalOpusError when it can't."""
     done = host.processes.run(
-        [python, "-s", "-P", "-m", "local_opus.cli", "--version"], timeout=_PROGRAM_SECONDS
+        [python, "-s", "-P", "-m", "local_opus", "--version"], timeout=_PROGRAM_SECONDS
     )
     if done.code != 0:
         raise LocalOpusError(

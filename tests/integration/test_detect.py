@@ -17,7 +17,7 @@ from local_opus.values import HostFacts
 
 
 def detect(*options: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "local_opus.cli", "detect", *options]
+    command = [sys.executable, "-m", "local_opus", "detect", *options]
     env = dict(os.environ, PYTHONPATH=os.pathsep.join(path for path in sys.path if path))
     return subprocess.run(
         command, capture_output=True, text=True, cwd=cwd, env=env, timeout=60, check=False

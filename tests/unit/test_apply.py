@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from fakes import FakeHost
 
+from fakes import FakeHost
 from local_opus.actions.base import Action
 from local_opus.actions.create_folder import CreateFolder
 from local_opus.actions.link_command import LinkCommand

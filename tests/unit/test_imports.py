@@ -53,7 +53,7 @@ FILE_EFFECTS = {
 ROOMS_BEHIND_HOST = ("facts", "actions", "checks", "weights")
 PURE = ("values", "errors", "planner", "render")
 #: serve is a program of its own: it says on standard error why it can't start.
-PRINTING = ("cli", "report", "serve")
+PRINTING = ("cli", "report")
 PRINTERS = {"print", "click.echo", "click.secho"}
 IMPORTERS = {"__import__", "importlib.import_module", "import_module"}
 EFFECTS = {"host", "facts", "checks", "runtime", "cli", "report", "server", "bootstrap", "apply"}

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from fakes import FakeHost
 
+from fakes import FakeHost
 from local_opus.errors import LocalOpusError
 from local_opus.receipts import Event, Receipt
 

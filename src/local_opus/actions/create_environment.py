@@ -69,6 +69,7 @@ class CreateEnvironment(Action):
             environment.compile_command(python, host.files.real_path(f"{self.folder}/lib")),
             timeout=_PIP_TIMEOUT,
         )
+        host.files.sync_all()  # the marker must not outlive a power cut that the rest does not
         host.files.write_atomic(f"{self.folder}/{MARKER}", self._marker().encode())
         return {}
 
@@ -78,13 +79,12 @@ class CreateEnvironment(Action):
         lock = resources.folder("locks") / self.lock
         env = environment.pip_environ(host.processes.clean_environment(), real)
         packages = sum("==" in line for line in resources.read("locks", self.lock).splitlines())
-        collected = 0
+        said: list[str] = []
 
         def on_line(line: str) -> None:
-            nonlocal collected
-            if line.startswith("Collecting "):
-                collected += 1
-            progress("install packages", min(collected, packages), packages)
+            said.append(line)
+            taken = environment.packages_taken("\n".join(said))
+            progress("install packages", min(taken, packages), packages)
 
         log = ""
         for command, limit in (
@@ -97,9 +97,9 @@ class CreateEnvironment(Action):
             done = host.processes.run(command, timeout=limit, extra_env=env, on_line=on_line)
             log += done.out + done.err
             if done.code != 0:
-                raise environment.failure(
-                    log, lock=self.lock, log=f"{self.folder} (pip)", python=python
-                )
+                kept = f"{host.environ.get('TMPDIR') or '/tmp'}/local-opus-pip-{host.pid}.log"  # noqa: S108 - replaced, never followed
+                host.files.write_atomic(kept, log.encode(), mode=0o600)
+                raise environment.failure(log, lock=self.lock, log=kept, python=python)
 
     def _copy_program(self, host: Host) -> None:
         package = f"{self.folder}/lib/python{self.python}/site-packages/local_opus"

@@ -125,7 +125,7 @@ def run(call: Callable[[], object], *, debug: bool = False) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    name = os.environ.get("LOCAL_OPUS_PROGRAM", "local-opus")
+    name = "./installer" if sys.argv[0] == "installer" else "local-opus"
     # --debug may stand anywhere before a `--`: who repeats a failed command adds it at the end.
     end = words.index("--") if "--" in words else len(words)
     debug = "--debug" in words[:end] or bool(os.environ.get("LOCAL_OPUS_DEBUG"))

@@ -349,6 +349,11 @@ class Files:
         with self._own(path) as descriptor:
             os.fsync(descriptor)
 
+    @staticmethod
+    def sync_all() -> None:
+        """Bring everything written so far to stable storage: sync(2)."""
+        os.sync()
+
     @contextmanager
     def _own(self, path: str) -> Iterator[int]:
         with self._at(path) as (parent, name):

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from local_opus.server.http_errors import ApiError
+from local_opus.server.http_errors import ApiError, shown
 from local_opus.server.settings import Settings
 
 
@@ -40,14 +40,14 @@ class HostGuard:
         host = hosts[0] if len(hosts) == 1 else ""
         if not self._is_ours(host):
             text = (
-                f"This server does not answer under the name {host[:128]!r}. "
+                f"This server does not answer under the name {shown(host)!r}. "
                 "If it shall, add the name to allowed_hosts in the server's config."
             )
             return ApiError(403, text, code="host_not_allowed")
         if all(self._is_same_site(origin, host) for origin in origins):
             return None
         text = (
-            f"Pages of {origins[0][:128]!r} may not call this server. "
+            f"Pages of {shown(origins[0])!r} may not call this server. "
             "If they shall, add the origin to allowed_origins in the server's config."
         )
         return ApiError(403, text, code="origin_not_allowed")

@@ -20,6 +20,8 @@ from local_opus.server.engine_errors import (
 #: HTTP status of a failure that the engine reports; the rest are 500.
 _STATUS = {"context_length_exceeded": 400, "invalid_request": 400, "kv_cache_exhausted": 400}
 _LOWEST_SERVER_ERROR = 500
+#: Characters of a client's own words that an error repeats at most.
+LONGEST_ECHO = 128
 #: Words of pydantic's messages that don't belong in an answer.
 _NOISE = ("Value error, ", "Input should be ")
 
@@ -95,13 +97,18 @@ def field_path(parts: Iterable[int | str]) -> str:
     return path
 
 
+def shown(text: str) -> str:
+    """Return a client's words as they can stand in an answer: valid UTF-8, and not too long."""
+    return text[:LONGEST_ECHO].encode(errors="backslashreplace").decode()
+
+
 def _invalid(errors: Sequence[Any]) -> ApiError:
     """Return the answer to a body that does not validate: its first error."""
     first = errors[0]
     if first["type"] == "json_invalid":
         reason = first.get("ctx", {}).get("error", "not well-formed")
         return ApiError(400, f"The body is no JSON: {reason}", code="invalid_json")
-    path = field_path(first["loc"][1:])  # without "body"
+    path = shown(field_path(first["loc"][1:]))  # without "body"
     text = first["msg"]
     for noise in _NOISE:
         text = text.removeprefix(noise)
@@ -127,10 +134,10 @@ def install(app: FastAPI) -> None:
     async def answer(request: Request, error: Exception) -> JSONResponse:
         found = api_error(error)
         if found is not error and found.status_code == HTTPStatus.NOT_FOUND:
-            found.detail = f"There is no {request.method} {request.url.path} here."
+            found.detail = f"There is no {request.method} {shown(request.url.path)} here."
             found.code = "unknown_url"
         elif found.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-            found.detail = f"{request.method} is not allowed on {request.url.path}."
+            found.detail = f"{request.method} is not allowed on {shown(request.url.path)}."
         return found.response()
 
     for kind in (

@@ -19,7 +19,7 @@ from local_opus.server.api.openai_schema import ChatRequest
 from local_opus.server.engine_client import EngineClient
 from local_opus.server.engine_errors import EngineUnavailableError, GenerationFailedError
 from local_opus.server.generation import Generation
-from local_opus.server.http_errors import ApiError, api_error
+from local_opus.server.http_errors import ApiError, api_error, shown
 from local_opus.server.settings import Settings
 
 Json = dict[str, object]
@@ -73,7 +73,7 @@ def router(settings: Settings, engine: EngineClient) -> APIRouter:
 
 def _check_model(wanted: str, served: str) -> None:
     if wanted != served:
-        text = f"The model '{wanted[:128]}' does not exist here; this server runs '{served}'."
+        text = f"The model '{shown(wanted)}' does not exist here; this server runs '{served}'."
         raise ApiError(404, text, code="model_not_found", param="model")
 
 
