@@ -174,11 +174,11 @@ def _go_on(
     finally:
         tell.close()
     show.show_kept(tell, result.outcome.kept)
-    show.show_result(tell, choice.profile.name, result.outcome.result)
-    _warn_of_path(host, choice.locations, tell)
+    command = _command(host, choice.locations)
+    show.show_result(tell, choice.profile.name, command, result.outcome.result)
 
 
-def _warn_of_path(host: Host, locations: Locations, tell: reporter.Reporter) -> None:
-    if host.root == "/" and locations.commands not in host.environ.get("PATH", "").split(":"):
-        tell.say(f"{locations.commands} is not in your PATH: add it, or type "
-                 f"{locations.commands}/local-opus.")  # fmt: skip
+def _command(host: Host, locations: Locations) -> str:
+    """Return what to type for the installed program: its name where the PATH finds it."""
+    found = locations.commands in host.environ.get("PATH", "").split(":")
+    return "local-opus" if found else f"{locations.commands}/local-opus"

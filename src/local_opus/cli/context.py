@@ -23,13 +23,14 @@ def find_install(host: Host, scope: str | None) -> Locations:
     first = default_scope(host.euid)
     for one in (first, *(other for other in Scope if other is not first)):
         places = locate(one, host.environ)
-        if _has_receipt(host, places):
+        if _is_there(host, places):
             return places
     return locate(first, host.environ)
 
 
-def _has_receipt(host: Host, places: Locations) -> bool:
+def _is_there(host: Host, places: Locations) -> bool:
+    """Whether an install, or the weights that one left, lie there."""
     try:
-        return host.files.stat(places.receipt) is not None
+        return any(host.files.stat(path) is not None for path in (places.receipt, places.models))
     except PermissionError:  # the state folder itself can't be entered, so it is there
         return True

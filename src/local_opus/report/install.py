@@ -46,12 +46,16 @@ def show_kept(tell: Reporter, kept: Sequence[str]) -> None:
         tell.say(f"[yellow]kept[/yellow] {line}")
 
 
-def show_result(tell: Reporter, profile: str, result: Mapping[str, JsonValue]) -> None:
-    """Say what works now, by what it was seen, and what to type next."""
+def show_result(
+    tell: Reporter, profile: str, command: str, result: Mapping[str, JsonValue]
+) -> None:
+    """Say what works now, by what it was seen, and what to type next (with ``command``)."""
     tell.event("installed", {"profile": profile, **result})
     if "url" not in result:
         tell.say(f"[bold green]Done.[/bold green] Profile {profile}; {result.get('program', '')}")
-        tell.say("Next:         local-opus detect, local-opus models list, local-opus uninstall")
+        tell.say("Next:")
+        for words in ("detect", "models list", "uninstall"):
+            tell.say(f"  {command} {words}")
         return
     trust = result.get("trust")
     kinds = ", ".join(map(str, trust)) if isinstance(trust, list) else ""
@@ -69,5 +73,5 @@ def show_result(tell: Reporter, profile: str, result: Mapping[str, JsonValue]) -
         f"first token after {result['first_token_seconds']} s"
     )
     tell.say("Next:")
-    tell.say('  local-opus chat "What is the capital of France?"')
-    tell.say("  local-opus status · local-opus verify · local-opus uninstall")
+    for words in ('chat "What is the capital of France?"', "status", "verify", "uninstall"):
+        tell.say(f"  {command} {words}")
