@@ -204,18 +204,16 @@ class Applier:
 
     # -- the way back ---------------------------------------------------------------------------
 
-    def revert_all(self, before_each: Callable[[Entry], None] | None = None) -> Outcome:
-        """Revert every active entry, the newest first, calling ``before_each`` for each.
+    def revert_all(self, wanted: Callable[[Entry], bool] = lambda _entry: True) -> Outcome:
+        """Revert every active entry that is ``wanted``, the newest first; each is asked once.
 
         What can't be reverted does not stop the rest; it is raised at the end.
         """
         outcome = Outcome()
         problems: list[LocalOpusError] = []
         for entry in reversed(self._receipt.history.entries):
-            if not entry.active:
+            if not entry.active or not wanted(entry):
                 continue
-            if before_each is not None:
-                before_each(entry)
             try:
                 self._revert_one(entry, outcome)
             except LocalOpusError as error:

@@ -62,7 +62,7 @@ def status(host: Host, locations: Locations) -> dict[str, JsonValue]:
         where = node.settings(host, locations)
     except LocalOpusError as error:
         return {
-            "installed": host.files.stat(locations.receipt) is not None,
+            "installed": False,
             "scope": locations.scope.value,
             "running": False,
             "server": None,

@@ -25,7 +25,10 @@ class Removed:
 
 
 def uninstall(host: Host, locations: Locations, *, purge: bool, tell: Reporter) -> Removed:
-    """Revert the receipt; with ``purge`` remove the store too. Raises LocalOpusError."""
+    """Revert the receipt; with ``purge`` remove the store too. Raises LocalOpusError.
+
+    While weights stay, so do the folders that hold them, and the receipt that says who made those.
+    """
     if host.files.stat(locations.state, follow=True) is None:
         removed = Removed(nothing=True)
         if purge:
@@ -35,29 +38,32 @@ def uninstall(host: Host, locations: Locations, *, purge: bool, tell: Reporter) 
     with locks.exclusive(host.files, locations.lock):
         removed = _revert(host, locations, tell, purge=purge)
         removed.weights_left = stored_bytes(host, locations)
-        if removed.weights_left:
-            # That the store's folders are not empty is told by its size, not as a surprise.
-            kept = [f"{path}: not empty" for path in (locations.models, locations.prefix)]
-            removed.kept = [line for line in removed.kept if not line.startswith((*kept,))]
-        _remove_state(host, locations)
+        if not removed.weights_left:
+            _remove_state(host, locations)
     return removed
 
 
 def _revert(host: Host, locations: Locations, tell: Reporter, *, purge: bool) -> Removed:
     receipt = Receipt(host, locations.receipt)
-    listener = Listener(tell.started, tell.progress, tell.finished)
-    removed = Removed(nothing=not any(entry.active for entry in receipt.history.entries))
-    purged = False
+    removed = Removed(nothing=True)
+    reached_folders = False
 
-    def before_each(entry: Entry) -> None:
-        # The store goes once nothing uses it and before the folders that it lies in.
-        nonlocal purged
-        if purge and not purged and entry.kind == CreateFolder.kind:
-            purged = True
+    def wanted(entry: Entry) -> bool:
+        nonlocal reached_folders
+        is_folder = entry.kind == CreateFolder.kind
+        if purge and is_folder and not reached_folders:
+            # The store goes once nothing uses it, and before the folders that it lies in.
+            reached_folders = True
             _purge(host, locations, removed)
+        holds_store = is_folder and f"{locations.models}/".startswith(f"{entry.params['path']}/")
+        if holds_store and stored_bytes(host, locations):
+            return False
+        removed.nothing = False
+        return True
 
+    listener = Listener(tell.started, tell.progress, tell.finished)
     applier = Applier(host, receipt, build, locations.roots, listener)
-    removed.kept += applier.revert_all(before_each).kept
+    removed.kept += applier.revert_all(wanted).kept
     if purge:
         _purge(host, locations, removed)
     return removed

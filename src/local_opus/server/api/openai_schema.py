@@ -9,7 +9,15 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StringConstraints,
+    field_validator,
+)
 
 from local_opus.runtime.engine_protocol import ChatMessage, Sampling
 from local_opus.server.settings import GenerationDefaults
@@ -20,7 +28,18 @@ MAX_STOP_LENGTH = 256
 #: The range of OpenAI's ``seed``.
 MIN_SEED, MAX_SEED = -(2**63), 2**63 - 1
 
-Stop = Annotated[str, StringConstraints(min_length=1, max_length=MAX_STOP_LENGTH)]
+
+def _is_text(text: str) -> str:
+    """Return ``text``; JSON's escapes can name half a character, which no tokenizer takes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"holds half a character at {error.start}") from error
+    return text
+
+
+Text = Annotated[str, AfterValidator(_is_text)]
+Stop = Annotated[Text, StringConstraints(min_length=1, max_length=MAX_STOP_LENGTH)]
 
 
 class _Strict(BaseModel):
@@ -31,7 +50,7 @@ class Message(_Strict):
     """One message. What a client got as an answer can be sent back as it is."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str
+    content: Text
     name: str | None = None
     refusal: None = None
     annotations: Annotated[list[JsonValue], Field(max_length=0)] | None = None
