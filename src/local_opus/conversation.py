@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from local_opus import node
-from local_opus.errors import LocalOpusError
+from local_opus.errors import BadInputError, LocalOpusError
 from local_opus.host import Host
 from local_opus.locations import Locations
 
-#: Where a server answers whose config this user may not read.
-DEFAULT_ADDRESS = "127.0.0.1"
-DEFAULT_PORT = 8000
+#: Set by the installed command: where the server answers, for who may not read its config.
+SERVER_VARIABLE = "LOCAL_OPUS_SERVER"
+DEFAULT_SERVER = "127.0.0.1:8000"
 
 
 @dataclass
@@ -62,7 +62,14 @@ def open_with(
     except LocalOpusError as error:
         if not isinstance(error.__cause__, PermissionError):
             raise
-        address, port = DEFAULT_ADDRESS, DEFAULT_PORT
+        given = host.environ.get(SERVER_VARIABLE, DEFAULT_SERVER)
+        address, _, number = given.rpartition(":")
+        if not address or not number.isdecimal():
+            raise BadInputError(
+                f"{SERVER_VARIABLE}={given}: not an address and a port",
+                f"Set it like {DEFAULT_SERVER}.",
+            ) from error
+        port = int(number)
     status, answer = host.network.request_json(address, port, "/v1/models", timeout=5)
     models = answer.get("data")
     if status != 200 or not isinstance(models, list) or not models:  # noqa: PLR2004 - HTTP OK

@@ -58,8 +58,12 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Put ``install`` in front where no command is named."""
-        if not args or (args[0].startswith("-") and args[0] not in _GROUP_OPTIONS):
+        """Put ``install`` in front where no command is named.
+
+        Not while a shell completes words: there, the command is what is looked for.
+        """
+        no_command = not args and not ctx.resilient_parsing
+        if no_command or (args and args[0].startswith("-") and args[0] not in _GROUP_OPTIONS):
             args = ["install", *args]
         return super().parse_args(ctx, args)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -57,8 +58,10 @@ def parse_device(word: str) -> Device | None:
         ) from None
 
 
-def _load_profile(host: Host, name: str, use_case: str | None) -> profiles.Profile:
-    loaded = profiles.load(name, host.files.read_text)
+def _load_profile(name: str, use_case: str | None) -> profiles.Profile:
+    # A profile file is this machine's, also where an image is provisioned.
+    files = open_host().files
+    loaded = profiles.load(name, lambda path: files.read_text(os.path.abspath(path)))
     if use_case is None:
         return loaded
     cases = ("chat", "coding", "analysis")
@@ -119,7 +122,7 @@ def run(
         prompts.require_terminal()
         given = replace(given, profile=_ask_profile())
         given = replace(given, scope=given.scope or _ask_scope(host))
-    profile = _load_profile(host, given.profile or profiles.DEFAULT, given.use_case)
+    profile = _load_profile(given.profile or profiles.DEFAULT, given.use_case)
     if given.model is not None:
         load_catalog().get(given.model)  # an unknown one is told before anything slow happens
     scope = Scope(given.scope) if given.scope else default_scope(host.euid)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
+
+from local_opus.errors import BadInputError
 from local_opus.host import Host
 from local_opus.locations import Locations, default_scope, locate
 from local_opus.values import Scope
 
 
 def open_host(root: str = "/") -> Host:
-    """Return the host below ``root``."""
+    """Return the host below ``root``. Raises BadInputError where there is no such folder."""
+    if not os.path.isdir(root):
+        what = "is no folder" if os.path.lexists(root) else "there is no such folder"
+        raise BadInputError(f"--root {root}: {what}", "Name the folder that holds the image.")
     return Host(root)
 
 
@@ -22,7 +28,10 @@ def find_install(host: Host, scope: str | None) -> Locations:
         return locate(Scope(scope), host.environ)
     first = default_scope(host.euid)
     for one in (first, *(other for other in Scope if other is not first)):
-        places = locate(one, host.environ)
+        try:
+            places = locate(one, host.environ)
+        except BadInputError:  # no HOME: then no user's install can be meant
+            continue
         if _is_there(host, places):
             return places
     return locate(first, host.environ)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import selectors
 import signal
@@ -25,6 +26,10 @@ _KEPT = frozenset(
 _KEPT_PREFIXES = ("PIP_", "XDG_", "LOCAL_OPUS_")
 _PROXIES = frozenset({"http_proxy", "https_proxy", "no_proxy", "all_proxy"})
 _CHUNK = 65536
+#: ``prctl``'s request "send me this signal when my parent dies" (linux/prctl.h).
+_PR_SET_PDEATHSIG = 1
+#: Waits for a line before it becomes the command; where none comes, it ends.
+_GATE = 'read -r go && exec "$@" </dev/null'
 
 
 @dataclass(frozen=True)
@@ -156,19 +161,21 @@ class Processes:
         user: int | None = None,
         group: int | None = None,
         extra_env: Mapping[str, str] | None = None,
+        record: Callable[[int], None],
     ) -> int:
         """Start a command that outlives this program, and return its PID.
 
-        Its output is appended to ``log``. ``user`` and ``group`` are numbers to change to (root
-        only); None: those of this process.
+        ``record`` is told the PID before the command begins: were this program killed on the way,
+        nothing runs that was not recorded. Output is appended to ``log``. ``user`` and ``group``
+        are numbers to change to (root only); None: those of this process.
         """
         descriptor = os.open(
             log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
         )
         try:
             child = subprocess.Popen(
-                list(command),
-                stdin=subprocess.DEVNULL,
+                ["/bin/sh", "-c", _GATE, "sh", *command],
+                stdin=subprocess.PIPE,
                 stdout=descriptor,
                 stderr=descriptor,
                 env=self.clean_environment({"PYTHONPATH": package_parent(), **(extra_env or {})}),
@@ -180,7 +187,14 @@ class Processes:
             )
         finally:
             os.close(descriptor)
-        child.returncode = 0  # it is not ours to wait for: no ResourceWarning at exit
+        try:
+            record(child.pid)
+            if child.stdin is not None:
+                child.stdin.write(b"go\n")
+        finally:
+            if child.stdin is not None:
+                child.stdin.close()
+            child.returncode = 0  # it is not ours to wait for: no ResourceWarning at exit
         return child.pid
 
     @staticmethod
@@ -210,6 +224,8 @@ class Processes:
                 stderr=subprocess.PIPE,
                 env=self.clean_environment(extra_env),
                 start_new_session=True,
+                # Whatever kills this program ends its children too: none goes on writing.
+                preexec_fn=_die_with_parent,  # noqa: PLW1509 - one call into C, no lock is taken
             )
         except FileNotFoundError as error:
             raise LocalOpusError(
@@ -259,6 +275,13 @@ class Processes:
                         key.data(data)
                     else:
                         selector.unregister(key.fileobj)
+
+
+_PRCTL = ctypes.CDLL(None, use_errno=True).prctl
+
+
+def _die_with_parent() -> None:
+    _PRCTL(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def package_parent() -> str:

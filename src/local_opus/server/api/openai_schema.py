@@ -39,7 +39,6 @@ def _is_text(text: str) -> str:
 
 
 Text = Annotated[str, AfterValidator(_is_text)]
-Stop = Annotated[Text, StringConstraints(min_length=1, max_length=MAX_STOP_LENGTH)]
 
 
 class _Strict(BaseModel):
@@ -111,7 +110,7 @@ class ChatRequest(_Strict):
     presence_penalty: float | None = Field(default=None, ge=-2, le=2, allow_inf_nan=False)
     frequency_penalty: float | None = Field(default=None, ge=-2, le=2, allow_inf_nan=False)
     seed: int | None = Field(default=None, ge=MIN_SEED, le=MAX_SEED)
-    stop: Stop | list[Stop] | None = None
+    stop: list[Text] | None = None
     # Neutral values only.
     n: Literal[1] | None = None
     logprobs: Literal[False] | None = None
@@ -133,6 +132,7 @@ class ChatRequest(_Strict):
     @field_validator("stop", mode="before")
     @classmethod
     def _stops(cls, stop: object) -> object:
+        """Accept one string too, as the API has it."""
         stops = [stop] if isinstance(stop, str) else stop
         if stops is None:
             return None
@@ -154,7 +154,6 @@ class ChatRequest(_Strict):
         wanted = (
             self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
         )
-        stop = [self.stop] if isinstance(self.stop, str) else self.stop
         return {
             "temperature": _first(self.temperature, defaults.temperature),
             "top_p": _first(self.top_p, defaults.top_p),
@@ -164,7 +163,7 @@ class ChatRequest(_Strict):
             "repetition_penalty": defaults.repetition_penalty,
             "seed": self.seed,
             "max_tokens": defaults.max_tokens if wanted is None else wanted,
-            "stop": list(dict.fromkeys(stop or ())),
+            "stop": list(dict.fromkeys(self.stop or ())),
         }
 
 
