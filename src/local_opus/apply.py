@@ -6,7 +6,9 @@ Knows the interfaces of actions and receipts, and no action in particular.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 from pydantic import JsonValue
 
@@ -14,6 +16,7 @@ from local_opus.actions.base import Action, Progress, State
 from local_opus.errors import InterruptedRunError, LocalOpusError
 from local_opus.host import Host
 from local_opus.receipts import Entry, Event, Receipt
+from local_opus.refusals import explained, words
 from local_opus.values import Plan, PlannedAction
 
 #: Makes an action from its kind and its parameters; raises LocalOpusError for an unknown kind.
@@ -102,7 +105,7 @@ class Applier:
             outcome.result = self_test()
             # What the former plan alone held goes last: until here it was the way back.
             for entry in self._stale(plan):
-                self._revert_one(entry, outcome)
+                self._drop(entry, outcome)
         except KeyboardInterrupt as error:
             raise InterruptedRunError(
                 "interrupted; what was done so far is in the receipt",
@@ -145,13 +148,14 @@ class Applier:
             self._receipt.append(Event.PREEXISTING, id=id_, kind=kind, params=params)
             return
         self._listener.started(id_, action.summary())
-        captured = action.capture(self._host)
-        before = entry.before if entry is not None and entry.active else captured
-        self._receipt.append(Event.BEGIN, id=id_, kind=kind, params=params, data=before)
-        steps.append(_Step(id_, action, captured, entry))
-        outcome.changed.append(id_)
-        after = action.execute(self._host, before, self._listener.progress)
-        self._receipt.append(Event.DONE, id=id_, data=after)
+        with explained(action.summary()):
+            captured = action.capture(self._host)
+            before = entry.before if entry is not None and entry.active else captured
+            self._receipt.append(Event.BEGIN, id=id_, kind=kind, params=params, data=before)
+            steps.append(_Step(id_, action, captured, entry))
+            outcome.changed.append(id_)
+            after = action.execute(self._host, before, self._listener.progress)
+            self._receipt.append(Event.DONE, id=id_, data=after)
         self._listener.finished(id_, "done")
 
     def _stale(self, plan: Plan) -> list[Entry]:
@@ -160,47 +164,82 @@ class Applier:
         entries = self._receipt.history.entries
         return [entry for entry in reversed(entries) if entry.active and entry.id not in wanted]
 
+    def _drop(self, entry: Entry, outcome: Outcome) -> None:
+        """Take back what a former plan left; the new one works, so a failure is only told."""
+        try:
+            self._revert_one(entry, outcome)
+        except (LocalOpusError, OSError) as problem:
+            outcome.kept.append(f"{entry.id}: {words(problem)}")
+            self._listener.finished(entry.id, "kept")
+
     def _roll_back(self, steps: list[_Step], outcome: Outcome, error: Exception) -> None:
         """Put everything back as it was before this run, the newest first.
 
-        A step that can't be put back does not stop the others; it stays in the receipt as begun,
-        so that the next run or an uninstall deals with it, and is named with the failure.
+        What an interrupted run before this one left, and no finished run knows, goes too. A step
+        that can't be put back does not stop the others; it stays in the receipt, so that the next
+        run or an uninstall deals with it, and is named with the failure.
         """
         reason = str(getattr(error, "message", error))
-        self._receipt.append(Event.FAILED, data={"reason": reason})
-        for step in reversed(steps):
-            entry = self._receipt.history.get(step.id)
-            self._listener.started(step.id, f"take back: {step.action.summary()}")
-            try:
-                reverted = step.action.revert(
-                    self._host, step.captured, entry.after if entry is not None else None
-                )
-            except (LocalOpusError, OSError) as problem:
-                outcome.kept.append(f"{step.id}: {problem}")
-                self._listener.finished(step.id, "kept")
+        self._record(Event.FAILED, data={"reason": reason})
+        by_id = {step.id: step for step in steps}
+        history = self._receipt.history
+        unfinished = {entry.id for entry in history.unfinished()}
+        problems = []
+        for entry in reversed(history.entries):
+            step = by_id.get(entry.id)
+            if not entry.active or (step is None and entry.id not in unfinished):
                 continue
-            self._record_earlier(step)
-            if reverted.kept:
-                outcome.kept.append(reverted.kept)
-            self._listener.finished(step.id, "kept" if reverted.kept else "taken back")
-        if outcome.kept and isinstance(error, LocalOpusError):
-            error.details = (*error.details, *(f"not taken back: {line}" for line in outcome.kept))
+            action = self._make(entry.kind, entry.params)
+            before = step.captured if step and entry.id not in unfinished else entry.before
+            self._listener.started(entry.id, f"take back: {action.summary()}")
+            try:
+                reverted = action.revert(self._host, before, entry.after)
+            except (LocalOpusError, OSError) as problem:
+                problems.append(f"{action.summary()}: {words(problem)}")
+                self._listener.finished(entry.id, "kept")
+                continue
+            if reverted.kept is None:
+                self._record_earlier(entry, step)
+            elif not reverted.later:
+                problems.append(reverted.kept)
+            self._listener.finished(entry.id, "kept" if reverted.kept else "taken back")
+        for step in steps:  # in order, and only now: what was there before is whole again
+            try:
+                step.action.resume(self._host, step.captured)
+            except (LocalOpusError, OSError) as problem:
+                problems.append(f"{step.action.summary()}: {words(problem)}")
+        outcome.kept += problems
+        if isinstance(error, LocalOpusError):
+            error.details = (*error.details, *(f"not taken back: {line}" for line in problems))
 
-    def _record_earlier(self, step: _Step) -> None:
-        self._receipt.append(Event.REVERTED, id=step.id)
-        earlier = step.earlier
-        if earlier is None or earlier.status is Event.BEGIN:
+    def _record_earlier(self, entry: Entry, step: _Step | None) -> None:
+        """Record that an entry stands again where it stood before the run."""
+        earlier = step.earlier if step is not None else None
+        if (
+            earlier is None
+            or not earlier.active
+            or earlier.began > self._receipt.history.finished_at
+        ):
+            self._record(Event.REVERTED, id=entry.id)
+            if earlier is not None and earlier.status is Event.PREEXISTING:
+                self._record(
+                    Event.PREEXISTING, id=entry.id, kind=earlier.kind, params=earlier.params
+                )
             return
-        if earlier.status is Event.PREEXISTING:
-            self._receipt.append(
-                Event.PREEXISTING, id=step.id, kind=earlier.kind, params=earlier.params
-            )
-            return
-        self._receipt.append(
-            Event.BEGIN, id=step.id, kind=earlier.kind, params=earlier.params, data=earlier.before
+        # A repeated begin keeps the first `before`, so none is lost by this.
+        self._record(
+            Event.BEGIN, id=entry.id, kind=earlier.kind, params=earlier.params, data=earlier.before
         )
         if earlier.after is not None:
-            self._receipt.append(Event.DONE, id=step.id, data=earlier.after)
+            self._record(Event.DONE, id=entry.id, data=earlier.after)
+
+    def _record(self, event: Event, **fields: Any) -> None:  # noqa: ANN401 - those of Receipt.append
+        """Write a record of a roll-back; a disk that is full must not keep it from going on.
+
+        What is not recorded as taken back is inspected, and done again, by the next run.
+        """
+        with suppress(OSError):
+            self._receipt.append(event, **fields)
 
     # -- the way back ---------------------------------------------------------------------------
 
@@ -219,7 +258,7 @@ class Applier:
             except LocalOpusError as error:
                 problems.append(error)
             except OSError as error:
-                problems.append(LocalOpusError(f"{error.filename or entry.id}: {error.strerror}",
+                problems.append(LocalOpusError(f"{entry.id}: {words(error)}",
                                                "Fix that and run `uninstall` again."))  # fmt: skip
         if problems:
             raise LocalOpusError(

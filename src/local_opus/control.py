@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping
 from pydantic import JsonValue
 
 from local_opus import node
+from local_opus.actions.create_environment import CreateEnvironment
 from local_opus.errors import LocalOpusError
 from local_opus.host import Host
 from local_opus.locations import UNIT, Locations
-from local_opus.receipts import Receipt
+from local_opus.receipts import Event, Receipt
 from local_opus.server.settings import Settings
 
 
@@ -27,6 +28,24 @@ def server_command(host: Host, locations: Locations) -> list[str]:
     )
 
 
+def use_installed_workers(host: Host, locations: Locations) -> None:
+    """Run workers in the installed environment, where there is one: it has all native libraries.
+
+    The installer's own has OpenVINO for detection alone. Without rights to read the receipt
+    workers run where this program does.
+    """
+    try:
+        entries = Receipt(host, locations.receipt).history.entries
+    except PermissionError:
+        return
+    for entry in reversed(entries):
+        if entry.kind == CreateEnvironment.kind and entry.status is not Event.BEGIN:
+            python = f"{entry.params['folder']}/bin/python"
+            if host.files.stat(python) is not None:
+                host.processes.worker_python = host.files.real_path(python)
+            return
+
+
 def start(
     host: Host, locations: Locations, progress: Callable[[float], None]
 ) -> tuple[bool, Settings, Mapping[str, object]]:
@@ -39,7 +58,7 @@ def start(
     if not already:
         node.require_free_port(host, locations, where.host, where.port)
         if host.services.running(locations.scope):
-            host.services.do(locations.scope, "start", UNIT)
+            host.services.start(locations.scope, UNIT, lambda waited, _said: progress(waited))
         else:
             node.start_detached(host, locations, server_command(host, locations))
     return already, where, node.wait_ready(host, locations, where, progress)
@@ -70,6 +89,7 @@ def status(host: Host, locations: Locations) -> dict[str, JsonValue]:
         }
     running = node.serving(host, locations)
     ready = node.ask_ready(host, where) if running is not None else None
+    systemd = running.how == "systemd" if running else host.services.running(locations.scope)
     return {
         "installed": True,
         "scope": locations.scope.value,
@@ -82,7 +102,7 @@ def status(host: Host, locations: Locations) -> dict[str, JsonValue]:
         "device": where.device,
         "weights": where.model_folder,
         "config": locations.server_config,
-        "log": locations.server_log if running is None or running.how == "detached" else UNIT,
+        "log": UNIT if systemd else locations.server_log,
         "sandbox": _sandbox(locations, running),
     }
 

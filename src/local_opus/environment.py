@@ -37,6 +37,14 @@ _HOST = re.compile(r"host='([^']+)'|Looking in indexes: \w+://(?:[^/@\s]*@)?([^/
 _NO_WHEEL = re.compile(r"No matching distribution found for ([^\s(]+)")
 _NO_ENSUREPIP = re.compile(r"ensurepip is not available|No module named '?(?:ensurepip|venv)\b")
 
+#: ``python -m compileall``, but its pool does not outlive it: prctl(PR_SET_PDEATHSIG, SIGKILL).
+_COMPILE = """
+import compileall, ctypes, os, sys
+prctl = ctypes.CDLL(None).prctl
+os.register_at_fork(after_in_child=lambda: prctl(1, 9, 0, 0, 0))
+sys.exit(not compileall.main())
+"""
+
 
 def venv_command(python: str, folder: str, *, with_pip: bool = True) -> list[str]:
     """Return the command that makes an empty environment in ``folder``.
@@ -70,9 +78,9 @@ def compile_command(python: str, folder: str) -> list[str]:
     """Return the command that writes the byte code of all modules below ``folder``, on all cores.
 
     It ends with 1 when a package holds a file that is no valid Python (a template, say), which is
-    no failure of the environment.
+    no failure of the environment. Its own children end with it, however it ends.
     """
-    return [python, "-I", "-m", "compileall", "-q", "-j", "0", folder]
+    return [python, "-I", "-c", _COMPILE, "-q", "-j", "0", folder]
 
 
 def pip_environ(environ: Mapping[str, str], temporary: str) -> dict[str, str]:

@@ -13,6 +13,7 @@ from local_opus.errors import LocalOpusError, MachineCannotError
 from local_opus.host import Host
 from local_opus.locations import UNIT, Locations
 from local_opus.server.settings import Settings
+from local_opus.server_config import WeightsFacts
 from local_opus.values import Scope
 from local_opus.weights import manifest
 
@@ -38,9 +39,12 @@ def read_settings(host: Host, path: str) -> Settings:
 
     Raises BadInputError that names the file and field, and PermissionError.
     """
-    return server_config.load(
-        host.files.read_text, path, lambda folder: manifest.read(host, folder).context_length
-    )
+
+    def weights(folder: str) -> WeightsFacts:
+        found, digest = manifest.read_with_digest(host, folder)
+        return WeightsFacts(digest, found.context_length)
+
+    return server_config.load(host.files.read_text, path, weights)
 
 
 def settings(host: Host, locations: Locations) -> Settings:
@@ -103,11 +107,13 @@ def start_detached(host: Host, locations: Locations, command: list[str]) -> Serv
     user = group = None
     if host.euid == 0 and locations.scope is Scope.SYSTEM:
         user, group = NOBODY, host.accounts.group_id("local-opus") or NOBODY
-    pid = host.processes.start_detached(
-        command, log=host.files.real_path(locations.server_log), user=user, group=group
-    )
-    record = json.dumps({"pid": pid, "started": _start_time(host, pid)})
-    host.files.write_atomic(locations.pid_file, record.encode() + b"\n")
+
+    def record(pid: int) -> None:
+        found = json.dumps({"pid": pid, "started": _start_time(host, pid)})
+        host.files.write_atomic(locations.pid_file, found.encode() + b"\n")
+
+    log = host.files.real_path(locations.server_log)
+    pid = host.processes.start_detached(command, log=log, record=record, user=user, group=group)
     return Serving(pid, "detached")
 
 

@@ -93,11 +93,10 @@ def _folders(todo: _List, request: Request, group: str | None) -> None:
         folders.append(("models", places.models, 0o755, None))
         folders.append(("config", places.config, private, group))
     if request.profile.server.enabled:
-        folders += [
-            ("runtime", places.runtime, 0o755, None),
-            ("logs", places.logs, 0o750, None),
-            ("units", places.units, 0o755, None),
-        ]
+        if not request.systemd:  # it keeps PID and log itself, and /run is empty after a boot
+            folders.append(("runtime", places.runtime, 0o755, None))
+            folders.append(("logs", places.logs, 0o750, None))
+        folders.append(("units", places.units, 0o755, None))
     for name, path, mode, owner in folders:
         summary = f"create folder {path} ({mode:04o})"
         todo.add(f"folder:{name}", "create_folder", summary, path=path, mode=mode, group=owner)

@@ -7,6 +7,7 @@ last line that is torn (a kill in the middle of a write) counts as never written
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -68,6 +69,8 @@ class Entry(Value):
     status: Event
     before: dict[str, JsonValue]
     after: dict[str, JsonValue] | None
+    #: Number of the record that first began it.
+    began: int
 
     @property
     def active(self) -> bool:
@@ -81,6 +84,8 @@ class History(Value):
     entries: tuple[Entry, ...] = ()
     run: dict[str, JsonValue] = Field(default_factory=dict)
     finished: bool = False
+    #: Number of the last FINISHED record; 0: no run ever came to its end.
+    finished_at: int = 0
     #: What the FINISHED record says: the self-test's figures.
     result: dict[str, JsonValue] = Field(default_factory=dict)
 
@@ -91,41 +96,50 @@ class History(Value):
                 return entry
         return None
 
+    def unfinished(self) -> tuple[Entry, ...]:
+        """Return the active entries that no finished run knows: half of an install."""
+        return tuple(item for item in self.entries if item.active and item.began > self.finished_at)
+
 
 def replay(records: Iterable[Record]) -> History:
     """Fold records into where each action stands."""
     entries: dict[str, Entry] = {}
     run: dict[str, JsonValue] = {}
     result: dict[str, JsonValue] = {}
-    finished = False
+    finished, finished_at = False, 0
     for record in records:
         match record.event:
             case Event.RUN:
                 run, finished = record.data, False
             case Event.FINISHED:
-                result, finished = record.data, True
+                result, finished, finished_at = record.data, True, record.n
             case Event.BEGIN:
                 # A repeated begin moves to the end: what it needs was begun before it.
                 old = entries.pop(record.id, None)
                 if old is None or old.status is Event.PREEXISTING:
                     old = _entry(record, Event.BEGIN, record.data)
                 # A repeated begin keeps the first `before`: that is what was there before us.
-                entries[record.id] = old.model_copy(
-                    update={"status": Event.BEGIN, "kind": record.kind, "params": record.params}
-                )
+                update = {"kind": record.kind, "params": record.params, "after": None}
+                entries[record.id] = old.model_copy(update={"status": Event.BEGIN, **update})
             case Event.PREEXISTING:
                 entries[record.id] = _entry(record, Event.PREEXISTING, {})
             case Event.DONE | Event.KEPT:
                 known = entries.get(record.id)
                 if known is not None:
                     after = record.data if record.event is Event.DONE else known.after
-                    update = {"status": record.event, "after": after}
-                    entries[record.id] = known.model_copy(update=update)
+                    done = {"status": record.event, "after": after}
+                    entries[record.id] = known.model_copy(update=done)
             case Event.REVERTED:
                 entries.pop(record.id, None)
             case Event.FAILED:
                 pass
-    return History(entries=tuple(entries.values()), run=run, finished=finished, result=result)
+    return History(
+        entries=tuple(entries.values()),
+        run=run,
+        finished=finished,
+        finished_at=finished_at,
+        result=result,
+    )
 
 
 def _entry(record: Record, status: Event, before: dict[str, JsonValue]) -> Entry:
@@ -136,6 +150,7 @@ def _entry(record: Record, status: Event, before: dict[str, JsonValue]) -> Entry
         status=status,
         before=before,
         after=None,
+        began=record.n,
     )
 
 
@@ -222,7 +237,8 @@ class Receipt:
         line = json.dumps(record.model_dump(mode="json"), separators=(",", ":")).encode() + b"\n"
         with self._host.files.open_append(self.path) as stream:
             self._cut_torn_line(stream.fileno())
-            stream.write(line)
+            if stream.write(line) != len(line):  # unbuffered: a full disk takes a part
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self.path)
             os.fsync(stream.fileno())
         if not self.records:
             self._host.files.sync(self.path.rpartition("/")[0])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from pydantic import JsonValue
 
@@ -75,6 +75,14 @@ def canary(
     return {"canary": round(float(mean), 4), "canary_band": [band.low, band.high]}
 
 
+def _has_content(event: Mapping[str, object]) -> bool:
+    """Whether an event of the stream holds text; the first holds the role alone."""
+    choices = event.get("choices")
+    if not isinstance(choices, list) or not choices:
+        return False
+    return bool(choices[0].get("delta", {}).get("content"))
+
+
 def server(host: Host, locations: Locations, model: Model) -> dict[str, JsonValue]:
     """Ask the running server over HTTP; return the model's name and the measured tokens/s.
 
@@ -111,7 +119,7 @@ def server(host: Host, locations: Locations, model: Model) -> dict[str, JsonValu
         usage = event.get("usage")
         if isinstance(usage, dict):
             tokens = int(usage.get("completion_tokens", 0))
-        elif event.get("choices"):
+        elif _has_content(event):
             last = time.perf_counter()
             first = first or last
     if tokens < 2 or last <= first:  # noqa: PLR2004 - a rate needs two tokens

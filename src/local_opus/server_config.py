@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, JsonValue, StringConstraints, ValidationError
@@ -20,6 +21,14 @@ from local_opus.values import Value
 AbsolutePath = Annotated[str, StringConstraints(pattern=r"\A/[^\x00]*\z", max_length=4096)]
 _Config = TypeVar("_Config", bound=Value)
 _REMEDY = "Correct the file, or remove it and install again to have it written."
+
+
+@dataclass(frozen=True)
+class WeightsFacts:
+    """What a weights manifest says of itself: its digest, and the context length in tokens."""
+
+    manifest_sha256: str
+    context_length: int | None
 
 
 class ServerFile(Value):
@@ -65,19 +74,18 @@ class OpenVinoFile(Value):
     properties: dict[str, JsonValue]
 
 
-def load(
-    read: Callable[[str], str], path: str, context_length: Callable[[str], int | None]
-) -> Settings:
+def load(read: Callable[[str], str], path: str, weights: Callable[[str], WeightsFacts]) -> Settings:
     """Return the settings of ``server.json`` at ``path`` and of the files that it names.
 
-    ``read`` returns a file's text and raises OSError; ``context_length`` tells a model folder's
-    tokens, None where its manifest does not. Raises BadInputError that names the file and field.
+    ``read`` returns a file's text and raises OSError; ``weights`` tells what the manifest of a
+    model folder says. Raises BadInputError that names the file and field.
     """
     server = _file(ServerFile, read, path)
     model = _file(ModelFile, read, server.model_config_path)
     generation = _file(GenerationFile, read, server.generation_config)
     openvino = _file(OpenVinoFile, read, server.openvino_config)
-    tokens = model.context_length or context_length(model.folder)
+    proven = weights(model.folder)
+    tokens = model.context_length or proven.context_length
     if tokens is None:
         raise BadInputError(
             f"{server.model_config_path}: context_length: neither given nor told by the weights",
@@ -90,6 +98,7 @@ def load(
         "max_queue": server.max_queue,
         "model": model.model,
         "model_folder": model.folder,
+        "weights_digest": proven.manifest_sha256,
         "device": model.device,
         "context_length": tokens,
         "cache_size_gb": openvino.cache_size_gb,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from local_opus import node
+from local_opus import control, node
 from local_opus.catalog import load as load_catalog
 from local_opus.catalog.choose import fit
 from local_opus.errors import BadInputError, LocalOpusError, MachineCannotError
@@ -55,6 +55,7 @@ def pull(host: Host, locations: Locations, model_id: str, tell: Reporter) -> lis
             details=found.fit.reasons[1:],
         )
     device = found.fit.device
+    control.use_installed_workers(host, locations)
     host.files.make_folders(locations.state)
     host.files.make_folders(locations.models)
     with locks.exclusive(host.files, locations.lock):

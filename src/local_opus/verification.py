@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
-from local_opus import node, selftest
+from local_opus import control, node, selftest
 from local_opus.catalog import load as load_catalog
 from local_opus.errors import BadInputError, LocalOpusError, ProblemFoundError, did_you_mean
 from local_opus.host import Host
@@ -80,6 +80,7 @@ def canary(host: Host, locations: Locations) -> dict[str, JsonValue]:
     Raises ProblemFoundError when it lies outside of the band or no band was measured.
     """
     where = node.settings(host, locations)
+    control.use_installed_workers(host, locations)
     model = load_catalog().get(where.model)
     if model.canary is None:
         raise ProblemFoundError(

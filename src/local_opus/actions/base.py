@@ -34,9 +34,13 @@ class Inspection(Value):
 
 
 class Reverted(Value):
-    """What became of a revert; ``kept`` names what was left in place, and why."""
+    """What became of a revert; ``kept`` names what was left in place, and why.
+
+    ``later``: not for good. Something of others is in the way, and a later revert may finish.
+    """
 
     kept: str | None = None
+    later: bool = False
 
 
 class Action(Value, ABC):
@@ -72,6 +76,12 @@ class Action(Value, ABC):
     @abstractmethod
     def revert(self, host: Host, before: Record, after: Record | None) -> Reverted:
         """Undo it; ``after`` is None when execute did not come to its end."""
+
+    def resume(self, host: Host, before: Record) -> None:
+        """Start again what ran before; called when a whole run was rolled back.
+
+        At the time of ``revert`` the files that it reads are still those of the failed run.
+        """
 
     def edited(self, host: Host, after: Record) -> str | None:  # noqa: ARG002 - most actions have nothing to edit
         """Say what the user edited since it was done; None when nothing."""

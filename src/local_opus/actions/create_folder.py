@@ -79,7 +79,7 @@ class CreateFolder(Action):
                 continue
             left = host.files.list(path)
             if left:
-                return Reverted(kept=f"{path}: not empty ({', '.join(left[:3])})")
+                return Reverted(kept=f"{path}: not empty ({', '.join(left[:3])})", later=True)
             host.files.remove_folder(path)
         return Reverted()
 

@@ -28,45 +28,67 @@ class EnableService(Action):
 
     def inspect(self, host: Host) -> Inspection:
         """Enabled and active is present."""
-        active = host.services.property(self.scope, UNIT, "ActiveState")
-        enabled = host.services.property(self.scope, UNIT, "UnitFileState")
+        found = self._look(host)
+        active, enabled = found["ActiveState"], found["UnitFileState"]
         if active == "active" and enabled == "enabled":
             return Inspection(state=State.PRESENT, evidence="enabled and active")
         state = State.ABSENT if not enabled else State.DIFFERENT
         return Inspection(state=state, evidence=f"{enabled or 'no unit'}, {active}")
 
+    def _look(self, host: Host) -> dict[str, str]:
+        return host.services.properties(
+            self.scope, UNIT, "LoadState", "ActiveState", "UnitFileState"
+        )
+
     def capture(self, host: Host) -> Record:
         """Record whether it was enabled and active."""
-        return {
-            "enabled": host.services.property(self.scope, UNIT, "UnitFileState"),
-            "active": host.services.property(self.scope, UNIT, "ActiveState"),
-        }
+        found = self._look(host)
+        return {"enabled": found["UnitFileState"], "active": found["ActiveState"]}
 
     def execute(self, host: Host, before: Record, progress: Progress) -> Record:  # noqa: ARG002
         """Enable it and start it anew, then wait until it serves."""
-        locations = locate(self.scope, host.environ)
         host.services.do(self.scope, "daemon-reload")
-        if host.services.property(self.scope, UNIT, "UnitFileState") == "masked":
-            host.services.do(self.scope, "unmask", UNIT)
         host.services.do(self.scope, "enable", UNIT)
-        host.services.do(self.scope, "restart", UNIT)
+        self._forget_failure(host)  # what it counted must not forbid this start
+        self._start(host, progress)
+        return {}
+
+    def _forget_failure(self, host: Host) -> None:
+        if self._look(host)["ActiveState"] == "failed":  # of a unit that systemd has unloaded: none
+            host.services.do(self.scope, "reset-failed", UNIT)
+
+    def _start(self, host: Host, progress: Progress) -> None:
+        locations = locate(self.scope, host.environ)
+        host.services.start(
+            self.scope,
+            UNIT,
+            lambda waited, said: progress(said or "start the service", int(waited), None),
+            "restart",
+        )
         node.wait_ready(
             host,
             locations,
             node.settings(host, locations),
-            lambda waited: progress("load the model", int(waited), None),
+            lambda waited: progress("ask it whether it is ready", int(waited), None),
         )
-        return {}
 
     def revert(self, host: Host, before: Record, after: Record | None) -> Reverted:  # noqa: ARG002
-        """Stop it, and disable it unless it was enabled before."""
-        if not host.services.running(self.scope):
+        """Stop it; disable it and remove what it wrote unless it was enabled before.
+
+        One that ran before is started again by ``resume``, when its own files are back.
+        """
+        if not host.services.running(self.scope) or self._look(host)["LoadState"] == "not-found":
             return Reverted()
-        if host.services.property(self.scope, UNIT, "LoadState") != "not-found":
-            if before.get("active") == "active":
-                host.services.do(self.scope, "restart", UNIT)
-            else:
-                host.services.do(self.scope, "stop", UNIT)
-            if before.get("enabled") != "enabled":
-                host.services.do(self.scope, "disable", UNIT)
+        host.services.do(self.scope, "stop", UNIT)
+        if before.get("enabled") != "enabled":
+            self._forget_failure(host)
+            host.services.do(self.scope, "disable", UNIT)
+            if self.scope is Scope.SYSTEM:  # the state and cache folders of its dynamic user
+                host.services.do(self.scope, "clean", "--what=state", "--what=cache", UNIT)
         return Reverted()
+
+    def resume(self, host: Host, before: Record) -> None:
+        """Start it again if it ran before."""
+        if before.get("active") == "active" and host.services.running(self.scope):
+            host.services.do(self.scope, "daemon-reload")
+            self._start(host, lambda _step, _done, _total: None)

@@ -53,17 +53,23 @@ class StartServer(Action):
         return {"pid": started.pid}
 
     def revert(self, host: Host, before: Record, after: Record | None) -> Reverted:  # noqa: ARG002
-        """Stop it and remove its log, or start again what ran before."""
+        """Stop it; remove its log where none ran before. ``resume`` starts a former one again."""
         locations = locate(self.scope, host.environ)
         running = node.serving(host, locations)
         if running is not None:
             node.stop_detached(host, locations, running)
         node.forget(host, locations)
-        former = before.get("command")
-        if isinstance(former, list) and former:
-            node.start_detached(host, locations, [str(word) for word in former])
+        if before.get("command"):
             return Reverted()
         for log in (locations.server_log, f"{locations.server_log}.1"):
             if host.files.stat(log) is not None:
                 host.files.remove(log)
         return Reverted()
+
+    def resume(self, host: Host, before: Record) -> None:
+        """Start again what ran before."""
+        former = before.get("command")
+        if isinstance(former, list) and former:
+            locations = locate(self.scope, host.environ)
+            node.start_detached(host, locations, [str(word) for word in former])
+            node.wait_ready(host, locations, node.settings(host, locations), lambda _waited: None)

@@ -115,8 +115,23 @@ class Files:
             raise
 
     def real_path(self, path: str) -> str:
-        """Return the path as seen from outside the root, to hand to a child process."""
-        return os.path.join(self.root, path.lstrip("/")) if self.root != "/" else path
+        """Return the path as seen from outside the root, to hand to a child process.
+
+        Below another root the links on the way are resolved, as a chroot would: a child that
+        follows them itself would leave the root. What is not there yet has no links.
+        """
+        if self.root == "/":
+            return path
+        missing: list[str] = []
+        while True:
+            try:
+                with self._at(path) as (parent, name):
+                    folder = os.readlink(f"/proc/self/fd/{parent}")
+            except FileNotFoundError:
+                path, _, last = path.rstrip("/").rpartition("/")
+                missing.append(last)
+                continue
+            return os.path.join(folder, name, *reversed(missing))
 
     # -- reading --------------------------------------------------------------------------------
 

@@ -158,10 +158,10 @@ class Processes:
         command: Sequence[str],
         *,
         log: str,
+        record: Callable[[int], None],
         user: int | None = None,
         group: int | None = None,
         extra_env: Mapping[str, str] | None = None,
-        record: Callable[[int], None],
     ) -> int:
         """Start a command that outlives this program, and return its PID.
 
@@ -178,7 +178,7 @@ class Processes:
                 stdin=subprocess.PIPE,
                 stdout=descriptor,
                 stderr=descriptor,
-                env=self.clean_environment({"PYTHONPATH": package_parent(), **(extra_env or {})}),
+                env=self.clean_environment(extra_env),
                 cwd="/",
                 start_new_session=True,
                 user=user,
@@ -187,13 +187,15 @@ class Processes:
             )
         finally:
             os.close(descriptor)
+        gate = child.stdin
+        if gate is None:
+            raise ValueError("the child has no pipe")
         try:
             record(child.pid)
-            if child.stdin is not None:
-                child.stdin.write(b"go\n")
+            gate.write(b"go\n")
         finally:
-            if child.stdin is not None:
-                child.stdin.close()
+            with suppress(BrokenPipeError):  # it ended already: who waits for it will tell
+                gate.close()
             child.returncode = 0  # it is not ours to wait for: no ResourceWarning at exit
         return child.pid
 

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from typing import Literal
+
 from local_opus.errors import LocalOpusError
 from local_opus.host.files import Files
 from local_opus.host.processes import Completed, Processes
 from local_opus.values import Scope
 
-_TIMEOUT = 180.0
+_TIMEOUT = 60.0
+#: Seconds for a verb that waits for a unit to end; longer than the unit's TimeoutStopSec.
+_STOP_TIMEOUT = 120.0
+_POLL_SECONDS = 0.2
+#: systemd's words for a question that the user's rights do not answer.
+_NO_RIGHTS = ("interactive authentication required", "access denied", "permission denied")
+
+#: Tells that a unit is still starting: seconds so far, and what the service says of itself.
+Waiting = Callable[[float, str], None]
 
 
 class Services:
@@ -29,22 +41,82 @@ class Services:
             return False
         return answer.code == 0
 
-    def _call(self, scope: Scope, *words: str) -> Completed:
+    def _call(self, scope: Scope, *words: str, timeout: float = _TIMEOUT) -> Completed:
         user = ["--user"] if scope is Scope.USER else []
         return self._processes.run(
-            ["systemctl", *user, "--no-ask-password", *words], timeout=_TIMEOUT
+            ["systemctl", *user, "--no-ask-password", *words], timeout=timeout
         )
 
     def do(self, scope: Scope, *words: str) -> None:
         """Run a systemctl verb. Raises LocalOpusError with what systemctl said."""
-        done = self._call(scope, *words)
+        done = self._call(scope, *words, timeout=_STOP_TIMEOUT)
         if done.code != 0:
-            unit = words[-1]
+            said = _cause(done)
+            remedy = f"Look at `{_journalctl(scope, words[-1])} -n 50`."
+            if any(hint in said.casefold() for hint in _NO_RIGHTS):
+                remedy = "Run it as root, for example with sudo."
+            raise LocalOpusError(f"systemctl {' '.join(words)}: {said}", remedy)
+
+    def start(
+        self, scope: Scope, unit: str, waiting: Waiting, verb: Literal["start", "restart"] = "start"
+    ) -> None:
+        """Start a unit and wait until it says that it is ready, as long as systemd itself waits.
+
+        Raises LocalOpusError with the error and the remedy that the service wrote into its log.
+        """
+        self.do(scope, "--no-block", verb, unit)
+        begin = time.monotonic()
+        while True:
+            now = self.properties(
+                scope, unit, "ActiveState", "Job", "StatusText", "Result", "InvocationID"
+            )
+            if now["Job"] in {"", "0"}:  # systemd has done what it was asked to do, or gave up
+                break
+            waiting(time.monotonic() - begin, now["StatusText"])
+            time.sleep(_POLL_SECONDS)
+        if now["ActiveState"] != "active":
+            message, remedy = self._last_words(scope, unit, now["InvocationID"])
+            how = message or f"it ended ({now['Result'] or now['ActiveState']})"
             raise LocalOpusError(
-                f"systemctl {' '.join(words)}: {done.last_line}",
-                f"Look at `journalctl {'--user ' if scope is Scope.USER else ''}-u {unit} -n 50`.",
+                f"{unit} did not start: {how}",
+                remedy or f"Look at `{_journalctl(scope, unit)} -n 50`.",
             )
 
+    def _last_words(self, scope: Scope, unit: str, invocation: str) -> tuple[str, str]:
+        """Return the error and the remedy in the log of one run of a unit, empty if there is none.
+
+        The program writes them as ``error: ...`` and ``  fix: ...``. Anything else that it wrote
+        last, such as the end of a traceback, counts as the error.
+        """
+        which = [f"_SYSTEMD_INVOCATION_ID={invocation}"] if invocation else ["--unit", unit]
+        user = ["--user"] if scope is Scope.USER else []
+        done = self._processes.run(
+            ["journalctl", *user, "--quiet", "--no-pager", "--output=cat", "--lines=50", *which],
+            timeout=_TIMEOUT,
+        )
+        lines = [line.strip() for line in done.out.splitlines() if line.strip()]
+        errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+        fixes = [line.removeprefix("fix: ") for line in lines if line.startswith("fix: ")]
+        return (errors or lines or [""])[-1], (fixes or [""])[-1]
+
+    def properties(self, scope: Scope, unit: str, *names: str) -> dict[str, str]:
+        """Return properties of a unit, e.g. ActiveState, UnitFileState, MainPID; "": not set."""
+        done = self._call(scope, "show", f"--property={','.join(names)}", unit)
+        pairs = [line.partition("=") for line in done.out.splitlines()]
+        found = {name: value.strip() for name, _, value in pairs}
+        return {name: found.get(name, "") for name in names}
+
     def property(self, scope: Scope, unit: str, name: str) -> str:
-        """Return one property of a unit, e.g. ActiveState, UnitFileState, MainPID."""
-        return self._call(scope, "show", f"--property={name}", "--value", unit).out.strip()
+        """Return one property of a unit; "" where it is not set."""
+        return self.properties(scope, unit, name)[name]
+
+
+def _cause(done: Completed) -> str:
+    """Systemctl says what failed first, and where to read more last."""
+    lines = [line.strip() for line in done.err.splitlines() if line.strip()]
+    causes = [line for line in lines if not line.startswith("See ")]
+    return causes[0] if causes else done.last_line
+
+
+def _journalctl(scope: Scope, unit: str) -> str:
+    return f"journalctl {'--user ' if scope is Scope.USER else ''}-u {unit}"

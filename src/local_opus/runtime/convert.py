@@ -59,7 +59,9 @@ def convert(request: protocol.Message, emit: Emit) -> ConvertResult:
     started = time.monotonic()
     link = os.path.join(folder, os.path.basename(source))
     try:
-        _link(source, link)
+        # A symbolic link: a hard one would change the source's ctime, by which a quick verification
+        # tells that a file was not touched.
+        os.symlink(source, link)
         with _Progress(folder, emit):
             converter = _run_library(link)
         os.unlink(link)
@@ -85,13 +87,6 @@ def _check_source(path: str) -> int | None:
     if isinstance(info, Refusal):
         raise ConvertError(f"{path}: {info.verdict}: {info.reason}")
     return info.context_length
-
-
-def _link(source: str, link: str) -> None:
-    try:
-        os.link(source, link)
-    except OSError:  # another file system, or one without hard links
-        os.symlink(source, link)
 
 
 def _run_library(gguf_path: str) -> str:

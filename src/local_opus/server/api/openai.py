@@ -31,22 +31,25 @@ def router(settings: Settings, engine: EngineClient) -> APIRouter:
     """Return the routes of this API."""
     routes = APIRouter(prefix="/v1")
     started_at = int(time.time())
-    card: Json = {
-        "id": settings.model,
-        "object": "model",
-        "created": started_at,
-        "owned_by": "local-opus",
-        "context_length": settings.context_length,
-    }
+
+    def card() -> Json:
+        ready = engine.ready
+        return {
+            "id": settings.model,
+            "object": "model",
+            "created": started_at,
+            "owned_by": "local-opus",
+            "context_length": ready["context_length"] if ready else settings.context_length,
+        }
 
     @routes.get("/models")
     async def models() -> Json:
-        return {"object": "list", "data": [card]}
+        return {"object": "list", "data": [card()]}
 
     @routes.get("/models/{model_id:path}")
     async def model(model_id: str) -> Json:
         _check_model(model_id, settings.model)
-        return card
+        return card()
 
     @routes.post("/chat/completions", response_model=None)
     async def chat_completions(body: ChatRequest, request: Request) -> Response:

@@ -1,0 +1,33 @@
+"""What the system refuses (a full disk, a missing right), told as an error with its remedy."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from local_opus.errors import LocalOpusError, MachineCannotError
+
+
+@contextmanager
+def explained(what: str) -> Iterator[None]:
+    """Turn an OSError into a LocalOpusError that begins with ``what`` was being done."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise MachineCannotError(
+                f"{what}: {words(error)}", "Free some space and run this again."
+            ) from error
+        raise LocalOpusError(
+            f"{what}: {words(error)}",
+            "Look at the disk and the folder's permissions, then run this again.",
+        ) from error
+
+
+def words(error: LocalOpusError | OSError) -> str:
+    """Return what went wrong in a few words."""
+    if isinstance(error, LocalOpusError):
+        return error.message
+    where = f" ({error.filename})" if error.filename else ""
+    return f"{(error.strerror or str(error)).lower()}{where}"
