@@ -65,6 +65,8 @@ def show_model(model: str, scope: str | None, *, as_json: bool) -> None:
 @options.as_json
 def pull(model: str, scope: str | None, *, as_json: bool) -> None:
     """Bring MODEL into the store, proven and converted, without serving it."""
+    from rich.markup import escape
+
     from local_opus import shelf
     from local_opus.cli.context import find_install, open_host
     from local_opus.report import reporter
@@ -76,7 +78,7 @@ def pull(model: str, scope: str | None, *, as_json: bool) -> None:
     finally:
         tell.close()
     for folder in folders:
-        tell.say(folder)
+        tell.say(escape(folder))
 
 
 @command.command("remove")

@@ -15,6 +15,8 @@ from local_opus.cli import options
 @options.as_json
 def command(*, yes: bool, purge: bool, scope: str | None, root: str, as_json: bool) -> None:
     """Take an install back, action by action; what you edited is kept and named."""
+    from rich.markup import escape
+
     from local_opus import uninstall
     from local_opus.cli.context import find_install, open_host
     from local_opus.cli.prompts import confirm
@@ -33,6 +35,7 @@ def command(*, yes: bool, purge: bool, scope: str | None, root: str, as_json: bo
     show_kept(tell, removed.kept)
     if removed.weights_left:
         gib = removed.weights_left / 1024**3
-        tell.say(f"{gib:.2f} GiB of weights stay in {locations.models}; --purge removes them.")
+        where = escape(locations.models)
+        tell.say(f"{gib:.2f} GiB of weights stay in {where}; --purge removes them.")
     tell.event("uninstalled", {"kept": removed.kept, "weights_left": removed.weights_left})
     tell.say("Nothing was installed." if removed.nothing else "Uninstalled.")

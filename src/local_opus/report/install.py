@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from pydantic import JsonValue
+from rich.markup import escape
 
 from local_opus.report.reporter import Reporter
 from local_opus.values import HostFacts, Plan
@@ -16,14 +17,15 @@ def show_machine(tell: Reporter, facts: HostFacts) -> None:
     """One line each for what decides the choice."""
     cpu = facts.cpu
     isa = ", ".join(word for word in cpu.isa if word.startswith(("avx", "amx"))) or "no AVX"
-    tell.say(f"[bold]This machine[/bold]  {facts.os.name}, {cpu.model}, {cpu.usable_cores:g} cores")
+    name = escape(f"{facts.os.name}, {cpu.model}, {cpu.usable_cores:g} cores")
+    tell.say(f"[bold]This machine[/bold]  {name}")
     tell.say(f"              {isa}")
     tell.say(
         f"              {facts.memory.usable / _GIB:.1f} GiB memory, "
         f"{facts.disk.free / _GIB:.1f} GiB disk free"
     )
     names = [f"{device.name} ({device.full_name})" for device in facts.openvino.devices]
-    usable = ", ".join(names) or f"nothing: {facts.openvino.problem}"
+    usable = escape(", ".join(names) or f"nothing: {facts.openvino.problem}")
     version = (facts.openvino.version or "-").partition("-")[0]
     tell.say(f"              OpenVINO {version} can use: {usable}")
 
@@ -35,7 +37,7 @@ def show_plan(tell: Reporter, plan: Plan, pending: Sequence[str]) -> None:
     tell.say(f"[bold]Plan[/bold]          profile {plan.profile}, scope {plan.scope}{model}")
     for action in plan.actions:
         if action.id in pending:
-            tell.say(f"  • {action.summary}")
+            tell.say(f"  • {escape(action.summary)}")
     if settled:
         tell.say(f"  ({settled} already as planned)")
 
@@ -43,7 +45,7 @@ def show_plan(tell: Reporter, plan: Plan, pending: Sequence[str]) -> None:
 def show_kept(tell: Reporter, kept: Sequence[str]) -> None:
     """Name what was left as the user made it."""
     for line in kept:
-        tell.say(f"[yellow]kept[/yellow] {line}")
+        tell.say(f"[yellow]kept[/yellow] {escape(line)}")
 
 
 def show_result(
@@ -55,7 +57,7 @@ def show_result(
         tell.say(f"[bold green]Done.[/bold green] Profile {profile}; {result.get('program', '')}")
         tell.say("Next:")
         for words in ("detect", "models list", "uninstall"):
-            tell.say(f"  {command} {words}")
+            tell.say(f"  {escape(command)} {words}")
         return
     trust = result.get("trust")
     kinds = ", ".join(map(str, trust)) if isinstance(trust, list) else ""
@@ -65,7 +67,7 @@ def show_result(
     tell.say(f"  verified    {result['files']} files by size, sha256 and structure ({kinds})")
     if result.get("canary") is not None:
         band = result["canary_band"]
-        tell.say(f"  canary      mean log-probability {result['canary']}, band {band}")
+        tell.say(f"  canary      mean log-probability {result['canary']}, band {escape(str(band))}")
     else:
         tell.say("  canary      none: no band was measured for this model")
     tell.say(
@@ -74,4 +76,4 @@ def show_result(
     )
     tell.say("Next:")
     for words in ('chat "What is the capital of France?"', "status", "verify", "uninstall"):
-        tell.say(f"  {command} {words}")
+        tell.say(f"  {escape(command)} {words}")

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import TextIO
 
 from rich.console import Console
-from rich.markup import escape
+from rich.markup import escape, render
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 _MIB = 1024 * 1024
@@ -73,8 +73,8 @@ class JsonReporter(Reporter):
         self._last = 0.0
 
     def say(self, text: str) -> None:
-        """Tell it as an event."""
-        self.event("message", {"text": text})
+        """Tell it as an event, without markup."""
+        self.event("message", {"text": render(text).plain})
 
     def event(self, name: str, data: Mapping[str, object]) -> None:
         """Print one line."""
