@@ -46,7 +46,7 @@ SETTINGS: tuple[dict[str, object], ...] = (
     {"PERFORMANCE_HINT": "THROUGHPUT", "KV_CACHE_PRECISION": "u8"},
 )
 #: Other instruction sets, as the oneDNN library inside OpenVINO can be held to them.
-CPUS: tuple[dict[str, str], ...] = ({"ONEDNN_MAX_CPU_ISA": "AVX2"}, {"ONEDNN_MAX_CPU_ISA": "SSE41"})
+CPUS: tuple[dict[str, str], ...] = ({"ONEDNN_MAX_CPU_ISA": "AVX512_CORE"},)
 
 
 def main() -> int:
