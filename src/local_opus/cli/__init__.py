@@ -8,12 +8,16 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from local_opus import __version__
 from local_opus.errors import ExitCode, LocalOpusError, did_you_mean
 from local_opus.report import errors
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 #: Name, module below local_opus.cli, help. The help stands here so that --help imports nothing.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -66,6 +70,14 @@ class LazyGroup(click.Group):
         if no_command or (args and args[0].startswith("-") and args[0] not in _GROUP_OPTIONS):
             args = ["install", *args]
         return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Offer the commands; where an option begins, those of ``install`` too."""
+        found = super().shell_complete(ctx, incomplete)
+        install = self.get_command(ctx, "install") if incomplete.startswith("-") else None
+        known = {item.value for item in found}
+        more = install.shell_complete(ctx, incomplete) if install is not None else []
+        return found + [item for item in more if item.value not in known]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """List the commands without importing them."""

@@ -12,6 +12,7 @@ from local_opus.catalog import load as load_catalog
 from local_opus.catalog.choose import choose, fit
 from local_opus.cli import prompts
 from local_opus.cli.context import open_host
+from local_opus.cli.options import USE_CASES
 from local_opus.errors import BadInputError, did_you_mean
 from local_opus.host import Host
 from local_opus.locations import Locations, default_scope, locate
@@ -64,11 +65,10 @@ def _load_profile(name: str, use_case: str | None) -> profiles.Profile:
     loaded = profiles.load(name, lambda path: files.read_text(os.path.abspath(path)))
     if use_case is None:
         return loaded
-    cases = ("chat", "coding", "analysis")
-    if use_case not in cases:
+    if use_case not in USE_CASES:
         raise BadInputError(
-            f"--use-case {use_case}: no such use case.{did_you_mean(use_case, cases)}",
-            f"Choose one of {', '.join(cases)}.",
+            f"--use-case {use_case}: no such use case.{did_you_mean(use_case, USE_CASES)}",
+            f"Choose one of {', '.join(USE_CASES)}.",
         )
     model = loaded.model.model_copy(update={"use_case": use_case})
     return loaded.model_copy(update={"model": model})

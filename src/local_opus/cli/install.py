@@ -11,10 +11,28 @@ from local_opus.cli import options
 @click.option("--local-opus", "local_opus", is_flag=True, help="Profile local-opus: an open model behind a local server.")  # fmt: skip  # noqa: E501
 @click.option("--external-api", is_flag=True, help="Profile external-api: no local component.")
 @click.option("--hybrid", is_flag=True, help="Profile hybrid: local-opus, with cloud keys later.")
-@options.option("--profile", help="A profile's name, or the path of a profile file.")
-@options.option("--model", help="A model of the catalog: see `models list`.")
-@options.option("--device", help="auto, CPU, GPU or NPU.", default="auto", show_default=True)
-@options.option("--use-case", help="chat, coding or analysis: what the model is chosen for.")
+@options.option(
+    "--profile",
+    shell_complete=options.complete_profile,
+    help="A profile's name, or the path of a profile file.",
+)
+@options.option(
+    "--model",
+    shell_complete=options.complete_model,
+    help="A model of the catalog: see `models list`.",
+)
+@options.option(
+    "--device",
+    shell_complete=options.complete_device,
+    help="auto, CPU, GPU or NPU.",
+    default="auto",
+    show_default=True,
+)
+@options.option(
+    "--use-case",
+    shell_complete=options.complete_use_case,
+    help="chat, coding or analysis: what the model is chosen for.",
+)
 @options.option("--port", type=click.IntRange(1, 65535), help="The server's port.")
 @options.scope
 @options.option("--root", default="/", help="The folder of an image instead of this machine.")

@@ -13,7 +13,13 @@ def command() -> None:
 
 
 @command.command("list")
-@options.option("--device", default="auto", show_default=True, help="auto, CPU, GPU or NPU.")
+@options.option(
+    "--device",
+    shell_complete=options.complete_device,
+    default="auto",
+    show_default=True,
+    help="auto, CPU, GPU or NPU.",
+)
 @options.option("--fitting", is_flag=True, help="Only models that fit this machine.")
 @options.scope
 @options.as_json
@@ -38,7 +44,7 @@ def list_models(*, device: str, fitting: bool, scope: str | None, as_json: bool)
 
 
 @command.command("show")
-@click.argument("model")
+@click.argument("model", shell_complete=options.complete_model)
 @options.scope
 @options.as_json
 def show_model(model: str, scope: str | None, *, as_json: bool) -> None:
@@ -60,7 +66,7 @@ def show_model(model: str, scope: str | None, *, as_json: bool) -> None:
 
 
 @command.command("pull")
-@click.argument("model")
+@click.argument("model", shell_complete=options.complete_model)
 @options.scope
 @options.as_json
 def pull(model: str, scope: str | None, *, as_json: bool) -> None:
@@ -82,7 +88,7 @@ def pull(model: str, scope: str | None, *, as_json: bool) -> None:
 
 
 @command.command("remove")
-@click.argument("model")
+@click.argument("model", shell_complete=options.complete_model)
 @options.option("--yes", is_flag=True, help="Do not ask.")
 @options.scope
 def remove(model: str, scope: str | None, *, yes: bool) -> None:

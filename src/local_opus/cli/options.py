@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 
 import click
 
+#: What a model can be chosen for.
+USE_CASES = ("chat", "coding", "analysis")
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
@@ -24,3 +26,30 @@ scope = option(
     type=click.Choice(["system", "user"]),
     help="system (root: /opt, /etc, /var/lib) or user (XDG folders). Default: system for root.",
 )
+
+
+def complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001
+    """Return the models of the catalog that begin with what is typed."""
+    from local_opus.catalog import load
+
+    return [model for model in load().ids() if model.startswith(incomplete)]
+
+
+def complete_profile(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001
+    """Return the profiles that begin with what is typed."""
+    from local_opus import profiles
+
+    return [name for name in profiles.names() if name.startswith(incomplete)]
+
+
+def complete_device(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001
+    """Return the devices that begin with what is typed, in any case."""
+    from local_opus.values import Device
+
+    names = ["auto", *(device.value for device in Device)]
+    return [name for name in names if name.casefold().startswith(incomplete.casefold())]
+
+
+def complete_use_case(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001
+    """Return the use cases that begin with what is typed."""
+    return [name for name in USE_CASES if name.startswith(incomplete)]
