@@ -98,6 +98,7 @@ class Applier:
         """
         outcome = Outcome()
         steps: list[_Step] = []
+        earlier = self._receipt.history
         self._receipt.append(Event.RUN, data=facts)
         try:
             for planned in plan.actions:
@@ -113,6 +114,9 @@ class Applier:
             ) from error
         except Exception as error:
             self._roll_back(steps, outcome, error)
+            if earlier.finished and not outcome.kept:
+                self._record(Event.RUN, data=earlier.run)
+                self._record(Event.FINISHED, data=earlier.result)
             raise
         self._receipt.append(Event.FINISHED, data=outcome.result)
         return outcome

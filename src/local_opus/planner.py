@@ -84,10 +84,13 @@ def plan(request: Request) -> Plan:
 
 def _folders(todo: _List, request: Request, group: str | None) -> None:
     places = request.locations
-    folders: list[tuple[str, str, int, str | None]] = [("prefix", places.prefix, 0o755, None)]
+    # No mode: the folder is others' too, and stays as it is where it is there.
+    folders: list[tuple[str, str, int | None, str | None]] = [
+        ("prefix", places.prefix, 0o755, None)
+    ]
     if request.profile.command.link:
         folders.append(("bin", f"{places.prefix}/bin", 0o755, None))
-        folders.append(("commands", places.commands, 0o755, None))
+        folders.append(("commands", places.commands, None, None))
     if request.model is not None:
         private = 0o750 if group else 0o700
         folders.append(("models", places.models, 0o755, None))
@@ -96,9 +99,9 @@ def _folders(todo: _List, request: Request, group: str | None) -> None:
         if not request.systemd:  # it keeps PID and log itself, and /run is empty after a boot
             folders.append(("runtime", places.runtime, 0o755, None))
             folders.append(("logs", places.logs, 0o750, None))
-        folders.append(("units", places.units, 0o755, None))
+        folders.append(("units", places.units, None, None))
     for name, path, mode, owner in folders:
-        summary = f"create folder {path} ({mode:04o})"
+        summary = f"create folder {path} ({0o755 if mode is None else mode:04o})"
         todo.add(f"folder:{name}", "create_folder", summary, path=path, mode=mode, group=owner)
 
 

@@ -9,19 +9,27 @@ from local_opus.actions.ownership import group_number
 from local_opus.errors import LocalOpusError
 from local_opus.host import Host
 
+_DEFAULT = 0o755
+
 
 class CreateFolder(Action):
-    """``mode`` holds permission bits; ``group`` is a name, None: the group of the process."""
+    """``mode`` holds permission bits; ``group`` is a name, None: the group of the process.
+
+    A folder that others use too, such as one of the PATH, has no ``mode``: it is made 0755 where it
+    is missing, and left as it is where it is there.
+    """
 
     kind: ClassVar[str] = "create_folder"
     path: str
-    mode: int = 0o755
+    mode: int | None = 0o755
     group: str | None = None
 
     def summary(self) -> str:
         """Say what it does."""
         owner = f", group {self.group}" if self.group else ""
-        return f"create folder {self.path} ({self.mode:04o}{owner})"
+        return (
+            f"create folder {self.path} ({_DEFAULT if self.mode is None else self.mode:04o}{owner})"
+        )
 
     def paths(self) -> tuple[str, ...]:
         """Name the folder."""
@@ -35,7 +43,8 @@ class CreateFolder(Action):
         if found.kind != "folder":
             return Inspection(state=State.DIFFERENT, evidence=f"a {found.kind} is in its place")
         group = group_number(host, self.group)
-        if found.mode != self.mode or (group is not None and found.gid != group):
+        wrong_mode = self.mode is not None and found.mode != self.mode
+        if wrong_mode or (group is not None and found.gid != group):
             return Inspection(state=State.DIFFERENT, evidence=f"mode {found.mode:04o}")
         return Inspection(state=State.PRESENT, evidence=f"mode {found.mode:04o}")
 
@@ -59,11 +68,12 @@ class CreateFolder(Action):
                 f"{self.path}: a {found.kind} is in the place of a folder",
                 "Move it away and run this again.",
             )
-        host.files.make_folders(self.path)
+        host.files.make_folders(self.path, mode=_DEFAULT)
         group = group_number(host, self.group, required=not host_is_image(host))
         if group is not None:
             host.files.set_owner(self.path, -1, group)
-        host.files.set_mode(self.path, self.mode)
+        if self.mode is not None:
+            host.files.set_mode(self.path, self.mode)
         return {}
 
     def revert(self, host: Host, before: Record, after: Record | None) -> Reverted:  # noqa: ARG002

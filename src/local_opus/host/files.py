@@ -249,8 +249,12 @@ class Files:
         mode: int = 0o644,
         uid: int | None = None,
         gid: int | None = None,
+        durable: bool = True,
     ) -> None:
-        """Write beside ``path``, fsync, rename over it, fsync the folder."""
+        """Write beside ``path``, fsync, rename over it, fsync the folder.
+
+        With ``durable`` false nothing is synced: the caller syncs many files at once.
+        """
         with self._at(path) as (parent, name):
             new = f".{name}{NEW_SUFFIX}"
             with suppress(FileNotFoundError):  # of a run that was killed
@@ -266,13 +270,15 @@ class Files:
                             descriptor, -1 if uid is None else uid, -1 if gid is None else gid
                         )
                     os.fchmod(descriptor, mode)
-                    os.fsync(descriptor)
+                    if durable:
+                        os.fsync(descriptor)
                 os.rename(new, name, src_dir_fd=parent, dst_dir_fd=parent)
             except BaseException:
                 with suppress(FileNotFoundError):
                     os.unlink(new, dir_fd=parent)
                 raise
-            self._sync_folder(parent)
+            if durable:
+                self._sync_folder(parent)
 
     def open_partial(self, path: str) -> BinaryIO:
         """Open a partial download for reading and writing, made 0600 where it is not there."""

@@ -29,5 +29,7 @@ def exclusive(files: Files, path: str) -> Iterator[None]:
             ) from error
         os.ftruncate(stream.fileno(), 0)
         stream.write(f"{os.getpid()}\n".encode())
-        yield
-        os.ftruncate(stream.fileno(), 0)
+        try:
+            yield
+        finally:
+            os.ftruncate(stream.fileno(), 0)

@@ -12,7 +12,16 @@ from typing import TextIO
 
 from rich.console import Console
 from rich.markup import escape, render
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TaskID,
+    TextColumn,
+)
+from rich.text import Text
 
 _MIB = 1024 * 1024
 #: Totals from this size on are bytes; smaller ones are counts.
@@ -97,6 +106,17 @@ class JsonReporter(Reporter):
         self.event("finished", {"step": step, "outcome": outcome})
 
 
+class _Seconds(ProgressColumn):
+    """Seconds since a step began; rich's own column stops where one of its counts is complete."""
+
+    def __init__(self, begin: float) -> None:
+        super().__init__()
+        self._since = begin
+
+    def render(self, task: Task) -> Text:  # noqa: ARG002 - the step's own clock counts
+        return Text(f"{time.monotonic() - self._since:.0f} s")
+
+
 class RichReporter(Reporter):
     """For a person: a line a step, with a moving bar on a terminal."""
 
@@ -125,7 +145,7 @@ class RichReporter(Reporter):
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             TextColumn("{task.fields[amount]}"),
-            TimeElapsedColumn(),
+            _Seconds(self._begin),
             console=self.console,
             transient=True,
         )
@@ -140,12 +160,14 @@ class RichReporter(Reporter):
         if self._bars is None or self._task is None:
             return
         if total is None:
-            amount = f"{step} {done / _MIB:.0f} MiB" if done >= _BYTES_FROM else step
+            amount = f"{done / _MIB:.0f} MiB" if done >= _BYTES_FROM else step
         elif total >= _BYTES_FROM:
             amount = f"{done / _MIB:.0f}/{total / _MIB:.0f} MiB"
         else:
             amount = f"{done}/{total}"
-        self._bars.update(self._task, completed=done, total=total, amount=amount)
+        # A step may count one thing after the other, and the second without a known end.
+        self._bars.tasks[0].total = total
+        self._bars.update(self._task, completed=done, amount=amount)
 
     def finished(self, step: str, outcome: str) -> None:  # noqa: ARG002
         """Replace the bar by a line."""
