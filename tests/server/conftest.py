@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from servers import RealServer, ThreadServer, fake_server, is_ready, wait_for
 
 from models import smollm2
-from servers import RealServer, ThreadServer, fake_server, is_ready, wait_for
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
 import httpx
 import uvicorn
@@ -111,7 +112,7 @@ class ThreadServer:
             target=lambda: asyncio.run(self._server.serve([self._listener]))
         )
 
-    def __enter__(self) -> ThreadServer:
+    def __enter__(self) -> Self:
         self._thread.start()
         wait_for(lambda: self._server.started)
         return self

@@ -10,10 +10,10 @@ from dataclasses import replace
 
 import httpx
 import pytest
+from servers import FAKE_ENGINE, FAST, fake_server, is_ready, wait_for
 
 from local_opus.server.engine_client import EngineClient
 from local_opus.server.engine_errors import EngineUnavailableError
-from servers import FAKE_ENGINE, FAST, fake_server, is_ready, wait_for
 
 
 def ready(url: str) -> httpx.Response:

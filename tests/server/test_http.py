@@ -7,9 +7,9 @@ import socket
 
 import httpx
 import pytest
-
 from servers import ThreadServer, fake_server, wait_for
 
+JSON = {"Content-Type": "application/json"}
 HELLO = {"model": "fake", "messages": [{"role": "user", "content": "say Hello"}]}
 
 
@@ -40,7 +40,11 @@ BAD_FIELDS = {
     "content null": ({"messages": [{**MESSAGE, "content": None}]}, "messages[0].content"),
     "no parts": ({"messages": [{**MESSAGE, "content": []}]}, "messages[0].content"),
     "an image": (
-        {"messages": [{**MESSAGE, "content": [{"type": "image_url", "image_url": {"url": "http://x"}}]}]},
+        {
+            "messages": [
+                {**MESSAGE, "content": [{"type": "image_url", "image_url": {"url": "http://x"}}]}
+            ]
+        },
         "messages[0].content",
     ),
     "a part without text": (
@@ -72,13 +76,16 @@ BAD_FIELDS = {
     "tools": ({"tools": [{"type": "function"}]}, "tools"),
     "JSON wanted": ({"response_format": {"type": "json_object"}}, "response_format.type"),
     "unknown field": ({"temprature": 1}, "temprature"),
+    "a stop that is no text": ({"stop": "\ud800"}, "stop[0]"),
+    "a long field": ({"x" * 2000: 1}, "x" * 128),
+    "a model that is no text": ({"model": "\ud800"}, "model"),
 }
 
 
 @pytest.mark.parametrize(("fields", "param"), BAD_FIELDS.values(), ids=BAD_FIELDS.keys())
 def test_a_bad_field_is_named(fake, fields, param):
     body = {name: value for name, value in {**HELLO, **fields}.items() if value is not None}
-    response = post(fake, json=body)
+    response = post(fake, content=json.dumps(body), headers=JSON)
     assert response.status_code == 400
     assert error(response)["param"] == param
     assert error(response)["type"] == "invalid_request_error"
@@ -93,13 +100,14 @@ BAD_BODIES = {
     "no utf-8": b'{"model": "\xff"}',
     "deep": b"[" * 3000,
     "a number of 4,000 digits": b'{"model": ' + b"9" * 4000 + b"}",
+    "a field that is no text": json.dumps({**HELLO, "\ud800": 1}).encode(),
     "NaN": json.dumps({**HELLO, "temperature": float("nan")}).encode(),
 }
 
 
 @pytest.mark.parametrize("body", BAD_BODIES.values(), ids=BAD_BODIES.keys())
 def test_a_bad_body_is_a_400(fake, body):
-    response = post(fake, content=body, headers={"Content-Type": "application/json"})
+    response = post(fake, content=body, headers=JSON)
     assert response.status_code == 400
     assert error(response)["type"] == "invalid_request_error"
 
@@ -116,7 +124,7 @@ def chunks(size: int, count: int):
 
 @pytest.mark.parametrize("content", [b"x" * 5000, chunks(1000, 10)], ids=["stated", "in chunks"])
 def test_a_body_over_the_limit_is_a_413(fake, content):
-    response = post(fake, content=content, headers={"Content-Type": "application/json"})
+    response = post(fake, content=content, headers=JSON)
     assert response.status_code == 413
     assert error(response)["code"] == "request_too_large"
 
@@ -198,7 +206,9 @@ def test_without_the_option_no_chunk_speaks_of_usage(fake):
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_client_that_leaves_ends_its_generation(fake, stream):
-    body = json.dumps({**HELLO, "messages": [{"role": "user", "content": "count"}], "stream": stream})
+    body = json.dumps(
+        {**HELLO, "messages": [{"role": "user", "content": "count"}], "stream": stream}
+    )
     with socket.create_connection(("127.0.0.1", fake.port)) as client:
         head = "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json"
         client.sendall(f"{head}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())

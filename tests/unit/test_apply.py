@@ -29,9 +29,7 @@ def planned(id_: str, kind: str, **params: object) -> PlannedAction:
 
 
 def plan(*actions: PlannedAction) -> Plan:
-    return Plan(
-        profile="p", scope=Scope.SYSTEM, root="/", model=None, device=None, actions=actions
-    )
+    return Plan(profile="p", scope=Scope.SYSTEM, root="/", model=None, device=None, actions=actions)
 
 
 FOLDER = planned("folder", "create_folder", path="/opt/lo/bin", mode=0o755)
@@ -90,7 +88,9 @@ def test_a_failure_anywhere_reverts_what_was_done(
 
         def execute(self, host, record, progress, real=real):  # type: ignore[no-untyped-def]
             after = real(self, host, record, progress)
-            if self.kind.startswith({"folder": "create", "file": "write", "link": "link"}.get(fails_at, "none")):
+            if self.kind.startswith(
+                {"folder": "create", "file": "write", "link": "link"}.get(fails_at, "none")
+            ):
                 raise LocalOpusError("disk full", "free some")
             return after
 
@@ -195,6 +195,8 @@ def test_new_content_replaces_the_old(host: FakeHost) -> None:
 def test_a_receipt_can_not_name_a_path_outside_of_the_roots(host: FakeHost, path: str) -> None:
     receipt = Receipt(host, RECEIPT)
     params = {"path": path, "content": "x", "mode": 0o644}
-    receipt.append(Event.BEGIN, id="evil", kind="write_file", params=params, data={"existed": False})
+    receipt.append(
+        Event.BEGIN, id="evil", kind="write_file", params=params, data={"existed": False}
+    )
     with pytest.raises(LocalOpusError, match="outside of the folders"):
         applier(host).revert_all()

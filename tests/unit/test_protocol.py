@@ -6,20 +6,25 @@ import io
 import struct
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from local_opus.runtime import protocol
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | TEXT,
     lambda inner: st.lists(inner) | st.dictionaries(TEXT, inner),
     max_leaves=8,
 )
 MESSAGES = st.lists(st.dictionaries(TEXT, JSON), max_size=4)
 
 
+@settings(max_examples=40)
 @given(MESSAGES)
 def test_what_is_written_is_read(messages):
     stream = io.BytesIO()
@@ -31,6 +36,7 @@ def test_what_is_written_is_read(messages):
     assert protocol.read(stream) is None
 
 
+@settings(max_examples=40)
 @given(MESSAGES, st.integers(1, 9))
 def test_pieces_of_any_size_make_the_same_messages(messages, size):
     data = b"".join(map(protocol.encode, messages))

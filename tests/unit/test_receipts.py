@@ -48,9 +48,7 @@ def test_only_root_reads_it(host: FakeHost, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cut", range(1, 60, 7))
-def test_a_torn_last_line_counts_as_never_written(
-    host: FakeHost, tmp_path: Path, cut: int
-) -> None:
+def test_a_torn_last_line_counts_as_never_written(host: FakeHost, tmp_path: Path, cut: int) -> None:
     filled(host)
     path = tmp_path / "state/receipt.jsonl"
     path.write_bytes(path.read_bytes()[:-cut])

@@ -105,7 +105,13 @@ def test_nobody_is_told_where_nobody_asked(monkeypatch):
 
 @pytest.mark.parametrize(
     ("micros", "pid", "seconds"),
-    [("10000000", None, 5.0), ("", None, None), ("0", None, None), ("x", None, None), ("10", "1", None)],
+    [
+        ("10000000", None, 5.0),
+        ("", None, None),
+        ("0", None, None),
+        ("x", None, None),
+        ("10", "1", None),
+    ],
 )
 def test_watchdog(monkeypatch, micros, pid, seconds):
     monkeypatch.setenv("WATCHDOG_USEC", micros)

@@ -55,7 +55,13 @@ MESSAGES = {
     ),
     "developer": ({"role": "developer", "content": "a"}, {"role": "system", "content": "a"}),
     "an answer sent back": (
-        {"role": "assistant", "content": "a", "refusal": None, "tool_calls": None, "annotations": []},
+        {
+            "role": "assistant",
+            "content": "a",
+            "refusal": None,
+            "tool_calls": None,
+            "annotations": [],
+        },
         {"role": "assistant", "content": "a"},
     ),
 }

@@ -48,7 +48,13 @@ def test_a_bad_value_names_file_and_field(field, value):
     assert caught.value.remedy
 
 
-BAD_GENERATION = {"temperature": 2.1, "top_p": 0, "top_k": 0, "repetition_penalty": 0, "max_tokens": 0}
+BAD_GENERATION = {
+    "temperature": 2.1,
+    "top_p": 0,
+    "top_k": 0,
+    "repetition_penalty": 0,
+    "max_tokens": 0,
+}
 
 
 @pytest.mark.parametrize(("field", "value"), BAD_GENERATION.items())

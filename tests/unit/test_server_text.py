@@ -9,7 +9,17 @@ from hypothesis import strategies as st
 from local_opus.runtime.text import REPLACEMENT, Detokenizer, StopStrings
 
 #: A token is some bytes; these cut characters in every way and hold bytes that are none.
-TOKENS = [b"", b"a", b" b", b"  ", b"\n", *(bytes([byte]) for byte in "é日👍🏽".encode()), b"a\xe6", b"\x80", b"\xff"]
+TOKENS = [
+    b"",
+    b"a",
+    b" b",
+    b"  ",
+    b"\n",
+    *(bytes([byte]) for byte in "é日👍🏽".encode()),
+    b"a\xe6",
+    b"\x80",
+    b"\xff",
+]
 SPECIAL = 0
 
 
@@ -26,7 +36,7 @@ def replacing(tokens):
 def stripping(tokens):
     """Drops a space at the start, as SentencePiece's decoders do."""
     text = dropping(tokens)
-    return text[1:] if text.startswith(" ") else text
+    return text.removeprefix(" ")
 
 
 IDS = st.lists(st.integers(0, len(TOKENS) - 1), max_size=120)

@@ -144,8 +144,8 @@ class Files(Reading):
             os.chown(name, uid, gid, dir_fd=parent, follow_symlinks=False)
 
     def sync(self, path: str) -> None:
-        """Fsync a file or folder."""
-        with self._own(path) as descriptor:
+        """Fsync a file or folder, also one that a link leads to."""
+        with self._own(path, follow=True) as descriptor:
             os.fsync(descriptor)
 
     @staticmethod
@@ -154,8 +154,8 @@ class Files(Reading):
         os.sync()
 
     @contextmanager
-    def _own(self, path: str) -> Iterator[int]:
-        with self._at(path) as (parent, name):
+    def _own(self, path: str, *, follow: bool = False) -> Iterator[int]:
+        with self._at(path, follow=follow) as (parent, name):
             flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
             descriptor = os.open(name, flags, dir_fd=parent)
         try:

@@ -1,0 +1,74 @@
+"""What all end-to-end tests share: the lab, one machine a file, tests of a file as steps."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+
+import lab as labs
+import pytest
+from machine import WHEELHOUSE, Machine
+
+_failed: dict[Path, str] = {}
+_figures: list[str] = []
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Remember the first step of a file that failed."""
+    report = yield
+    if report.failed:
+        _failed.setdefault(item.path, item.name)
+    return report
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A file's tests are the steps of one story: after one that failed the rest say nothing."""
+    if item.path in _failed:
+        pytest.skip(f"{_failed[item.path]} failed before")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show what was measured."""
+    if _figures:
+        terminalreporter.section("measured")
+        for figure in _figures:
+            terminalreporter.line(figure)
+
+
+@pytest.fixture(scope="session")
+def measured() -> Callable[[str], None]:
+    """Takes a line for the end of the report."""
+    return _figures.append
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[labs.Lab]:
+    """The image and the wheels, made if they are not there."""
+    if (reason := labs.why_not()) is not None:
+        pytest.skip(reason)
+    made, descriptor = labs.prepare()
+    _figures.extend(f"{name} made in {seconds} s" for name, seconds in made.took.items())
+    yield made
+    os.close(descriptor)
+
+
+@pytest.fixture(scope="module")
+def machine(lab: labs.Lab, request: pytest.FixtureRequest) -> Iterator[Machine]:
+    """A machine that was just installed, with the checkout on it and no network."""
+    name = request.path.stem.removeprefix("test_").replace("_", "-")
+
+    def prepare(tree: Path) -> None:
+        labs.copy_checkout(tree / labs.INSIDE.lstrip("/"))
+
+    with Machine(lab, name, prepare) as booted:
+        yield booted
+
+
+@pytest.fixture(scope="session")
+def pip() -> dict[str, str]:
+    """The package index of a machine without a network: a folder."""
+    return {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": WHEELHOUSE}

@@ -1,0 +1,85 @@
+"""One real install a session; the other tests start from copies of what it made."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from node_program import MODEL, Program, Tree, copy_checkout, tree
+
+
+@dataclass(frozen=True)
+class FirstInstall:
+    """The first command in an empty home: what it said, how long it took, copies of its parts."""
+
+    program: Program
+    before: Tree
+    said: str
+    seconds: float
+    environment: Path
+    models: Path
+
+
+@pytest.fixture(scope="session")
+def checkout_copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout that nobody edits while the tests run."""
+    return copy_checkout(tmp_path_factory.mktemp("checkout") / "local opus")
+
+
+@pytest.fixture(scope="session")
+def first_install(
+    checkout_copy: Path, tmp_path_factory: pytest.TempPathFactory, _pip_cache: str
+) -> Iterator[FirstInstall]:
+    """A real install: environment through pip, model fetched and converted, server started."""
+    top = tmp_path_factory.mktemp("first")
+    program = Program(checkout_copy, top / "home", _pip_cache)
+    try:
+        # A home in use: folders with modes of their own, that an install goes through.
+        for name, mode in ((".config", 0o700), (".local/bin", 0o750), ("Documents", 0o711)):
+            (program.home / name).mkdir(parents=True)
+            (program.home / name).chmod(mode)
+        (program.home / ".local/bin/mine").write_text("#!/bin/sh\n")
+        before = tree(program.home)
+        begin = time.monotonic()
+        said = program.install().stdout
+        seconds = time.monotonic() - begin
+        (environment,) = program.prefix.glob("env-*")
+        kept = top / environment.name
+        subprocess.run(["cp", "-al", str(environment), str(kept)], check=True)
+        subprocess.run(["cp", "-a", str(program.prefix / "models"), str(top)], check=True)
+        yield FirstInstall(program, before, said, seconds, kept, top / "models")
+    finally:
+        program.end_all()
+
+
+@pytest.fixture(scope="module")
+def seeded(
+    first_install: FirstInstall, tmp_path_factory: pytest.TempPathFactory, _pip_cache: str
+) -> Iterator[Callable[..., Program]]:
+    """Make a home in which the environment is there already, and the parts of the store asked for.
+
+    Environments are named by a digest of what goes into them, so this one is `preexisting`.
+    """
+    made: list[Program] = []
+
+    def make(*variants: str) -> Program:
+        home = tmp_path_factory.mktemp("home")
+        program = Program(first_install.program.checkout, home, _pip_cache)
+        made.append(program)
+        program.prefix.mkdir(parents=True)
+        target = program.prefix / first_install.environment.name
+        subprocess.run(["cp", "-al", str(first_install.environment), str(target)], check=True)
+        for variant in variants:
+            folder = program.prefix / "models" / MODEL
+            folder.mkdir(parents=True, exist_ok=True)
+            origin = first_install.models / MODEL / variant
+            subprocess.run(["cp", "-a", str(origin), str(folder)], check=True)
+        return program
+
+    yield make
+    for program in made:
+        program.end_all()

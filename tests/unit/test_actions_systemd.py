@@ -1,0 +1,292 @@
+"""The service under systemd: what systemctl is told, and what is made of its answers."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from pydantic import JsonValue
+
+from fakes import FakeHost, FakeProcesses
+from local_opus import node, resources
+from local_opus.actions.base import State
+from local_opus.actions.create_group import CreateGroup
+from local_opus.actions.enable_service import EnableService
+from local_opus.actions.install_unit import InstallUnit
+from local_opus.apply import Applier
+from local_opus.errors import LocalOpusError
+from local_opus.host import Completed, Files, Services
+from local_opus.locations import UNIT
+from local_opus.receipts import Receipt
+from local_opus.render import render
+from local_opus.values import Plan, PlannedAction, Scope
+
+SERVICE = EnableService(scope=Scope.SYSTEM, inputs_sha256="0" * 64)
+JOURNAL = "starting\nerror: model.json: folder: Field required\n  fix: Correct the file.\n"
+
+
+def quiet(_step: str, _done: int, _total: int | None) -> None:
+    return None
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeHost:
+    """A host whose systemd runs and whose server, once started, is ready at once."""
+    (tmp_path / "root").mkdir()
+    made = FakeHost(tmp_path / "root")
+    made.services.runs = True
+    made.services.values = {"LoadState": "loaded", "ActiveState": "inactive"}
+    monkeypatch.setattr(node, "settings", lambda *_: None)
+    monkeypatch.setattr(node, "wait_ready", lambda *_: {})
+    return made
+
+
+@pytest.mark.parametrize(
+    ("active", "enabled", "state"),
+    [
+        ("active", "enabled", State.PRESENT),
+        ("active", "disabled", State.DIFFERENT),
+        ("activating", "enabled", State.DIFFERENT),
+        ("failed", "enabled", State.DIFFERENT),
+        ("inactive", "", State.ABSENT),
+    ],
+)
+def test_enabled_and_active_is_present(
+    host: FakeHost, active: str, enabled: str, state: State
+) -> None:
+    host.services.values |= {"ActiveState": active, "UnitFileState": enabled}
+    assert SERVICE.inspect(host).state is state
+
+
+def test_it_is_enabled_and_started_anew(host: FakeHost) -> None:
+    SERVICE.execute(host, {}, quiet)
+    assert host.services.verbs == [("daemon-reload",), ("enable", UNIT), ("restart", UNIT)]
+
+
+def test_what_failed_before_does_not_forbid_the_start(host: FakeHost) -> None:
+    host.services.values["ActiveState"] = "failed"
+    SERVICE.execute(host, {}, quiet)
+    assert host.services.verbs[-2:] == [("reset-failed", UNIT), ("restart", UNIT)]
+
+
+CLEAN = ("clean", "--what=state", "--what=cache", UNIT)
+
+
+@pytest.mark.parametrize(
+    ("scope", "before", "verbs"),
+    [
+        (Scope.SYSTEM, {"enabled": ""}, [("stop", UNIT), ("disable", UNIT), CLEAN]),
+        (Scope.USER, {"enabled": ""}, [("stop", UNIT), ("disable", UNIT)]),
+        (Scope.SYSTEM, {"enabled": "enabled", "active": "active"}, [("stop", UNIT)]),
+    ],
+)
+def test_the_way_back(
+    host: FakeHost, scope: Scope, before: dict[str, object], verbs: list[tuple[str, ...]]
+) -> None:
+    EnableService(scope=scope, inputs_sha256="0" * 64).revert(host, before, {})  # type: ignore[arg-type]
+    assert host.services.verbs == verbs
+
+
+def test_a_unit_that_is_gone_needs_no_way_back(host: FakeHost) -> None:
+    host.services.values["LoadState"] = "not-found"
+    SERVICE.revert(host, {"enabled": ""}, {})
+    assert host.services.verbs == []
+
+
+class Breaks(CreateGroup):
+    """An action that never comes to its end."""
+
+    kind = "breaks"
+
+    def execute(self, *_: object) -> dict[str, object]:  # type: ignore[override]
+        raise LocalOpusError("it broke", "Mend it.")
+
+
+def test_a_server_that_ran_before_starts_again_when_its_own_unit_is_back(host: FakeHost) -> None:
+    host.files.make_folders("/units")
+    host.files.write_atomic(f"/units/{UNIT}", b"the former\n")
+    host.files.make_folders("/var")
+    # Disabled, so that there is something to do.
+    host.services.values |= {"ActiveState": "active", "UnitFileState": "disabled"}
+    kinds = {kind.kind: kind for kind in (InstallUnit, EnableService, Breaks)}
+    seen: list[str] = []
+    start = host.services.start
+
+    def watched(*words, **more):  # type: ignore[no-untyped-def]
+        seen.append(host.files.read_text(f"/units/{UNIT}"))
+        start(*words, **more)
+
+    host.services.start = watched  # type: ignore[method-assign]
+    unit: dict[str, JsonValue] = {
+        "path": f"/units/{UNIT}",
+        "content": "the new\n",
+        "scope": "system",
+    }
+    steps = [
+        PlannedAction(id="unit", kind="install_unit", summary="", params=unit),
+        PlannedAction(
+            id="server",
+            kind="enable_service",
+            summary="",
+            params={"scope": "system", "inputs_sha256": "0" * 64},
+        ),
+        PlannedAction(id="breaks", kind="breaks", summary="", params={"name": "x"}),
+    ]
+    plan = Plan(
+        profile="p", scope=Scope.SYSTEM, root="/", model=None, device=None, actions=tuple(steps)
+    )
+    applier = Applier(
+        host,
+        Receipt(host, "/var/receipt"),
+        lambda kind, params: kinds[kind].model_validate(params),
+        ("/units",),
+    )
+    with pytest.raises(LocalOpusError, match="it broke"):
+        applier.apply(plan, {}, dict)
+    assert seen == ["the new\n", "the former\n"]
+
+
+# -- systemctl's answers --------------------------------------------------------------------------
+
+
+class Systemctl:
+    """Answers ``systemctl show`` from a list, one answer after the other, and the rest with ``code``."""
+
+    def __init__(self, shows: Sequence[dict[str, str]] = (), code: int = 0, err: str = "") -> None:
+        self.shows = list(shows)
+        self.other = Completed(code, "", err)
+
+    def __call__(self, command: Sequence[str]) -> Completed:
+        if "show" not in command:
+            return self.other
+        now = self.shows.pop(0) if len(self.shows) > 1 else self.shows[0]
+        return Completed(0, "".join(f"{name}={value}\n" for name, value in now.items()), "")
+
+
+@pytest.fixture
+def services(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Systemctl], Services]:
+    monkeypatch.setattr("local_opus.host.services._POLL_SECONDS", 0)
+
+    def make(systemctl: Systemctl) -> Services:
+        processes = FakeProcesses({})
+        processes.answers = {"systemctl": systemctl, "journalctl": Completed(0, JOURNAL, "")}
+        return Services(Files(str(tmp_path)), processes)
+
+    return make
+
+
+LOADING = {"ActiveState": "activating", "Job": "7", "StatusText": "Loading tiny on CPU"}
+
+
+def test_a_start_waits_for_systemd_and_tells_what_the_service_says(
+    services: Callable[[Systemctl], Services],
+) -> None:
+    told: list[str] = []
+    systemctl = Systemctl([LOADING, LOADING, {"ActiveState": "active"}])
+    services(systemctl).start(Scope.SYSTEM, UNIT, lambda _waited, said: told.append(said))
+    assert told == ["Loading tiny on CPU"] * 2
+
+
+@pytest.mark.parametrize("state", ["failed", "activating"])  # activating: it waits for a restart
+def test_a_start_that_fails_says_what_the_service_said(
+    services: Callable[[Systemctl], Services], state: str
+) -> None:
+    systemctl = Systemctl([LOADING, {"ActiveState": state, "Result": "exit-code"}])
+    with pytest.raises(LocalOpusError) as caught:
+        services(systemctl).start(Scope.SYSTEM, UNIT, lambda _waited, _said: None)
+    assert caught.value.message == f"{UNIT} did not start: model.json: folder: Field required"
+    assert caught.value.remedy == "Correct the file."
+
+
+REFUSED = (
+    "Failed to stop x.service: Interactive authentication required.\n"
+    "See system logs and 'systemctl status x.service' for details.\n"
+)
+MISSING = "Failed to enable unit: Unit file x.service does not exist.\n"
+
+
+@pytest.mark.parametrize(
+    ("err", "said", "remedy"),
+    [
+        (REFUSED, "Interactive authentication required.", "Run it as root"),
+        (MISSING, "Unit file x.service does not exist.", "journalctl -u x.service"),
+    ],
+)
+def test_an_error_names_the_cause_and_not_where_to_read_on(
+    services: Callable[[Systemctl], Services], err: str, said: str, remedy: str
+) -> None:
+    with pytest.raises(LocalOpusError) as caught:
+        services(Systemctl(code=1, err=err)).do(Scope.SYSTEM, "stop", "x.service")
+    assert said in caught.value.message
+    assert remedy in caught.value.remedy
+
+
+def test_a_property_that_systemd_does_not_know_is_empty(
+    services: Callable[[Systemctl], Services],
+) -> None:
+    made = services(Systemctl([{"LoadState": "not-found"}]))
+    found = made.properties(Scope.USER, UNIT, "LoadState", "UnitFileState")
+    assert found == {"LoadState": "not-found", "UnitFileState": ""}
+
+
+# -- groups and units -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("code", "existed", "called"),
+    [(0, False, True), (6, False, True), (0, True, False)],
+)
+def test_a_group_is_removed_only_if_it_was_made(
+    host: FakeHost, code: int, existed: bool, called: bool
+) -> None:
+    host.processes.answers["groupdel"] = Completed(code, "", "")
+    CreateGroup(name="local-opus").revert(host, {"existed": existed}, {})
+    assert ("groupdel" in [call[0] for call in host.processes.calls]) is called
+
+
+def test_a_group_that_can_not_be_removed_is_an_error(host: FakeHost) -> None:
+    host.processes.answers["groupdel"] = Completed(8, "", "groupdel: primary group of user x\n")
+    with pytest.raises(LocalOpusError, match="primary group of user x"):
+        CreateGroup(name="local-opus").revert(host, {"existed": False}, {})
+
+
+def test_systemd_reads_a_unit_when_it_comes_and_when_it_goes(host: FakeHost) -> None:
+    host.files.make_folders("/units")
+    unit = InstallUnit(path=f"/units/{UNIT}", content="[Unit]\n", scope=Scope.SYSTEM)
+    after = unit.execute(host, unit.capture(host), quiet)
+    found = host.files.stat(f"/units/{UNIT}")
+    assert found is not None
+    assert stat.S_IMODE(found.mode) == 0o644
+    unit.revert(host, {"existed": False}, after)
+    assert host.files.stat(f"/units/{UNIT}") is None
+    assert host.services.verbs == [("daemon-reload",)] * 2
+
+
+def unit_text(scope: str, device: str) -> list[str]:
+    values = {
+        "python": "/opt/local opus/bin/python",
+        "server_config": "/etc/local-opus/server.json",
+        "scope": scope,
+        "group": "local-opus",
+        "device": device,
+    }
+    return render(UNIT, resources.read("systemd", f"{UNIT}.j2"), values).splitlines()
+
+
+def test_only_a_service_that_needs_an_accelerator_may_open_its_node() -> None:
+    assert "SupplementaryGroups=render" not in unit_text("system", "CPU")
+    assert "SupplementaryGroups=render" in unit_text("system", "NPU")
+
+
+def test_a_users_unit_holds_nothing_that_its_systemd_refuses() -> None:
+    text = "\n".join(unit_text("user", "GPU"))
+    for directive in ("DynamicUser", "SupplementaryGroups", "ProtectSystem", "StateDirectory"):
+        assert directive not in text
+    assert "WantedBy=default.target" in text
+
+
+def test_the_service_never_gets_the_folder_of_the_receipt() -> None:
+    folders = [line for line in unit_text("system", "CPU") if "Directory=" in line]
+    assert folders == ["StateDirectory=local-opus-server", "CacheDirectory=local-opus-server"]
