@@ -80,6 +80,8 @@ def status(host: Host, locations: Locations) -> dict[str, JsonValue]:
     try:
         where = node.settings(host, locations)
     except LocalOpusError as error:
+        if isinstance(error.__cause__, PermissionError):
+            return _status_from_outside(host, locations)
         return {
             "installed": False,
             "scope": locations.scope.value,
@@ -88,7 +90,7 @@ def status(host: Host, locations: Locations) -> dict[str, JsonValue]:
             "note": error.message,
         }
     running = node.serving(host, locations)
-    ready = node.ask_ready(host, where) if running is not None else None
+    ready = node.ask_ready(host, where.host, where.port) if running is not None else None
     systemd = running.how == "systemd" if running else host.services.running(locations.scope)
     return {
         "installed": True,
@@ -104,6 +106,22 @@ def status(host: Host, locations: Locations) -> dict[str, JsonValue]:
         "config": locations.server_config,
         "log": UNIT if systemd else locations.server_log,
         "sandbox": _sandbox(locations, running),
+    }
+
+
+def _status_from_outside(host: Host, locations: Locations) -> dict[str, JsonValue]:
+    """Return what a user who may not read the config can know: what the server itself says."""
+    address, port = node.address(host, locations)
+    ready = node.ask_ready(host, address, port)
+    return {
+        "installed": True,
+        "scope": locations.scope.value,
+        "running": ready is not None,
+        "ready": ready is not None,
+        "pid": None,
+        "how": None,
+        "url": f"http://{address}:{port}",
+        "model": str(ready["model"]) if ready is not None else None,
     }
 
 

@@ -6,13 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from local_opus import node
-from local_opus.errors import BadInputError, LocalOpusError
+from local_opus.errors import LocalOpusError
 from local_opus.host import Host
 from local_opus.locations import Locations
-
-#: Set by the installed command: where the server answers, for who may not read its config.
-SERVER_VARIABLE = "LOCAL_OPUS_SERVER"
-DEFAULT_SERVER = "127.0.0.1:8000"
 
 
 @dataclass
@@ -56,20 +52,7 @@ def open_with(
     host: Host, locations: Locations, *, max_tokens: int | None, temperature: float | None
 ) -> Conversation:
     """Find the server and the model that it runs. Raises LocalOpusError when nothing answers."""
-    try:
-        where = node.settings(host, locations)
-        address, port = where.host, where.port
-    except LocalOpusError as error:
-        if not isinstance(error.__cause__, PermissionError):
-            raise
-        given = host.environ.get(SERVER_VARIABLE, DEFAULT_SERVER)
-        address, _, number = given.rpartition(":")
-        if not address or not number.isdecimal():
-            raise BadInputError(
-                f"{SERVER_VARIABLE}={given}: not an address and a port",
-                f"Set it like {DEFAULT_SERVER}.",
-            ) from error
-        port = int(number)
+    address, port = node.address(host, locations)
     status, answer = host.network.request_json(address, port, "/v1/models", timeout=5)
     models = answer.get("data")
     if status != 200 or not isinstance(models, list) or not models:  # noqa: PLR2004 - HTTP OK

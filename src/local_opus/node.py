@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from local_opus import server_config
-from local_opus.errors import LocalOpusError, MachineCannotError
+from local_opus.errors import BadInputError, LocalOpusError, MachineCannotError
 from local_opus.host import Host
 from local_opus.locations import UNIT, Locations
 from local_opus.server.settings import Settings
@@ -17,6 +17,9 @@ from local_opus.server_config import WeightsFacts
 from local_opus.values import Scope
 from local_opus.weights import manifest
 
+#: Set by the installed command: where the server answers, for who may not read its config.
+SERVER_VARIABLE = "LOCAL_OPUS_SERVER"
+DEFAULT_SERVER = "127.0.0.1:8000"
 #: The user that a detached server of the system scope runs as: nobody (Linux's overflow user).
 NOBODY = 65534
 #: Bytes after which the log is renamed to ``.1`` when the server starts.
@@ -63,6 +66,32 @@ def settings(host: Host, locations: Locations) -> Settings:
         ) from error
 
 
+def address(host: Host, locations: Locations) -> tuple[str, int]:
+    """Return where the server answers, also to users who may not read its config.
+
+    Raises LocalOpusError where none is installed.
+    """
+    try:
+        where = settings(host, locations)
+    except LocalOpusError as error:
+        if not isinstance(error.__cause__, PermissionError):
+            raise
+        return _announced(host)
+    return where.host, where.port
+
+
+def _announced(host: Host) -> tuple[str, int]:
+    """Return the address and port that the installed command announces. Raises BadInputError."""
+    given = host.environ.get(SERVER_VARIABLE, DEFAULT_SERVER)
+    address, _, port = given.rpartition(":")
+    if not address or not port.isdecimal():
+        raise BadInputError(
+            f"{SERVER_VARIABLE}={given}: not an address and a port",
+            f"Set it like {DEFAULT_SERVER}.",
+        )
+    return address, int(port)
+
+
 def _start_time(host: Host, pid: int) -> str | None:
     """The start time of a process (proc_pid_stat(5), field 22): a PID alone is used again."""
     try:
@@ -104,6 +133,8 @@ def start_detached(host: Host, locations: Locations, command: list[str]) -> Serv
     found = host.files.stat(locations.server_log)
     if found is not None and found.size > LOG_LIMIT:
         host.files.rename(locations.server_log, f"{locations.server_log}.1")
+    for folder in (locations.runtime, locations.logs):  # /run is empty after a reboot
+        host.files.make_folders(folder)
     user = group = None
     if host.euid == 0 and locations.scope is Scope.SYSTEM:
         user, group = NOBODY, host.accounts.group_id("local-opus") or NOBODY
@@ -137,10 +168,10 @@ def forget(host: Host, locations: Locations) -> None:
         host.files.remove(locations.pid_file)
 
 
-def ask_ready(host: Host, where: Settings) -> Mapping[str, object] | None:
+def ask_ready(host: Host, address: str, port: int) -> Mapping[str, object] | None:
     """Return what ``/ready`` says when the server is ready, None while it is not."""
     try:
-        status, answer = host.network.request_json(where.host, where.port, "/ready", timeout=2)
+        status, answer = host.network.request_json(address, port, "/ready", timeout=2)
     except LocalOpusError:  # nothing listens yet
         return None
     return answer if status == 200 else None  # noqa: PLR2004 - HTTP OK
@@ -160,7 +191,7 @@ def wait_ready(
     begin = time.monotonic()
     while (waited := time.monotonic() - begin) < seconds:
         progress(waited)
-        if (answer := ask_ready(host, where)) is not None:
+        if (answer := ask_ready(host, where.host, where.port)) is not None:
             return answer
         if waited > 1 and serving(host, locations) is None:
             raise LocalOpusError(

@@ -89,7 +89,7 @@ def server(host: Host, locations: Locations, model: Model) -> dict[str, JsonValu
     The rate is that of decoding: tokens after the first, over the time since the first.
     """
     where = node.settings(host, locations)
-    ready = node.ask_ready(host, where)
+    ready = node.ask_ready(host, where.host, where.port)
     if ready is None:
         raise LocalOpusError(
             f"http://{where.host}:{where.port}/ready: not ready", "See `local-opus logs`."
