@@ -113,8 +113,7 @@ class Applier:
                 "Run the same command again to go on, or `uninstall` to take it back.",
             ) from error
         except Exception as error:
-            self._roll_back(steps, outcome, error)
-            if earlier.finished and not outcome.kept:
+            if self._roll_back(steps, outcome, error) and earlier.finished:
                 self._record(Event.RUN, data=earlier.run)
                 self._record(Event.FINISHED, data=earlier.result)
             raise
@@ -176,12 +175,13 @@ class Applier:
             outcome.kept.append(f"{entry.id}: {words(problem)}")
             self._listener.finished(entry.id, "kept")
 
-    def _roll_back(self, steps: list[_Step], outcome: Outcome, error: Exception) -> None:
+    def _roll_back(self, steps: list[_Step], outcome: Outcome, error: Exception) -> bool:
         """Put everything back as it was before this run, the newest first.
 
         What an interrupted run before this one left, and no finished run knows, goes too. A step
         that can't be put back does not stop the others; it stays in the receipt, so that the next
-        run or an uninstall deals with it, and is named with the failure.
+        run or an uninstall deals with it, and is named with the failure. Return whether all is as
+        it was.
         """
         reason = str(getattr(error, "message", error))
         self._record(Event.FAILED, data={"reason": reason})
@@ -215,6 +215,7 @@ class Applier:
         outcome.kept += problems
         if isinstance(error, LocalOpusError):
             error.details = (*error.details, *(f"not taken back: {line}" for line in problems))
+        return not problems
 
     def _record_earlier(self, entry: Entry, step: _Step | None) -> None:
         """Record that an entry stands again where it stood before the run."""

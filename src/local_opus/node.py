@@ -216,8 +216,11 @@ def last_log_line(host: Host, locations: Locations) -> str:
 def require_free_port(host: Host, locations: Locations, address: str, port: int) -> None:
     """Raise MachineCannotError where another program holds the port."""
     running = serving(host, locations)
-    if running is not None and settings(host, locations).port == port:
-        return
+    if running is not None:
+        # Not its whole settings: they want sound weights, which an install may be about to repair.
+        own = server_config.port(host.files.read_text, locations.server_config)
+        if own == port:
+            return
     problem = host.network.port_problem(address, port)
     if problem is not None:
         raise MachineCannotError(

@@ -101,7 +101,8 @@ def _folders(todo: _List, request: Request, group: str | None) -> None:
             folders.append(("logs", places.logs, 0o750, None))
         folders.append(("units", places.units, None, None))
     for name, path, mode, owner in folders:
-        summary = f"create folder {path} ({0o755 if mode is None else mode:04o})"
+        shown = f"{0o755 if mode is None else mode:04o}" + (f", group {owner}" if owner else "")
+        summary = f"create folder {path} ({shown})"
         todo.add(f"folder:{name}", "create_folder", summary, path=path, mode=mode, group=owner)
 
 

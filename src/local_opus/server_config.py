@@ -108,6 +108,14 @@ def load(read: Callable[[str], str], path: str, weights: Callable[[str], Weights
     return settings.parse(json.dumps(document), path)
 
 
+def port(read: Callable[[str], str], path: str) -> int:
+    """Return the port in ``server.json`` at ``path``, whatever its model and weights are like.
+
+    ``read`` and what is raised are as for ``load``.
+    """
+    return _file(ServerFile, read, path).port
+
+
 def _file(kind: type[_Config], read: Callable[[str], str], path: str) -> _Config:
     try:
         text = read(path)

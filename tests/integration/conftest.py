@@ -5,23 +5,10 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from node_program import MODEL, Program, Tree, copy_checkout, tree
-
-
-@dataclass(frozen=True)
-class FirstInstall:
-    """The first command in an empty home: what it said, how long it took, copies of its parts."""
-
-    program: Program
-    before: Tree
-    said: str
-    seconds: float
-    environment: Path
-    models: Path
+from node_program import MODEL, FirstInstall, Program, copy_checkout, tree
 
 
 @pytest.fixture(scope="session")

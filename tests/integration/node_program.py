@@ -176,6 +176,18 @@ class Program:
             os.kill(pid, signal.SIGKILL)
 
 
+@dataclass(frozen=True)
+class FirstInstall:
+    """The first command in an empty home: what it said, how long it took, copies of its parts."""
+
+    program: Program
+    before: Tree
+    said: str
+    seconds: float
+    environment: Path
+    models: Path
+
+
 def events(child: subprocess.Popen[str]) -> Iterator[Mapping[str, Any]]:
     """Yield the lines of --json; every one must be a JSON object with its event's name."""
     assert child.stdout is not None

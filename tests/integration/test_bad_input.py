@@ -122,8 +122,8 @@ def test_a_port_that_another_program_holds(program):
 
 def test_a_model_that_does_not_fit_tells_why(program):
     listed = json.loads(program.run("models", "list", "--json").stdout)
-    models = listed["models"] if isinstance(listed, dict) else listed
-    (worst, *_) = [model for model in models if not model["fits"]]
+    models = listed["models"]
+    (worst, *_) = [model for model in models if not model["fit"]["fits"]]
     lines = error_lines(program.run("--local-opus", "--model", worst["id"], "--yes", code=4))
     assert lines[0].startswith(f"error: {worst['id']}: ")
     assert "models list" in lines[-1]

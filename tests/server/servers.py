@@ -20,6 +20,7 @@ import httpx
 import uvicorn
 
 from local_opus.server.app import create_app
+from local_opus.server.connection import Connection
 from local_opus.server.engine_client import EngineClient
 from local_opus.server.engine_process import Timing
 from local_opus.server.main import bind
@@ -101,7 +102,7 @@ class ThreadServer:
         self.url = f"http://127.0.0.1:{self.port}"
         config = uvicorn.Config(
             create_app(chosen, engine),
-            http="h11",
+            http=Connection,
             ws="none",
             log_config=None,
             access_log=False,

@@ -16,6 +16,10 @@ class InstallUnit(WriteFile):
     kind: ClassVar[str] = "install_unit"
     scope: Scope
 
+    def summary(self) -> str:
+        """Say what it does."""
+        return f"install the unit {self.path}"
+
     def execute(self, host: Host, before: Record, progress: Progress) -> Record:
         """Write it and reload."""
         after = super().execute(host, before, progress)

@@ -9,8 +9,8 @@ from local_opus.cli import options
 
 @click.command()
 @options.scope
-@click.option("-n", "--lines", type=click.IntRange(1, 100_000), default=50, show_default=True,
-              help="Lines to show.")  # fmt: skip
+@options.option("-n", "--lines", type=click.IntRange(1, 100_000), default=50, show_default=True,
+                help="Lines to show.")  # fmt: skip
 def command(scope: str | None, lines: int) -> None:
     """Show the last lines that the server printed."""
     from local_opus.cli.context import find_install, open_host

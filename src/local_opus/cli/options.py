@@ -14,7 +14,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 def option(*names: str, **settings: Any) -> Callable[[_Function], _Function]:  # noqa: ANN401 - click's own settings
     """Make an option with the environment variable that its longest name gives."""
-    longest = max((name.split("/")[0] for name in names), key=len)
+    longest = max((name for name in names if name.startswith("-")), key=len)
     settings.setdefault("envvar", "LOCAL_OPUS_" + longest.lstrip("-").replace("-", "_").upper())
     settings.setdefault("show_envvar", False)
     return click.option(*names, **settings)

@@ -7,7 +7,15 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from local_opus.runtime.engine_protocol import FailureCode, Generate, Load, Ready, Sampling
+from local_opus.runtime.engine_protocol import (
+    ChatMessage,
+    FailureCode,
+    Generate,
+    Load,
+    Ready,
+    Sampling,
+)
+from local_opus.runtime.prompt import Marker, encode_parts, special_tokens
 
 if TYPE_CHECKING:
     import openvino
@@ -27,6 +35,11 @@ TURN_ENDS = (
     b"</s>",
     "<\uff5cend\u2581of\u2581sentence\uff5c>".encode(),
 )
+
+#: A temperature below this is greedy, and no top_p is smaller: the library counts in 32 bits, where
+#: 1e-46 is 0 and logits by 1e-40 are infinite. At 1e-4 a logit that is 0.01 lower is chosen once
+#: in e^100 times.
+COLDEST = 1e-4
 
 
 class RequestError(Exception):
@@ -49,28 +62,49 @@ class Model:
     tokenizer_limit: int
     #: Bytes of the longest token of the vocabulary.
     longest_token: int
+    marker: Marker
 
     def prompt_tokens(self, request: Generate) -> openvino.Tensor:
         """Return the prompt's tokens. Raises RequestError when they leave no room for an answer."""
-        prompt = self._render(request) if "messages" in request else request["prompt"]
-        # A token holds at most so many bytes, so this text is too long without counting.
-        if len(prompt.encode()) > self.limit * self.longest_token:
+        parts = self._parts(request)
+        # A token holds at most so many bytes, and a part has at least one token, so this text is
+        # too long without counting.
+        size = sum(len(part.encode()) for part in parts)
+        if size > self.limit * self.longest_token or len(parts) > self.limit:
             raise self._too_long(f"more than {self.limit}")
-        tokens = self.tokenizer.encode(prompt, add_special_tokens=False).input_ids
+        if not parts:
+            raise RequestError("invalid_request", "the prompt has no tokens")
+        tokens, cut = self._encode(parts)
         count = int(tokens.shape[1])
         if count >= self.limit:
-            shown = f"at least {count}" if count >= self.tokenizer_limit else str(count)
-            raise self._too_long(shown)
+            raise self._too_long(f"at least {count}" if cut else str(count))
         if not count:
             raise RequestError("invalid_request", "the prompt has no tokens")
         return tokens
 
-    def _render(self, request: Generate) -> str:
+    def _parts(self, request: Generate) -> list[str]:
+        """Return the prompt's text, in parts where a special token in a message is to stay text."""
+        if "messages" not in request:
+            return [request["prompt"]] if request["prompt"] else []
+        messages, mark = self.marker.mark(request["messages"])
+        text = self._render(messages)
+        parts = [text] if mark is None else text.split(mark)
+        return [part for part in parts if part]
+
+    def _encode(self, parts: list[str]) -> tuple[openvino.Tensor, bool]:
+        """Return the tokens of ``parts``, and whether the tokenizer may have cut them."""
+        if len(parts) == 1:
+            tokens = self.tokenizer.encode(parts[0], add_special_tokens=False).input_ids
+            return tokens, int(tokens.shape[1]) >= self.tokenizer_limit
+        import openvino
+
+        array = encode_parts(self.tokenizer, parts)
+        return openvino.Tensor(array), array.shape[1] >= self.tokenizer_limit
+
+    def _render(self, messages: list[ChatMessage]) -> str:
         try:
             # The C++ renderer only: a model's template is a stranger's program.
-            text = self.tokenizer.apply_chat_template(
-                request["messages"], add_generation_prompt=True
-            )
+            text = self.tokenizer.apply_chat_template(messages, add_generation_prompt=True)
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1]
             text = f"the model's chat template refuses these messages: {reason}"
@@ -99,10 +133,10 @@ class Model:
         config.presence_penalty = sampling["presence_penalty"]
         config.frequency_penalty = sampling["frequency_penalty"]
         config.repetition_penalty = sampling["repetition_penalty"]
-        if sampling["temperature"] > 0:
+        if sampling["temperature"] >= COLDEST:
             config.do_sample = True
             config.temperature = sampling["temperature"]
-            config.top_p = sampling["top_p"]
+            config.top_p = max(sampling["top_p"], COLDEST)
             if sampling["top_k"] is not None:
                 config.top_k = sampling["top_k"]
             seed = secrets.randbits(32) if sampling["seed"] is None else sampling["seed"]
@@ -132,12 +166,15 @@ def load(message: Load) -> tuple[Model, Ready]:
     tokenizer = pipeline.get_tokenizer()
     if not tokenizer.chat_template:
         raise RuntimeError("the model's tokenizer has no chat template")
-    ends, longest = _vocabulary(pipeline, tokenizer)
+    vocabulary: dict[bytes, int] = tokenizer.get_vocab()
+    ends = _end_tokens(pipeline, tokenizer, vocabulary)
     # The tokenizer cuts a text at a length that is part of its graph, and tells nobody.
     probe = tokenizer.encode(" a" * (message["context_length"] + 1), add_special_tokens=False)
     tokenizer_limit = int(probe.input_ids.shape[1])
     limit = min(message["context_length"], tokenizer_limit)
-    model = Model(pipeline, tokenizer, ends, limit, tokenizer_limit, longest)
+    marker = Marker(special_tokens(tokenizer, vocabulary))
+    longest = max(map(len, vocabulary))
+    model = Model(pipeline, tokenizer, ends, limit, tokenizer_limit, longest, marker)
     device = message["device"]
     ready: Ready = {
         "event": "ready",
@@ -152,11 +189,12 @@ def load(message: Load) -> tuple[Model, Ready]:
     return model, ready
 
 
-def _vocabulary(
-    pipeline: openvino_genai.ContinuousBatchingPipeline, tokenizer: openvino_genai.Tokenizer
-) -> tuple[frozenset[int], int]:
-    """Return the tokens that end an answer, and the bytes of the longest token."""
-    vocabulary: dict[bytes, int] = tokenizer.get_vocab()
+def _end_tokens(
+    pipeline: openvino_genai.ContinuousBatchingPipeline,
+    tokenizer: openvino_genai.Tokenizer,
+    vocabulary: dict[bytes, int],
+) -> frozenset[int]:
+    """Return the tokens that end an answer."""
     config = pipeline.get_config()
     ends = {int(token) for token in config.stop_token_ids}
     ends |= {config.eos_token_id, tokenizer.get_eos_token_id()}
@@ -164,4 +202,4 @@ def _vocabulary(
     ends = {token for token in ends if token >= 0}
     if not ends:
         raise RuntimeError("the model names no token that ends an answer")
-    return frozenset(ends), max(map(len, vocabulary))
+    return frozenset(ends)

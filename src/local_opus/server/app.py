@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 
 from local_opus import __version__
 from local_opus.runtime.engine_protocol import Load
@@ -35,6 +36,14 @@ def create_app(settings: Settings, engine: EngineClient) -> FastAPI:
     app.include_router(openai.router(settings, engine))
     app.include_router(health.router(settings, engine))
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
+    if settings.allowed_origins:
+        # Without an answer to its preflight, a browser does not send JSON for a page.
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.allowed_origins,
+            allow_methods=("GET", "POST"),
+            allow_headers=("*",),
+        )
     app.add_middleware(HostGuard, settings=settings)  # the last added is the first asked
     return app
 

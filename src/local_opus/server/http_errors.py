@@ -119,6 +119,8 @@ def _invalid(errors: Sequence[Any]) -> ApiError:
             code, text = "missing_required_parameter", f"Missing required parameter: '{path}'."
             if not path:
                 text = "The body must be a JSON object, sent as application/json."
+        case "value_error" if not path:
+            code, text = "invalid_value", f"The body {text}."
         case _ if not path:
             code, text = "invalid_type", "The body must be a JSON object, sent as application/json."
         case _:

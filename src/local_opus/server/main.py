@@ -16,6 +16,7 @@ import uvicorn
 
 from local_opus.errors import BadInputError, ExitCode, LocalOpusError, MachineCannotError
 from local_opus.server.app import create_app, create_engine
+from local_opus.server.connection import Connection, raise_limit
 from local_opus.server.engine_client import EngineClient
 from local_opus.server.engine_errors import EngineUnavailableError
 from local_opus.server.notify import notify, watchdog_seconds
@@ -31,6 +32,8 @@ CUT = 4
 #: Seconds by which the start's time limit is pushed on while a model loads, and between two pushes.
 EXTENSION, PUSH = 30, 10
 BACKLOG = 2048
+#: Connections beside those that wait for answers: health checks, idle clients.
+SPARE = 512
 
 
 class _Server(uvicorn.Server):  # type: ignore[misc]  # mypy does not follow uvicorn's imports
@@ -62,6 +65,7 @@ def run(settings: Settings) -> int:
     LocalOpusError when the model can't be loaded or the engine crashes again and again.
     """
     _log_to_stderr(settings.log_level.upper())
+    raise_limit(settings.max_concurrent + settings.max_queue + SPARE)
     with bind(settings.host, settings.port) as listener:
         return asyncio.run(serve(settings, create_engine(settings), listener))
 
@@ -98,7 +102,7 @@ async def serve(settings: Settings, engine: EngineClient, listener: socket.socke
     """Serve on ``listener`` until SIGTERM or SIGINT, or until the engine is given up."""
     config = uvicorn.Config(
         create_app(settings, engine),
-        http="h11",
+        http=Connection,
         ws="none",
         loop="asyncio",
         lifespan="on",

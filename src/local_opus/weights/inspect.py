@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from threading import Lock
 from typing import BinaryIO
 
 from local_opus.values import Verdict
@@ -23,7 +24,9 @@ from local_opus.weights.structure import Refusal, printable
 
 Summary = dict[str, int | str | bool | None]
 #: Bytes of a JSON file that is parsed; tokenizer.json of a large vocabulary has 11 to 34 MB.
-MAX_JSON = 64 * 1024 * 1024
+MAX_JSON = 48 * 1024 * 1024
+#: A parsed JSON file of MAX_JSON can take 1 GB, so one is parsed after the other.
+_PARSING = Lock()
 _CHUNK = 4 * 1024 * 1024
 
 
@@ -134,7 +137,8 @@ def _json_refusal(stream: BinaryIO, size: int) -> Refusal | None:
     if size > MAX_JSON:
         return Refusal(Verdict.UNSAFE, f"{size} bytes of JSON; at most {MAX_JSON} are sane")
     try:
-        json.loads(stream.read(MAX_JSON))
+        with _PARSING:
+            json.loads(stream.read(MAX_JSON))
     except (ValueError, RecursionError) as error:
         return Refusal(Verdict.CORRUPT, f"no JSON: {printable(str(error))}")
     return None

@@ -20,11 +20,12 @@ from local_opus.weights.structure import (
 )
 
 #: Bytes of an .xml at most; a model of 135 million parameters has 2.7 MB, of 8 billion about 4 MB.
-MAX_XML = 128 * 1024 * 1024
+MAX_XML = 64 * 1024 * 1024
 #: Levels of nesting at most; a graph without sub-graphs has 6, each If, Loop or While adds 3.
 MAX_DEPTH = 256
 MAX_ELEMENTS = 5_000_000
-_CHUNK = 1024 * 1024
+#: Bytes given to expat at once: up to 2.5 it reads an unfinished tag again with each piece.
+_CHUNK = 8 * 1024 * 1024
 _MAX_NUMBER = 20  # digits of a 64-bit number
 _MAX_SHAPE = 1_024  # characters of a shape
 

@@ -22,7 +22,7 @@ NAME = "weights.json"
 STAT_NAME = "weights.stat.json"
 SCHEMA_VERSION = 1
 #: Bytes of a manifest at most: a file of 100 GB has 1,500 segment digests, about 120 kB.
-MAX_SIZE = 16 * 1024 * 1024
+MAX_SIZE = 4 * 1024 * 1024
 
 
 class WheelOrigin(Value):
@@ -69,7 +69,8 @@ class ManifestFile(Value):
     size: int = Field(ge=0)
     sha256: Sha256
     blake3: Blake3
-    segments: tuple[Blake3, ...] = ()
+    # Lists end at their first bad item: an error for each of a million takes gigabytes.
+    segments: tuple[Blake3, ...] = Field(default=(), fail_fast=True)
     origin: Origin
     trust: Trust
     structure: dict[str, JsonValue] = Field(default_factory=dict)
@@ -96,7 +97,7 @@ class Manifest(Value):
     #: Tokens, as the weights themselves say; an IR made from GGUF has no other place for it.
     context_length: int | None = Field(default=None, gt=0)
     derived_from: DerivedFrom | None = None
-    files: tuple[ManifestFile, ...] = Field(min_length=1)
+    files: tuple[ManifestFile, ...] = Field(min_length=1, fail_fast=True)
 
     @model_validator(mode="after")
     def _paths_are_unique(self) -> Self:

@@ -17,6 +17,7 @@ from pydantic import (
     JsonValue,
     StringConstraints,
     field_validator,
+    model_validator,
 )
 
 from local_opus.runtime.engine_protocol import ChatMessage, Sampling
@@ -25,6 +26,9 @@ from local_opus.server.settings import GenerationDefaults
 #: Stop strings at most, as OpenAI has it.
 MAX_STOPS = 4
 MAX_STOP_LENGTH = 256
+#: Fields of one object at most; the request itself has 29. Each unknown one is an error, and a body
+#: of 4 MiB has room for 400,000: collecting them takes seconds in which nobody else is answered.
+MAX_FIELDS = 64
 #: The range of OpenAI's ``seed``.
 MIN_SEED, MAX_SEED = -(2**63), 2**63 - 1
 
@@ -43,6 +47,13 @@ Text = Annotated[str, AfterValidator(_is_text)]
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_few_fields(cls, data: object) -> object:
+        if isinstance(data, dict) and len(data) > MAX_FIELDS:
+            raise ValueError(f"holds {len(data)} fields; at most {MAX_FIELDS} are allowed")
+        return data
 
 
 class Message(_Strict):
@@ -100,7 +111,8 @@ class ChatRequest(_Strict):
     """The body of ``POST /v1/chat/completions``."""
 
     model: Annotated[str, StringConstraints(min_length=1, max_length=256)]
-    messages: list[Message] = Field(min_length=1)
+    #: The first bad message ends the check: an error for each of a million takes gigabytes.
+    messages: list[Message] = Field(min_length=1, fail_fast=True)
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     max_tokens: int | None = Field(default=None, ge=1)
@@ -115,12 +127,12 @@ class ChatRequest(_Strict):
     n: Literal[1] | None = None
     logprobs: Literal[False] | None = None
     top_logprobs: None = None
-    logit_bias: dict[str, float] | None = Field(default=None, max_length=0)
+    logit_bias: dict[str, JsonValue] | None = Field(default=None, max_length=0)
     tools: list[JsonValue] | None = Field(default=None, max_length=0)
     tool_choice: Literal["none", "auto"] | None = None
     parallel_tool_calls: bool | None = None
     response_format: ResponseFormat | None = None
-    modalities: list[Literal["text"]] | None = None
+    modalities: list[Literal["text"]] | None = Field(default=None, max_length=1, fail_fast=True)
     # Notes for the provider.
     user: str | None = None
     metadata: dict[str, JsonValue] | None = None

@@ -1,0 +1,247 @@
+"""Runs that fail after runs that were killed, on disks that are full: what the journal makes of it."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+from typing import ClassVar, Self
+
+import pytest
+
+from fakes import FakeHost
+from local_opus.actions import build
+from local_opus.actions.base import Action
+from local_opus.actions.write_file import WriteFile
+from local_opus.apply import Applier
+from local_opus.errors import InterruptedRunError, LocalOpusError, MachineCannotError
+from local_opus.receipts import Event, Receipt
+from local_opus.values import Plan, PlannedAction, Scope
+
+RECEIPT = "/var/receipt.jsonl"
+
+
+def planned(id_: str, kind: str, **params: object) -> PlannedAction:
+    return PlannedAction(id=id_, kind=kind, summary=id_, params=params)  # type: ignore[arg-type]
+
+
+def plan(word: str, *names: str) -> Plan:
+    actions = [planned("folder", "create_folder", path="/opt/lo", mode=0o755)]
+    for name in names:
+        path = f"/opt/lo/{name}"
+        actions.append(planned(name, "write_file", path=path, content=word, mode=0o644))
+    return Plan(profile="p", scope=Scope.SYSTEM, root="/", model=None, device=None, actions=tuple(actions))  # fmt: skip
+
+
+class Resuming(WriteFile):
+    """A file whose action remembers that it was to start again what ran before."""
+
+    resumed: ClassVar[list[str]] = []
+
+    def resume(self, host, before):  # type: ignore[no-untyped-def]
+        text = host.files.read_text(self.path) if host.files.stat(self.path) else "nothing"
+        self.resumed.append(text)
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> FakeHost:
+    for name in ("var", "opt"):
+        (tmp_path / "root" / name).mkdir(parents=True)
+    return FakeHost(tmp_path / "root")
+
+
+def make(kind: str, params: dict) -> Action:  # type: ignore[type-arg]
+    return Resuming.model_validate(params) if kind == "write_file" else build(kind, params)
+
+
+def applier(host: FakeHost) -> Applier:
+    return Applier(host, Receipt(host, RECEIPT), make, ("/opt/lo",))
+
+
+def works() -> dict[str, object]:
+    return {"works": True}
+
+
+def fails() -> dict[str, object]:
+    raise LocalOpusError("it does not answer", "look")
+
+
+def tree(host: FakeHost) -> dict[str, str]:
+    return {
+        path: host.files.read_text(f"/opt/{path}") if found.kind == "file" else ""
+        for path, found in host.files.walk("/opt", folders=True)
+    }
+
+
+def interrupted(host: FakeHost, wanted: Plan, at: str, *, after: bool) -> None:
+    """Run until the file ``at`` is begun, or is written but not recorded as done."""
+    real = WriteFile.execute
+
+    def execute(self, host, before, progress):  # type: ignore[no-untyped-def]
+        if self.path.endswith(at):
+            if after:
+                real(self, host, before, progress)
+            raise KeyboardInterrupt
+        return real(self, host, before, progress)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(WriteFile, "execute", execute)
+        with pytest.raises(InterruptedRunError):
+            applier(host).apply(wanted, {}, works)
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_a_failure_takes_back_what_an_interrupted_run_left(host, after):
+    interrupted(host, plan("1", "a", "b", "c"), "b", after=after)
+    with pytest.raises(LocalOpusError, match="does not answer"):
+        applier(host).apply(plan("1", "a", "b", "c"), {}, fails)
+    assert tree(host) == {}
+    assert [entry for entry in Receipt(host, RECEIPT).history.entries if entry.active] == []
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_a_failed_update_after_an_interrupted_one_can_still_be_taken_back(host, after):
+    applier(host).apply(plan("1", "a", "b"), {"profile": "old"}, works)
+    interrupted(host, plan("2", "a", "b"), "b", after=after)
+    with pytest.raises(LocalOpusError):
+        applier(host).apply(plan("2", "a", "b"), {}, fails)
+    applier(host).apply(plan("1", "a", "b"), {}, works)
+    assert tree(host) == {"lo": "", "lo/a": "1", "lo/b": "1"}
+    applier(host).revert_all()
+    assert tree(host) == {}
+
+
+def test_after_a_failed_update_nothing_is_pending_for_the_old(host):
+    old = plan("1", "a", "b")
+    applier(host).apply(old, {"profile": "old"}, works)
+    with pytest.raises(LocalOpusError):
+        applier(host).apply(plan("2", "a", "c"), {"profile": "new"}, fails)
+    assert tree(host) == {"lo": "", "lo/a": "1", "lo/b": "1"}
+    history = Receipt(host, RECEIPT).history
+    assert (history.finished, history.run, history.result) == (True, {"profile": "old"}, works())
+    assert applier(host).pending(old) == []
+    applier(host).revert_all()
+    assert tree(host) == {}
+
+
+def test_resume_comes_when_all_is_back(host):
+    applier(host).apply(plan("1", "a", "b"), {}, works)
+    Resuming.resumed.clear()
+    with pytest.raises(LocalOpusError):
+        applier(host).apply(plan("2", "a", "b"), {}, fails)
+    assert Resuming.resumed == ["1", "1"]
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS])
+def test_what_the_system_refuses_is_told_and_taken_back(host, monkeypatch, code):
+    real = WriteFile.execute
+
+    def execute(self, host, before, progress):  # type: ignore[no-untyped-def]
+        if self.path.endswith("b"):
+            raise OSError(code, "the system's own words")
+        return real(self, host, before, progress)
+
+    monkeypatch.setattr(WriteFile, "execute", execute)
+    kind = MachineCannotError if code in {errno.ENOSPC, errno.EDQUOT} else LocalOpusError
+    with pytest.raises(kind, match=r"write /opt/lo/b \(1 bytes, 0644\): the system's own words"):
+        applier(host).apply(plan("1", "a", "b"), {}, works)
+    assert tree(host) == {}
+
+
+def test_a_disk_too_full_for_the_journal_still_rolls_back(host, monkeypatch):
+    real = Receipt.append
+    full = False
+
+    def append(self, event, **fields):  # type: ignore[no-untyped-def]
+        nonlocal full
+        full = full or (event is Event.BEGIN and fields["id"] == "b")
+        if full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(self, event, **fields)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Receipt, "append", append)
+        with pytest.raises(MachineCannotError, match="no space left"):
+            applier(host).apply(plan("1", "a", "b"), {}, works)
+    assert tree(host) == {}
+    applier(host).apply(plan("1", "a", "b"), {}, works)
+    assert tree(host) == {"lo": "", "lo/a": "1", "lo/b": "1"}
+
+
+def test_a_record_that_was_written_in_part_counts_as_never_written(host, monkeypatch):
+    receipt = Receipt(host, RECEIPT)
+    receipt.append(Event.RUN)
+    real = host.files.open_append
+
+    class Short:
+        def __init__(self, stream: object) -> None:
+            self.stream = stream
+
+        def __enter__(self) -> Self:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            self.stream.close()  # type: ignore[attr-defined]
+
+        def write(self, data: bytes) -> int:
+            return int(self.stream.write(data[:10]))  # type: ignore[attr-defined]
+
+        def fileno(self) -> int:
+            return int(self.stream.fileno())  # type: ignore[attr-defined]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(host.files, "open_append", lambda *a, **k: Short(real(*a, **k)))
+        with pytest.raises(OSError, match="No space left"):
+            receipt.append(Event.FAILED)
+    receipt.append(Event.FINISHED)
+    events = [record.event for record in Receipt(host, RECEIPT).records]
+    assert events == [Event.RUN, Event.FINISHED]
+
+
+def test_what_can_not_be_put_back_is_named_and_tried_again(host, monkeypatch):
+    real = WriteFile.revert
+
+    def revert(self, host, before, after):  # type: ignore[no-untyped-def]
+        if self.path.endswith("a"):
+            raise OSError(errno.EPERM, "Operation not permitted")
+        return real(self, host, before, after)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(WriteFile, "revert", revert)
+        with pytest.raises(LocalOpusError) as caught:
+            applier(host).apply(plan("1", "a", "b"), {}, fails)
+    assert caught.value.details == (
+        "not taken back: write /opt/lo/a (1 bytes, 0644): operation not permitted",
+    )
+    assert tree(host) == {"lo": "", "lo/a": "1"}
+    applier(host).revert_all()
+    assert tree(host) == {}
+
+
+def test_a_folder_that_holds_something_of_others_is_not_forgotten(host):
+    wanted = plan("1", "a")
+
+    def leaves_something() -> dict[str, object]:
+        host.files.write_atomic("/opt/lo/theirs", b"x")
+        return fails()
+
+    with pytest.raises(LocalOpusError) as caught:
+        applier(host).apply(wanted, {}, leaves_something)
+    assert caught.value.details == ()
+    host.files.remove("/opt/lo/theirs")
+    applier(host).revert_all()
+    assert tree(host) == {}
+
+
+def test_an_old_part_that_can_not_be_removed_does_not_fail_the_new(host, monkeypatch):
+    applier(host).apply(plan("1", "a", "b"), {}, works)
+
+    def revert(self, host, before, after):  # type: ignore[no-untyped-def]
+        raise LocalOpusError("/opt/lo/b: busy", "wait")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(WriteFile, "revert", revert)
+        outcome = applier(host).apply(plan("1", "a"), {}, works)
+    assert outcome.kept == ["b: /opt/lo/b: busy"]
+    assert applier(host).pending(plan("1", "a")) == ["b"]
+    applier(host).apply(plan("1", "a"), {}, works)
+    assert tree(host) == {"lo": "", "lo/a": "1"}

