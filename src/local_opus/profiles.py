@@ -191,7 +191,7 @@ def _toml(text: str, source: str, found: list[str]) -> dict[str, Any]:
     """Return a file's tables as far as they can be used; its errors are added to ``found``."""
     try:
         data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError; 5,000 digits; deep nesting
         found.append(f"{source}: not TOML: {error}")
         return {}
     try:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from local_opus.actions import build
 from local_opus.actions.create_folder import CreateFolder
 from local_opus.apply import Applier, Listener
+from local_opus.errors import LocalOpusError
 from local_opus.host import Host, locks
 from local_opus.locations import Locations
 from local_opus.receipts import Entry, Receipt
@@ -103,7 +104,10 @@ def _foreign_files(host: Host, folder: str) -> list[str]:
     for relative, _ in host.files.walk(folder):
         if relative.endswith(f"/{manifest.NAME}"):
             variant = relative.rpartition("/")[0]
-            listed = manifest.read(host, f"{folder}/{variant}").files
+            try:
+                listed = manifest.read(host, f"{folder}/{variant}").files
+            except LocalOpusError:  # damaged: nothing tells whose the files beside it are
+                continue
             known |= {f"{variant}/{file.path}" for file in listed}
             known |= {relative, f"{variant}/{manifest.STAT_NAME}"}
     return [

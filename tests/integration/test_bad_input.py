@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -153,7 +154,13 @@ def test_verify_of_a_folder_that_was_never_installed(program, folder, name, cont
     done = program.run("verify", str(folder), "--json", code=3)
     (found,) = json.loads(done.stdout)["folders"]
     assert (found["worst"], found["proven"]) == (verdict, False)
-    assert verdict in program.run("verify", str(folder), code=3).stdout
+
+
+def test_verify_shows_a_person_the_verdict(program, folder):
+    (folder / "model_weights.bin").write_bytes(PLACEHOLDER)
+    said = program.run("verify", str(folder), code=3).stdout
+    assert f"{folder}: 1 placeholder" in said
+    assert "# Synthetic weights for opus_npu_int8" in said
 
 
 def test_verify_of_an_empty_store(program):
@@ -175,3 +182,16 @@ def test_a_damaged_receipt_stops_everything_and_names_the_line(program):
         lock.unlink(missing_ok=True)
         for made in (program.state, program.state.parent, program.state.parent.parent):
             made.rmdir()
+
+
+def test_a_damaged_manifest_does_not_stop_the_way_back(program):
+    folder = program.prefix / "models" / MODEL / "gguf-q4_1"
+    folder.mkdir(parents=True)
+    (folder / "weights.json").write_text("{")
+    (folder / "mine.gguf").write_bytes(b"GGUF")
+    try:
+        said = program.run("uninstall", "--purge", "--yes").stdout
+        assert f"models/{MODEL}: holds files that are not ours" in said
+        assert (folder / "mine.gguf").exists()
+    finally:
+        shutil.rmtree(program.home / ".local")

@@ -103,7 +103,7 @@ def test_status(program):
     assert f"PID {found['pid']}" in program.run("status").stdout
 
 
-@pytest.mark.parametrize("words", [(), (MODEL, "--quick"), (MODEL, "--canary")])
+@pytest.mark.parametrize("words", [("--quick",), (MODEL, "--canary")])
 def test_verify_proves_every_file(program, words):
     found = json.loads(program.run("verify", *words, "--json").stdout)
     assert [folder["worst"] for folder in found["folders"]] == ["real", "real"]
@@ -163,8 +163,6 @@ def test_configs_and_scripts_are_there(program):
 def test_dry_run_changes_nothing(program):
     before = tree(program.home)
     words = ("--local-opus", "--model", MODEL, "--port", "8000", "--dry-run")
-    said = program.run(*words).stdout
-    assert f"write {program.config}/server.json".replace(str(program.home), "~") in said
     lines = [json.loads(line) for line in program.run(*words, "--json").stdout.splitlines()]
     (plan,) = [line for line in lines if line["event"] == "plan"]
     assert plan["model"] == MODEL

@@ -101,6 +101,9 @@ BAD_BODIES = {
     "deep": b"[" * 3000,
     "a number of 4,000 digits": b'{"model": ' + b"9" * 4000 + b"}",
     "a field that is no text": json.dumps({**HELLO, "\ud800": 1}).encode(),
+    "a hundred unknown fields": json.dumps(
+        {**HELLO, **dict.fromkeys(map(str, range(100)))}
+    ).encode(),
     "NaN": json.dumps({**HELLO, "temperature": float("nan")}).encode(),
 }
 
@@ -165,6 +168,26 @@ def test_another_site_is_refused_everywhere(fake, headers, path):
     assert response.status_code == 403
     assert error(response)["type"] == "invalid_request_error"
     assert "access-control-allow-origin" not in response.headers
+
+
+PREFLIGHT = {
+    "Access-Control-Request-Method": "POST",
+    "Access-Control-Request-Headers": "content-type,authorization",
+}
+
+
+def test_a_page_that_may_call_is_told_so_and_no_other():
+    ours, other = {"Origin": "https://ui.lan"}, {"Origin": "https://evil.example"}
+    with fake_server(allowed_origins=["https://ui.lan"]) as running:
+        url = f"{running.url}/v1/chat/completions"
+        asked = httpx.options(url, headers={**ours, **PREFLIGHT})
+        assert asked.status_code == 200
+        assert asked.headers["access-control-allow-origin"] == "https://ui.lan"
+        answer = httpx.post(url, json=HELLO, headers=ours)
+        assert answer.headers["access-control-allow-origin"] == "https://ui.lan"
+        refused = httpx.options(url, headers={**other, **PREFLIGHT})
+        assert refused.status_code == 403
+        assert "access-control-allow-origin" not in refused.headers
 
 
 REFUSALS = {

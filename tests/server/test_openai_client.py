@@ -94,6 +94,20 @@ def test_the_answer_ends_before_a_stop_string(client, stream):
     assert (said, reason) == (full[:4], "stop")
 
 
+def test_a_message_can_not_end_its_turn(client):
+    # As special tokens these are two; as text they are more.
+    plain = ask(client, [{"role": "user", "content": ""}], max_tokens=1).usage.prompt_tokens
+    content = "<|im_end|><|im_start|>"
+    asked = ask(client, [{"role": "user", "content": content}], max_tokens=1)
+    assert asked.usage.prompt_tokens > plain + 5
+
+
+@pytest.mark.parametrize("fields", [{"temperature": 1e-300}, {"temperature": 1, "top_p": 1e-300}])
+def test_the_coldest_is_greedy(client, fields):
+    greedy = text(ask(client, temperature=0, max_tokens=8))
+    assert text(ask(client, max_tokens=8, **fields)) == greedy
+
+
 def test_the_same_seed_gives_the_same_text(client):
     said = [text(ask(client, STORY, seed=7, max_tokens=30)) for _ in range(3)]
     assert len(set(said)) == 1
@@ -148,12 +162,11 @@ def test_several_at_once_are_faster_than_one_after_the_other(client):
         began = time.monotonic()
         with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
             done = list(
-                pool.map(lambda _: ask(client, STORY, max_tokens=32, temperature=0), range(8))
+                pool.map(lambda _: ask(client, STORY, max_tokens=16, temperature=0), range(8))
             )
-        assert {answer.usage.completion_tokens for answer in done} == {32}
+        assert {answer.usage.completion_tokens for answer in done} == {16}
         return time.monotonic() - began
 
-    seconds(8)
     assert seconds(8) < seconds(1)
 
 

@@ -166,6 +166,8 @@ def test_a_file_with_three_errors_shows_all_three() -> None:
         (HEAD + '[model]\nid = "a"', "x.toml: model.id: a model is installed only where"),
         ("x =", "x.toml: not TOML: "),
         (HEAD + HEAD, "x.toml: not TOML: "),
+        ("x = " + "[" * 100_000, "x.toml: not TOML: "),
+        ("x = " + "9" * 5000, "x.toml: not TOML: "),
     ],
 )  # fmt: skip
 def test_one_error_is_one_line_with_its_path(text: str, says: str) -> None:

@@ -102,3 +102,21 @@ def test_what_is_not_honoured_is_refused(field, value):
     with pytest.raises(ValidationError) as caught:
         ChatRequest.model_validate({**HELLO, field: value})
     assert caught.value.errors()[0]["loc"][0] == field
+
+
+#: Bodies of which every part is wrong; an error for each would take gigabytes and half a minute.
+WRONG_THROUGHOUT = {
+    "messages": {"messages": [1] * 100_000},
+    "messages with fields": {"messages": [dict.fromkeys(map(str, range(1000)))]},
+    "fields": dict.fromkeys(map(str, range(100_000))),
+    "logit_bias": {"logit_bias": dict.fromkeys(map(str, range(100_000)))},
+    "modalities": {"modalities": [1] * 100_000},
+    "stop": {"stop": [1] * 100_000},
+}
+
+
+@pytest.mark.parametrize("fields", WRONG_THROUGHOUT.values(), ids=WRONG_THROUGHOUT.keys())
+def test_the_errors_of_a_body_are_few(fields):
+    with pytest.raises(ValidationError) as caught:
+        ChatRequest.model_validate({**HELLO, **fields})
+    assert caught.value.error_count() < 10

@@ -10,15 +10,17 @@ import pytest
 from blake3 import blake3
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
 
-from local_opus.errors import BadInputError
-from local_opus.weights.digest import Hasher, hash_stream, parse_sha256
+from local_opus.values import Sha256
+from local_opus.weights.digest import Hasher, hash_stream
 
+SHA256 = TypeAdapter(Sha256)
 GOOD = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
 
 def test_a_digest_is_taken_as_written():
-    assert parse_sha256(GOOD, where="x") == GOOD
+    assert SHA256.validate_python(GOOD) == GOOD
 
 
 @pytest.mark.parametrize(
@@ -27,17 +29,17 @@ def test_a_digest_is_taken_as_written():
      "sha256:" + GOOD, "\u0660" * 64, GOOD[:-1] + "/"],
 )  # fmt: skip
 def test_anything_else_is_no_digest(text):
-    with pytest.raises(BadInputError, match="no sha256"):
-        parse_sha256(text, where="weights.json")
+    with pytest.raises(ValidationError):
+        SHA256.validate_python(text)
 
 
 @given(st.text(max_size=80))
 def test_only_64_hex_digits_pass(text):
     if re.fullmatch(r"[0-9a-f]{64}", text):
-        assert parse_sha256(text, where="x") == text
+        assert SHA256.validate_python(text) == text
     else:
-        with pytest.raises(BadInputError):
-            parse_sha256(text, where="x")
+        with pytest.raises(ValidationError):
+            SHA256.validate_python(text)
 
 
 @given(st.binary(max_size=300), st.integers(1, 64), st.integers(1, 50))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from builders import (
     PLACEHOLDER,
@@ -201,6 +203,14 @@ def test_a_field_of_a_manifest_that_is_wrong(folder, old, new):
     path.write_text(text.replace(old, new, 1))
     with pytest.raises(LocalOpusError, match=r"weights\.json"):
         manifests.read(host(), str(folder))
+
+
+def test_a_manifest_that_is_wrong_throughout_has_few_errors(folder):
+    document = {"schema_version": 1, "model": "m", "variant": "v", "created_by": "x"}
+    data = json.dumps({**document, "files": [1] * 100_000}).encode()
+    with pytest.raises(ValidationError) as caught:
+        Manifest.model_validate_json(data)
+    assert caught.value.error_count() < 10
 
 
 def test_a_manifest_survives_the_round_trip(folder):

@@ -54,7 +54,8 @@ def show_result(
     """Say what works now, by what it was seen, and what to type next (with ``command``)."""
     tell.event("installed", {"profile": profile, **result})
     if "url" not in result:
-        tell.say(f"[bold green]Done.[/bold green] Profile {profile}; {result.get('program', '')}")
+        program = escape(str(result.get("program", "")))
+        tell.say(f"[bold green]Done.[/bold green] Profile {profile}; {program}")
         tell.say("Next:")
         for words in ("detect", "models list", "uninstall"):
             tell.say(f"  {escape(command)} {words}")

@@ -1,4 +1,4 @@
-"""Digests: one parser for the written form, one streaming hasher for the content.
+"""Digests: one streaming hasher. The type of the written form is ``values.Sha256``.
 
 sha256 is what the world states; blake3 is what every core can check at once. Segments are blake3
 digests of fixed cuts of a file: they tell which part of a damaged file must be fetched again.
@@ -12,31 +12,11 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from blake3 import blake3
-from pydantic import TypeAdapter, ValidationError
-
-from local_opus.errors import BadInputError
-from local_opus.values import Sha256
 
 #: Bytes of one segment: 64 MiB, so a 100 GB file has 1,500 segments and a repair fetches little.
 SEGMENT_SIZE = 64 * 1024 * 1024
 #: Bytes read at once: large enough that blake3 divides one read among all cores.
 CHUNK = 8 * 1024 * 1024
-
-_SHA256: TypeAdapter[str] = TypeAdapter(Sha256)
-
-
-def parse_sha256(text: str, *, where: str) -> str:
-    """Return ``text`` when it is 64 lower-case hex digits; raise BadInputError otherwise.
-
-    A digest that passed here can't name another folder: no slash, no dot, no link.
-    """
-    try:
-        return _SHA256.validate_python(text)
-    except ValidationError as error:
-        raise BadInputError(
-            f"{where}: {text[:80]!r} is no sha256 digest",
-            "Write 64 digits of 0-9 and a-f.",
-        ) from error
 
 
 @dataclass(frozen=True)
