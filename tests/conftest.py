@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,9 +17,18 @@ hypothesis.settings.register_profile("here", database=None, deadline=None)
 hypothesis.settings.load_profile("here")
 
 
+#: Modules whose tests start from one shared install; they run in one process, so it is made once.
+SHARES_INSTALL = re.compile(r"test_(install.*|kill|bad_input)")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark all that lies in tests/e2e, so that no file there can run by forgetting the mark."""
+    """Mark all that lies in tests/e2e, so that no file there can run by forgetting the mark.
+
+    A file's tests stay in one process, in order: its fixtures are made once.
+    """
     for item in items:
+        group = "install" if SHARES_INSTALL.fullmatch(item.path.stem) else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
         if CHECKOUT / "tests" / "e2e" in item.path.parents:
             item.add_marker(pytest.mark.e2e)
 

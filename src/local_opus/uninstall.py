@@ -14,6 +14,7 @@ from local_opus.locations import Locations
 from local_opus.receipts import Entry, Receipt
 from local_opus.report.reporter import Reporter
 from local_opus.weights import manifest
+from local_opus.weights.store import PARTIAL
 
 
 @dataclass
@@ -113,7 +114,7 @@ def _foreign_files(host: Host, folder: str) -> list[str]:
     return [
         relative
         for relative, _ in host.files.walk(folder)
-        if relative not in known and "partial" not in relative
+        if relative not in known and not relative.startswith(f"{PARTIAL}/")
     ]
 
 

@@ -189,9 +189,16 @@ def test_a_damaged_manifest_does_not_stop_the_way_back(program):
     folder.mkdir(parents=True)
     (folder / "weights.json").write_text("{")
     (folder / "mine.gguf").write_bytes(b"GGUF")
+    partial = program.prefix / "models/other/.partial/ours"
+    partial.mkdir(parents=True)
+    (partial / "x").touch()
+    (program.prefix / "models/another").mkdir()
+    (program.prefix / "models/another/my partial notes").touch()
     try:
         said = program.run("uninstall", "--purge", "--yes").stdout
         assert f"models/{MODEL}: holds files that are not ours" in said
         assert (folder / "mine.gguf").exists()
+        assert (program.prefix / "models/another/my partial notes").exists()
+        assert not (program.prefix / "models/other").exists()
     finally:
         shutil.rmtree(program.home / ".local")

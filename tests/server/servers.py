@@ -124,6 +124,10 @@ class ThreadServer:
         self._listener.close()
         assert not self._thread.is_alive()
 
+    @property
+    def connections(self) -> set[Connection]:
+        return self._server.server_state.connections
+
     def chat(self, text: str, **fields: object) -> httpx.Response:
         return httpx.post(
             f"{self.url}/v1/chat/completions",

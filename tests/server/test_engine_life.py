@@ -137,6 +137,22 @@ def test_stopping_tells_those_who_wait():
     asyncio.run(ask())
 
 
+def test_two_who_stop_a_stopped_engine_both_succeed():
+    async def ask():
+        engine = client("fake", stop=0.3)
+        await engine.start()
+        await engine.wait_ready()
+        pid = engine.pid
+        os.kill(pid, signal.SIGSTOP)
+        first = asyncio.create_task(engine.stop())
+        await asyncio.sleep(0.1)
+        await engine.stop()
+        await first
+        assert not is_alive(pid)
+
+    asyncio.run(ask())
+
+
 def test_a_program_that_is_not_there_is_a_failure():
     async def ask():
         engine = EngineClient({"model": "m"}, max_in_flight=1, command=["/no/such"], timing=FAST)

@@ -11,8 +11,12 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 #: Seconds that a request may take to arrive, from the connection or the answer before it to its
 #: last byte: 4 MiB over a line of 1 Mbit/s.
 ARRIVAL = 40.0
-#: Open files that connections leave to the rest: the engine's pipes, modules, a restart.
-RESERVE = 64
+#: Connections that wait in the kernel, and that asyncio accepts in one go.
+BACKLOG = 128
+#: Open files that connections leave to the rest: to the engine's pipes and a restart, and to what
+#: asyncio has accepted and not handed over yet, some rounds of its loop later. Where it can't
+#: accept one, Python 3.11 logs that BACKLOG times at once.
+RESERVE = 64 + 6 * BACKLOG
 _ARRIVING = (h11.IDLE, h11.SEND_BODY)
 
 
@@ -43,7 +47,12 @@ class Connection(H11Protocol):  # type: ignore[misc]  # mypy does not follow uvi
         self._watch()
         if len(self.connections) > self.most():
             waiting = (other for other in self.connections if other.is_waiting)
-            min(waiting, key=lambda other: other._since).transport.abort()  # noqa: SLF001 - its own class
+            min(waiting, key=lambda other: other._since).give_way()  # noqa: SLF001 - its own class
+
+    def give_way(self) -> None:
+        """End; it is forgotten a round of the loop later, and not to be chosen till then."""
+        self._stop_timer()
+        self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
         """Take bytes of a request."""

@@ -8,7 +8,6 @@ import logging
 import math
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Literal, cast
 
 from local_opus.runtime import protocol
@@ -101,8 +100,7 @@ class EngineClient:
         if self._process is not None:
             self._process.send({"op": "shutdown"})
             self._process.close()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(asyncio.shield(self._supervisor), self._timing.stop)
+            await asyncio.wait({self._supervisor}, timeout=self._timing.stop)
         self._supervisor.cancel()
         await asyncio.gather(self._supervisor, return_exceptions=True)
 

@@ -16,7 +16,7 @@ import uvicorn
 
 from local_opus.errors import BadInputError, ExitCode, LocalOpusError, MachineCannotError
 from local_opus.server.app import create_app, create_engine
-from local_opus.server.connection import Connection, raise_limit
+from local_opus.server.connection import BACKLOG, Connection, raise_limit
 from local_opus.server.engine_client import EngineClient
 from local_opus.server.engine_errors import EngineUnavailableError
 from local_opus.server.notify import notify, watchdog_seconds
@@ -31,7 +31,6 @@ GRACE = 3.0
 CUT = 4
 #: Seconds by which the start's time limit is pushed on while a model loads, and between two pushes.
 EXTENSION, PUSH = 30, 10
-BACKLOG = 2048
 #: Connections beside those that wait for answers: health checks, idle clients.
 SPARE = 512
 
@@ -103,6 +102,7 @@ async def serve(settings: Settings, engine: EngineClient, listener: socket.socke
     config = uvicorn.Config(
         create_app(settings, engine),
         http=Connection,
+        backlog=BACKLOG,
         ws="none",
         loop="asyncio",
         lifespan="on",
