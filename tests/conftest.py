@@ -21,6 +21,7 @@ hypothesis.settings.load_profile("here")
 SHARES_INSTALL = re.compile(r"test_(install.*|kill|bad_input)")
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark all that lies in tests/e2e, so that no file there can run by forgetting the mark.
 

@@ -75,6 +75,14 @@ class RealServer:
                 stderr=log,
             )
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        """End it also when a test fails half-way; its engine dies with it."""
+        self.process.kill()
+        self.process.wait()
+
     def engine_pid(self) -> int | None:
         return httpx.get(f"{self.url}/health").json()["engine"]["pid"]
 

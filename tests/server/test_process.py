@@ -78,40 +78,40 @@ def test_systemd_is_told_of_loading_readiness_and_the_end(
     listener, tmp_path, model_folder, monkeypatch
 ):
     monkeypatch.setenv("WATCHDOG_USEC", "400000")
-    server = RealServer(tmp_path, model_folder)
-    told = []
-    while not told or "READY=1" not in told[-1]:
-        told.append(listener.recv(4096).decode())
-        if "READY=1" not in told[-1]:
-            assert server.process.poll() is None
-    assert is_ready(server.url)
-    assert any(line.startswith("STATUS=Loading smollm2-135m") for line in told)
-    assert any(line.startswith("EXTEND_TIMEOUT_USEC=") for line in told)
-    assert "STATUS=Serving smollm2-135m on CPU" in told[-1]
-    assert "WATCHDOG=1" in [listener.recv(4096).decode() for _ in range(3)]
-    engine = server.engine_pid()
-    body = {"model": "smollm2-135m", "messages": [{"role": "user", "content": "Tell me all."}]}
-    with httpx.stream(
-        "POST", f"{server.url}/v1/chat/completions", json={**body, "stream": True}, timeout=20
-    ) as response:
-        assert next(response.iter_text())
-        assert server.stop() == 0  # within 10 s, though a client reads
-    assert not os.path.exists(f"/proc/{engine}")
-    listener.settimeout(1)
-    while (last := listener.recv(4096).decode()) != "STOPPING=1":
-        assert last == "WATCHDOG=1"
+    with RealServer(tmp_path, model_folder) as server:
+        told = []
+        while not told or "READY=1" not in told[-1]:
+            told.append(listener.recv(4096).decode())
+            if "READY=1" not in told[-1]:
+                assert server.process.poll() is None
+        assert is_ready(server.url)
+        assert any(line.startswith("STATUS=Loading smollm2-135m") for line in told)
+        assert any(line.startswith("EXTEND_TIMEOUT_USEC=") for line in told)
+        assert "STATUS=Serving smollm2-135m on CPU" in told[-1]
+        assert "WATCHDOG=1" in [listener.recv(4096).decode() for _ in range(3)]
+        engine = server.engine_pid()
+        body = {"model": "smollm2-135m", "messages": [{"role": "user", "content": "Tell me all."}]}
+        with httpx.stream(
+            "POST", f"{server.url}/v1/chat/completions", json={**body, "stream": True}, timeout=20
+        ) as response:
+            assert next(response.iter_text())
+            assert server.stop() == 0  # within 10 s, though a client reads
+        assert not os.path.exists(f"/proc/{engine}")
+        listener.settimeout(1)
+        while (last := listener.recv(4096).decode()) != "STOPPING=1":
+            assert last == "WATCHDOG=1"
 
 
 def test_it_ends_while_it_loads(tmp_path, model_folder):
-    server = RealServer(tmp_path, model_folder)
-    wait_for(lambda: "serving" in server.log.read_text())
-    assert server.stop() == 0
+    with RealServer(tmp_path, model_folder) as server:
+        wait_for(lambda: "serving" in server.log.read_text())
+        assert server.stop() == 0
 
 
 def test_a_killed_server_takes_its_engine_with_it(tmp_path, model_folder):
-    server = RealServer(tmp_path, model_folder)
-    wait_for(lambda: is_ready(server.url), 60)
-    engine = server.engine_pid()
-    server.process.send_signal(signal.SIGKILL)
-    server.process.wait()
-    wait_for(lambda: not os.path.exists(f"/proc/{engine}"), 5)
+    with RealServer(tmp_path, model_folder) as server:
+        wait_for(lambda: is_ready(server.url), 60)
+        engine = server.engine_pid()
+        server.process.send_signal(signal.SIGKILL)
+        server.process.wait()
+        wait_for(lambda: not os.path.exists(f"/proc/{engine}"), 5)

@@ -35,14 +35,6 @@ class Network:
                 return (error.strerror or errno.errorcode.get(error.errno or 0, "?")).lower()
         return None
 
-    @staticmethod
-    def free_port(address: str) -> int:
-        """Return a port that was free a moment ago."""
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        with socket.socket(family, socket.SOCK_STREAM) as trial:
-            trial.bind((address, 0))
-            return int(trial.getsockname()[1])
-
     def _ask(
         self, address: str, port: int, method: str, path: str, payload: object, timeout: float
     ) -> tuple[HTTPConnection, HTTPResponse]:
