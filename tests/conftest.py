@@ -9,6 +9,8 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
@@ -18,18 +20,25 @@ hypothesis.settings.load_profile("here")
 
 
 #: Modules whose tests start from one shared install; they run in one process, so it is made once.
-SHARES_INSTALL = re.compile(r"test_(install.*|kill|bad_input)")
+SHARES_INSTALL = re.compile(r".*/test_(install\w*|kill|bad_input)\.py")
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
+class ByFile(LoadScopeScheduling):
+    """Gives a process whole files, in order, so that their fixtures are made once."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.partition("::")[0]
+        return "install" if SHARES_INSTALL.fullmatch(path) else path
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:
+    """Choose how tests are given to processes."""
+    return ByFile(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark all that lies in tests/e2e, so that no file there can run by forgetting the mark.
-
-    A file's tests stay in one process, in order: its fixtures are made once.
-    """
+    """Mark all that lies in tests/e2e, so that no file there can run by forgetting the mark."""
     for item in items:
-        group = "install" if SHARES_INSTALL.fullmatch(item.path.stem) else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
         if CHECKOUT / "tests" / "e2e" in item.path.parents:
             item.add_marker(pytest.mark.e2e)
 
