@@ -14,8 +14,9 @@ from pydantic import JsonValue
 
 from local_opus.actions.base import Action, Progress, State
 from local_opus.errors import InterruptedRunError, LocalOpusError
+from local_opus.history import Entry, Event
 from local_opus.host import Host
-from local_opus.receipts import Entry, Event, Receipt
+from local_opus.receipts import Receipt
 from local_opus.refusals import explained, words
 from local_opus.values import Plan, PlannedAction
 
@@ -32,17 +33,6 @@ class Listener:
     started: Callable[[str, str], None] = lambda _id, _summary: None
     progress: Progress = lambda _step, _done, _total: None
     finished: Callable[[str, str], None] = lambda _id, _outcome: None
-
-
-@dataclass(frozen=True)
-class _Step:
-    """One action of a run, with what was there before the run: the way back of a failure."""
-
-    id: str
-    action: Action
-    captured: dict[str, JsonValue]
-    #: Where the action stood before the run; None: it was not there.
-    earlier: Entry | None
 
 
 @dataclass
@@ -79,11 +69,12 @@ class Applier:
         ids = [
             planned.id
             for planned in plan.actions
-            if not self._settled(
-                self._make(planned.kind, planned.params), history.get(planned.id), planned.params
-            )
+            if not planned.transient and not self._settled(planned, history.get(planned.id))
         ]
-        return ids + [entry.id for entry in self._stale(plan)]
+        ids += [entry.id for entry in self._stale(plan)]
+        # A trial is there for the others' sake.
+        trials = [planned.id for planned in plan.actions if planned.transient]
+        return [*trials, *ids] if ids else []
 
     def edits(self) -> list[str]:
         """Return what the user edited since it was done, one line each."""
@@ -93,49 +84,55 @@ class Applier:
     def apply(self, plan: Plan, facts: dict[str, JsonValue], self_test: SelfTest) -> Outcome:
         """Take the machine to the plan; ``facts`` go into the receipt's RUN record.
 
-        A failure reverts what this run did and is raised again. An interruption (Ctrl-C) leaves
-        what was done, to be resumed, and is raised as InterruptedRunError.
+        A failure takes the machine back to where the last finished run left it, and is raised
+        again. An interruption (Ctrl-C) leaves what was done, to be resumed, and is raised as
+        InterruptedRunError.
         """
         outcome = Outcome()
-        steps: list[_Step] = []
-        earlier = self._receipt.history
         self._receipt.append(Event.RUN, data=facts)
         try:
+            self._revert_transients(outcome)
             for planned in plan.actions:
-                self._apply_one(planned, outcome, steps)
+                self._apply_one(planned, outcome)
             outcome.result = self_test()
-            # What the former plan alone held goes last: until here it was the way back.
-            for entry in self._stale(plan):
-                self._drop(entry, outcome)
+            # From here on the new one counts: what comes after is not taken back.
+            self._receipt.append(Event.FINISHED, data=outcome.result)
         except KeyboardInterrupt as error:
             raise InterruptedRunError(
                 "interrupted; what was done so far is in the receipt",
                 "Run the same command again to go on, or `uninstall` to take it back.",
             ) from error
         except Exception as error:
-            if self._roll_back(steps, outcome, error) and earlier.finished:
-                self._record(Event.RUN, data=earlier.run)
-                self._record(Event.FINISHED, data=earlier.result)
+            self._roll_back(outcome, error)
             raise
-        self._receipt.append(Event.FINISHED, data=outcome.result)
+        # What the former plan alone held goes last: until here it was the way back.
+        for entry in self._stale(plan):
+            self._drop(entry, outcome)
         return outcome
 
-    def _settled(self, action: Action, entry: Entry | None, params: dict[str, JsonValue]) -> bool:
+    def ensure(self, planned: PlannedAction) -> None:
+        """Do one action outside of a plan, journalled like the others."""
+        self._apply_one(planned, Outcome())
+
+    def _settled(self, planned: PlannedAction, entry: Entry | None) -> bool:
         """Whether nothing is to be done: it is there as planned, or the user edited it."""
-        if entry is not None and entry.status is Event.BEGIN:
+        if entry is None or entry.status is Event.BEGIN:
             return False
-        if entry is not None and self._edit_of(entry) is not None:
+        if self._edit_of(entry) is not None:
             return True
+        action = self._make(planned.kind, planned.params)
         if action.inspect(self._host).state is not State.PRESENT:
             return False
-        return entry is not None and entry.params == params
+        if entry.params == planned.params:
+            return True
+        return entry.kind == planned.kind and action.covers(self._make(entry.kind, entry.params))
 
     def _edit_of(self, entry: Entry) -> str | None:
         if entry.after is None or entry.status not in {Event.DONE, Event.KEPT}:
             return None
         return self._make(entry.kind, entry.params).edited(self._host, entry.after)
 
-    def _apply_one(self, planned: PlannedAction, outcome: Outcome, steps: list[_Step]) -> None:
+    def _apply_one(self, planned: PlannedAction, outcome: Outcome) -> None:
         id_, kind, params = planned.id, planned.kind, planned.params
         action = self._make(kind, params)
         entry = self._receipt.history.get(id_)
@@ -144,7 +141,7 @@ class Applier:
                 self._receipt.append(Event.KEPT, id=id_, data={"reason": edit})
             outcome.kept.append(edit)
             return
-        if self._settled(action, entry, params):
+        if self._settled(planned, entry):
             return
         present = action.inspect(self._host).state is State.PRESENT
         if present and (entry is None or entry.status is Event.PREEXISTING):
@@ -152,13 +149,18 @@ class Applier:
             return
         self._listener.started(id_, action.summary())
         with explained(action.summary()):
-            captured = action.capture(self._host)
-            before = entry.before if entry is not None and entry.active else captured
-            self._receipt.append(Event.BEGIN, id=id_, kind=kind, params=params, data=before)
-            steps.append(_Step(id_, action, captured, entry))
+            found = action.capture(self._host)
+            before = entry.before if entry is not None and entry.active else found
+            data: dict[str, JsonValue] = {"before": before, "found": found}
+            if planned.transient:
+                data["transient"] = True
+            self._receipt.append(Event.BEGIN, id=id_, kind=kind, params=params, data=data)
             outcome.changed.append(id_)
             after = action.execute(self._host, before, self._listener.progress)
             self._receipt.append(Event.DONE, id=id_, data=after)
+            if planned.transient:
+                action.revert(self._host, found, after)
+                self._receipt.append(Event.REVERTED, id=id_)
         self._listener.finished(id_, "done")
 
     def _stale(self, plan: Plan) -> list[Entry]:
@@ -166,6 +168,12 @@ class Applier:
         wanted = {planned.id for planned in plan.actions}
         entries = self._receipt.history.entries
         return [entry for entry in reversed(entries) if entry.active and entry.id not in wanted]
+
+    def _revert_transients(self, outcome: Outcome) -> None:
+        """Take back what a killed run meant to take back at once."""
+        for entry in reversed(self._receipt.history.entries):
+            if entry.transient and entry.active:
+                self._revert_one(entry, outcome)
 
     def _drop(self, entry: Entry, outcome: Outcome) -> None:
         """Take back what a former plan left; the new one works, so a failure is only told."""
@@ -175,68 +183,45 @@ class Applier:
             outcome.kept.append(f"{entry.id}: {words(problem)}")
             self._listener.finished(entry.id, "kept")
 
-    def _roll_back(self, steps: list[_Step], outcome: Outcome, error: Exception) -> bool:
-        """Put everything back as it was before this run, the newest first.
+    def _roll_back(self, outcome: Outcome, error: Exception) -> None:
+        """Put everything back as the last finished run left it, the newest first.
 
-        What an interrupted run before this one left, and no finished run knows, goes too. A step
-        that can't be put back does not stop the others; it stays in the receipt, so that the next
-        run or an uninstall deals with it, and is named with the failure. Return whether all is as
-        it was.
+        What interrupted runs since then did goes too. A step that can't be put back does not stop
+        the others; it stays in the receipt, so that the next run or an uninstall deals with it, and
+        is named with the failure.
         """
         reason = str(getattr(error, "message", error))
         self._record(Event.FAILED, data={"reason": reason})
-        by_id = {step.id: step for step in steps}
         history = self._receipt.history
-        unfinished = {entry.id for entry in history.unfinished()}
+        undone = history.unfinished()
         problems = []
-        for entry in reversed(history.entries):
-            step = by_id.get(entry.id)
-            if not entry.active or (step is None and entry.id not in unfinished):
-                continue
+        for entry in reversed(undone):
             action = self._make(entry.kind, entry.params)
-            before = step.captured if step and entry.id not in unfinished else entry.before
             self._listener.started(entry.id, f"take back: {action.summary()}")
             try:
-                reverted = action.revert(self._host, before, entry.after)
+                reverted = action.revert(self._host, entry.found, entry.after)
             except (LocalOpusError, OSError) as problem:
                 problems.append(f"{action.summary()}: {words(problem)}")
                 self._listener.finished(entry.id, "kept")
                 continue
             if reverted.kept is None:
-                self._record_earlier(entry, step)
+                back = entry.id in history.last_entries
+                self._record(Event.RESTORED if back else Event.REVERTED, id=entry.id)
             elif not reverted.later:
                 problems.append(reverted.kept)
             self._listener.finished(entry.id, "kept" if reverted.kept else "taken back")
-        for step in steps:  # in order, and only now: what was there before is whole again
+        for entry in undone:  # in order, and only now: what was there before is whole again
+            action = self._make(entry.kind, entry.params)
             try:
-                step.action.resume(self._host, step.captured)
+                action.resume(self._host, entry.found)
             except (LocalOpusError, OSError) as problem:
-                problems.append(f"{step.action.summary()}: {words(problem)}")
+                problems.append(f"{action.summary()}: {words(problem)}")
         outcome.kept += problems
+        if not problems and history.finished_at:
+            self._record(Event.RUN, data=history.last_run)
+            self._record(Event.FINISHED, data=history.result)
         if isinstance(error, LocalOpusError):
             error.details = (*error.details, *(f"not taken back: {line}" for line in problems))
-        return not problems
-
-    def _record_earlier(self, entry: Entry, step: _Step | None) -> None:
-        """Record that an entry stands again where it stood before the run."""
-        earlier = step.earlier if step is not None else None
-        if (
-            earlier is None
-            or not earlier.active
-            or earlier.began > self._receipt.history.finished_at
-        ):
-            self._record(Event.REVERTED, id=entry.id)
-            if earlier is not None and earlier.status is Event.PREEXISTING:
-                self._record(
-                    Event.PREEXISTING, id=entry.id, kind=earlier.kind, params=earlier.params
-                )
-            return
-        # A repeated begin keeps the first `before`, so none is lost by this.
-        self._record(
-            Event.BEGIN, id=entry.id, kind=earlier.kind, params=earlier.params, data=earlier.before
-        )
-        if earlier.after is not None:
-            self._record(Event.DONE, id=entry.id, data=earlier.after)
 
     def _record(self, event: Event, **fields: Any) -> None:  # noqa: ANN401 - those of Receipt.append
         """Write a record of a roll-back; a disk that is full must not keep it from going on.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
-from local_opus import __version__, interpreter, node, planner, program, resources, selftest
+from local_opus import __version__, interpreter, node, planner, program, resources, selftest, state
 from local_opus.actions import build
 from local_opus.actions.create_environment import CreateEnvironment
 from local_opus.apply import Applier, Listener, Outcome
@@ -159,19 +159,16 @@ def install(host: Host, choice: Choice, tell: Reporter) -> Result:
     _use_workers_of(host, choice)
     if choice.profile.server.enabled and host.root == "/":
         node.require_free_port(host, locations, choice.profile.server.host, choice.port)
-    # The lock and the receipt need their folder before the first action; its making is recorded
-    # in the first record, and uninstall removes it last.
-    made = host.files.make_folders(locations.state)
+    state.arrive(host, locations)
     with locks.exclusive(host.files, locations.lock):
         receipt = Receipt(host, locations.receipt)
-        before = receipt.history.run.get("made")
         facts: dict[str, JsonValue] = {
             "program": __version__,
             "profile": choice.profile.name,
             "model": choice.model.id if choice.model else None,
             "device": choice.device.value if choice.device else None,
             "scope": locations.scope.value,
-            "made": [*(before if isinstance(before, list) else []), *made],
+            "port": choice.port,
         }
         listener = Listener(tell.started, tell.progress, tell.finished)
         applier = Applier(host, receipt, build, locations.roots, listener)

@@ -164,8 +164,7 @@ def stop_detached(host: Host, locations: Locations, running: Serving) -> None:
 
 def forget(host: Host, locations: Locations) -> None:
     """Remove the PID file where it is there."""
-    if host.files.stat(locations.pid_file) is not None:
-        host.files.remove(locations.pid_file)
+    host.files.discard(locations.pid_file)
 
 
 def ask_ready(host: Host, address: str, port: int) -> Mapping[str, object] | None:

@@ -85,25 +85,33 @@ def plan(request: Request) -> Plan:
 def _folders(todo: _List, request: Request, group: str | None) -> None:
     places = request.locations
     # No mode: the folder is others' too, and stays as it is where it is there.
-    folders: list[tuple[str, str, int | None, str | None]] = [
-        ("prefix", places.prefix, 0o755, None)
-    ]
+    todo.actions.append(_folder("prefix", places.prefix, 0o755))
     if request.profile.command.link:
-        folders.append(("bin", f"{places.prefix}/bin", 0o755, None))
-        folders.append(("commands", places.commands, None, None))
+        todo.actions.append(_folder("bin", f"{places.prefix}/bin", 0o755))
+        todo.actions.append(_folder("commands", places.commands, None))
     if request.model is not None:
-        private = 0o750 if group else 0o700
-        folders.append(("models", places.models, 0o755, None))
-        folders.append(("config", places.config, private, group))
+        todo.actions.append(store_folder(places))
+        todo.actions.append(_folder("config", places.config, 0o750 if group else 0o700, group))
     if request.profile.server.enabled:
         if not request.systemd:  # it keeps PID and log itself, and /run is empty after a boot
-            folders.append(("runtime", places.runtime, 0o755, None))
-            folders.append(("logs", places.logs, 0o750, None))
-        folders.append(("units", places.units, None, None))
-    for name, path, mode, owner in folders:
-        shown = f"{0o755 if mode is None else mode:04o}" + (f", group {owner}" if owner else "")
-        summary = f"create folder {path} ({shown})"
-        todo.add(f"folder:{name}", "create_folder", summary, path=path, mode=mode, group=owner)
+            todo.actions.append(_folder("runtime", places.runtime, 0o755))
+            todo.actions.append(_folder("logs", places.logs, 0o750))
+        todo.actions.append(_folder("units", places.units, None))
+
+
+def _folder(name: str, path: str, mode: int | None, group: str | None = None) -> PlannedAction:
+    shown = f"{0o755 if mode is None else mode:04o}" + (f", group {group}" if group else "")
+    return PlannedAction(
+        id=f"folder:{name}",
+        kind="create_folder",
+        summary=f"create folder {path} ({shown})",
+        params={"path": path, "mode": mode, "group": group},
+    )
+
+
+def store_folder(locations: Locations) -> PlannedAction:
+    """Return the action that makes the store, also for a model that comes without an install."""
+    return _folder("models", locations.models, 0o755)
 
 
 def lock_of(profile: Profile) -> str:

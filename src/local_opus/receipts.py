@@ -1,157 +1,31 @@
-"""The receipt: an append-only journal of an applied plan, each record chained by checksum.
+"""The receipt on disk: an append-only journal of what was done, each record chained by checksum.
 
 One JSON object a line. ``sum`` is the SHA-256 of the previous record's ``sum`` and of the record
 itself (canonical JSON without ``sum``), so an edited, reordered or missing line is recognised. A
-last line that is torn (a kill in the middle of a write) counts as never written.
+last line that is torn (a kill in the middle of a write) counts as never written. Beside it the file
+``receipt.head`` holds number and sum of the last record, so that lines missing at the end are
+recognised too. It is written after the record: it may be one behind, and never ahead.
 """
 
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
-from collections.abc import Iterable
-from enum import StrEnum
-from typing import Literal
+import re
 
-from pydantic import Field, JsonValue, ValidationError
+from pydantic import JsonValue, ValidationError
 
 from local_opus.errors import LocalOpusError
+from local_opus.history import SCHEMA_VERSION, Event, History, Record, replay
 from local_opus.host import Host
-from local_opus.values import Value
 
-SCHEMA_VERSION: Literal[1] = 1
+__all__ = ["Event", "History", "Receipt", "Record", "parse"]
+
 _FIRST_SUM = "0" * 64
-
-
-class Event(StrEnum):
-    """What a record says."""
-
-    RUN = "run"
-    BEGIN = "begin"
-    DONE = "done"
-    PREEXISTING = "preexisting"
-    KEPT = "kept"
-    FAILED = "failed"
-    REVERTED = "reverted"
-    FINISHED = "finished"
-
-
-class Record(Value):
-    """One line. ``id`` names the action; a RUN or FINISHED record carries its facts in ``data``."""
-
-    v: Literal[1] = SCHEMA_VERSION
-    n: int
-    at: str
-    event: Event
-    id: str = ""
-    kind: str = ""
-    params: dict[str, JsonValue] = Field(default_factory=dict)
-    data: dict[str, JsonValue] = Field(default_factory=dict)
-    sum: str = ""
-
-    def checksum(self, previous: str) -> str:
-        """Return the sum that this record has after ``previous``."""
-        body = json.dumps(
-            self.model_dump(mode="json", exclude={"sum"}), sort_keys=True, separators=(",", ":")
-        )
-        return hashlib.sha256(previous.encode() + body.encode()).hexdigest()
-
-
-class Entry(Value):
-    """Where one action stands: the outcome of its records."""
-
-    id: str
-    kind: str
-    params: dict[str, JsonValue]
-    #: BEGIN: killed or failed on the way; DONE, PREEXISTING, KEPT (edited by the user), REVERTED.
-    status: Event
-    before: dict[str, JsonValue]
-    after: dict[str, JsonValue] | None
-    #: Number of the record that first began it.
-    began: int
-
-    @property
-    def active(self) -> bool:
-        """Whether a revert has something to do."""
-        return self.status in {Event.BEGIN, Event.DONE, Event.KEPT}
-
-
-class History(Value):
-    """The entries in the order in which they were begun, and the last run's facts."""
-
-    entries: tuple[Entry, ...] = ()
-    run: dict[str, JsonValue] = Field(default_factory=dict)
-    finished: bool = False
-    #: Number of the last FINISHED record; 0: no run ever came to its end.
-    finished_at: int = 0
-    #: What the FINISHED record says: the self-test's figures.
-    result: dict[str, JsonValue] = Field(default_factory=dict)
-
-    def get(self, entry_id: str) -> Entry | None:
-        """Return the entry of an action; None where there is none, or it was reverted."""
-        for entry in self.entries:
-            if entry.id == entry_id and entry.status is not Event.REVERTED:
-                return entry
-        return None
-
-    def unfinished(self) -> tuple[Entry, ...]:
-        """Return the active entries that no finished run knows: half of an install."""
-        return tuple(item for item in self.entries if item.active and item.began > self.finished_at)
-
-
-def replay(records: Iterable[Record]) -> History:
-    """Fold records into where each action stands."""
-    entries: dict[str, Entry] = {}
-    run: dict[str, JsonValue] = {}
-    result: dict[str, JsonValue] = {}
-    finished, finished_at = False, 0
-    for record in records:
-        match record.event:
-            case Event.RUN:
-                run, finished = record.data, False
-            case Event.FINISHED:
-                result, finished, finished_at = record.data, True, record.n
-            case Event.BEGIN:
-                # A repeated begin moves to the end: what it needs was begun before it.
-                old = entries.pop(record.id, None)
-                if old is None or old.status is Event.PREEXISTING:
-                    old = _entry(record, Event.BEGIN, record.data)
-                # A repeated begin keeps the first `before`: that is what was there before us.
-                update = {"kind": record.kind, "params": record.params, "after": None}
-                entries[record.id] = old.model_copy(update={"status": Event.BEGIN, **update})
-            case Event.PREEXISTING:
-                entries[record.id] = _entry(record, Event.PREEXISTING, {})
-            case Event.DONE | Event.KEPT:
-                known = entries.get(record.id)
-                if known is not None:
-                    after = record.data if record.event is Event.DONE else known.after
-                    done = {"status": record.event, "after": after}
-                    entries[record.id] = known.model_copy(update=done)
-            case Event.REVERTED:
-                entries.pop(record.id, None)
-            case Event.FAILED:
-                pass
-    return History(
-        entries=tuple(entries.values()),
-        run=run,
-        finished=finished,
-        finished_at=finished_at,
-        result=result,
-    )
-
-
-def _entry(record: Record, status: Event, before: dict[str, JsonValue]) -> Entry:
-    return Entry(
-        id=record.id,
-        kind=record.kind,
-        params=record.params,
-        status=status,
-        before=before,
-        after=None,
-        began=record.n,
-    )
+#: The head has one length, so that it is overwritten in one write within a disk's sector.
+_HEAD = re.compile(rb"( *[0-9]+) ([0-9a-f]{64})\n")
+_REMEDY = "Restore the receipt from a backup; until then nothing is changed."
 
 
 def parse(data: bytes, name: str) -> tuple[list[Record], int]:
@@ -169,8 +43,7 @@ def parse(data: bytes, name: str) -> tuple[list[Record], int]:
         record = _parse_line(line, f"{name}:{number}")
         if record.sum != record.checksum(previous) or record.n != number:
             raise LocalOpusError(
-                f"{name}:{number}: wrong checksum: edited, or lines are missing",
-                "Restore the receipt from a backup; until then nothing is changed.",
+                f"{name}:{number}: wrong checksum: edited, or lines are missing", _REMEDY
             )
         previous = record.sum
         records.append(record)
@@ -188,30 +61,55 @@ def _parse_line(line: bytes, where: str) -> Record:
                 "Use the installed `local-opus`, or a newer checkout.",
             )
         return Record.model_validate(raw)
-    except (ValueError, KeyError, TypeError, ValidationError) as error:
-        raise LocalOpusError(
-            f"{where}: not a record of a receipt",
-            "Restore the receipt from a backup; until then nothing is changed.",
-        ) from error
+    except (ValueError, KeyError, TypeError, ValidationError, RecursionError) as error:
+        raise LocalOpusError(f"{where}: not a record of a receipt", _REMEDY) from error
 
 
 class Receipt:
     """The receipt on disk. Each record is on stable storage before ``append`` returns."""
 
     def __init__(self, host: Host, path: str) -> None:
+        """Read it where it is there. Raises LocalOpusError when it is damaged."""
         self._host = host
         self.path = path
+        self.head = f"{path.removesuffix('.jsonl')}.head"
         self.records: list[Record] = []
-        self._load()
+        self._length = 0
+        #: Number of the record that the head names; None: there is no head yet.
+        self._headed: int | None = None
+        if host.files.stat(path) is not None:
+            self.records, self._length = parse(host.files.read_bytes(path), path)
+        self._check_head()
 
     @property
     def history(self) -> History:
         """Where every action stands now."""
         return replay(self.records)
 
-    def _load(self) -> None:
-        if self._host.files.stat(self.path) is not None:
-            self.records, _ = parse(self._host.files.read_bytes(self.path), self.path)
+    def _check_head(self) -> None:
+        """Raise LocalOpusError when records are missing at the end."""
+        chained = sum(record.v > 1 for record in self.records)
+        data = b""
+        if self._host.files.stat(self.head) is not None:
+            data = self._host.files.read_bytes(self.head, 256)
+        leaving = bool(self.records) and self.records[-1].event is Event.LEFT
+        if not data and (leaving or not chained):  # of schema 1, or before the first record
+            return
+        found = _HEAD.fullmatch(data)
+        if found is None:
+            what = "not the head of a receipt" if data else "missing or empty"
+            raise LocalOpusError(f"{self.head}: {what}", _REMEDY)
+        number, sum_ = int(found[1]), found[2].decode()
+        if number > len(self.records):
+            raise LocalOpusError(
+                f"{self.path}: {number - len(self.records)} of {number} records are missing "
+                "at the end",
+                _REMEDY,
+            )
+        known = self.records[number - 1].sum if number else _FIRST_SUM
+        if known != sum_ or number < len(self.records) - 1:
+            raise LocalOpusError(f"{self.head}: of another receipt", _REMEDY)
+        self._headed = number
 
     def append(
         self,
@@ -222,8 +120,13 @@ class Receipt:
         params: dict[str, JsonValue] | None = None,
         data: dict[str, JsonValue] | None = None,
     ) -> None:
-        """Write one record, fsync it and, for the first, its folder."""
-        previous = self.records[-1].sum if self.records else _FIRST_SUM
+        """Write one record and fsync it; for the first, its folder too; then the head.
+
+        Raises OSError, and then the record may be there or not; the head is never two behind.
+        """
+        if self._headed != len(self.records):
+            self._write_head()
+        previous = self._last_sum()
         record = Record(
             n=len(self.records) + 1,
             at=self._host.now(),
@@ -236,23 +139,25 @@ class Receipt:
         record = record.model_copy(update={"sum": record.checksum(previous)})
         line = json.dumps(record.model_dump(mode="json"), separators=(",", ":")).encode() + b"\n"
         with self._host.files.open_append(self.path) as stream:
-            self._cut_torn_line(stream.fileno())
+            if os.fstat(stream.fileno()).st_size > self._length:
+                os.ftruncate(stream.fileno(), self._length)  # a torn line
             if stream.write(line) != len(line):  # unbuffered: a full disk takes a part
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self.path)
             os.fsync(stream.fileno())
         if not self.records:
             self._host.files.sync(self.path.rpartition("/")[0])
         self.records.append(record)
+        self._length += len(line)
+        self._write_head()
 
-    def _cut_torn_line(self, descriptor: int) -> None:
-        size = os.fstat(descriptor).st_size
-        data = self._host.files.read_bytes(self.path)
-        good = data.rfind(b"\n") + 1
-        if good < size:
-            os.ftruncate(descriptor, good)
-            os.fsync(descriptor)
+    def _last_sum(self) -> str:
+        return self.records[-1].sum if self.records else _FIRST_SUM
 
-    def remove(self) -> None:
-        """Remove the receipt: there is nothing left to take back."""
-        self._host.files.remove(self.path)
-        self.records = []
+    def _write_head(self) -> None:
+        with self._host.files.open_in_place(self.head) as stream:
+            stream.write(b"%12d %s\n" % (len(self.records), self._last_sum().encode()))
+            stream.flush()
+            os.fsync(stream.fileno())
+        if self._headed is None:
+            self._host.files.sync(self.head.rpartition("/")[0])
+        self._headed = len(self.records)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from local_opus import control, node
+from local_opus import control, node, planner, state
+from local_opus.actions import build
+from local_opus.apply import Applier
 from local_opus.catalog import load as load_catalog
 from local_opus.catalog.choose import fit
 from local_opus.errors import BadInputError, LocalOpusError, MachineCannotError
 from local_opus.facts import gather
 from local_opus.host import Host, locks
 from local_opus.locations import Locations
+from local_opus.receipts import Receipt
 from local_opus.report.models import ModelRow
 from local_opus.report.reporter import Reporter
 from local_opus.values import Device, HostFacts, Model
@@ -56,9 +59,10 @@ def pull(host: Host, locations: Locations, model_id: str, tell: Reporter) -> lis
         )
     device = found.fit.device
     control.use_installed_workers(host, locations)
-    host.files.make_folders(locations.state)
-    host.files.make_folders(locations.models)
+    state.arrive(host, locations)
     with locks.exclusive(host.files, locations.lock):
+        applier = Applier(host, Receipt(host, locations.receipt), build, locations.roots)
+        applier.ensure(planner.store_folder(locations))
         tell.started("weights", f"fetch {model_id}")
         stored = fetch_model(
             host,

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass, field
 
+from local_opus import state
 from local_opus.actions import build
 from local_opus.actions.create_folder import CreateFolder
 from local_opus.apply import Applier, Listener
 from local_opus.errors import LocalOpusError
+from local_opus.history import Entry
 from local_opus.host import Host, locks
 from local_opus.locations import Locations
-from local_opus.receipts import Entry, Receipt
+from local_opus.receipts import Receipt
 from local_opus.report.reporter import Reporter
 from local_opus.weights import manifest
 from local_opus.weights.store import PARTIAL
@@ -31,6 +32,7 @@ def uninstall(host: Host, locations: Locations, *, purge: bool, tell: Reporter) 
 
     While weights stay, so do the folders that hold them, and the receipt that says who made those.
     """
+    state.recover(host, locations)
     if host.files.stat(locations.state, follow=True) is None:
         removed = Removed(nothing=True)
         if purge:
@@ -38,15 +40,17 @@ def uninstall(host: Host, locations: Locations, *, purge: bool, tell: Reporter) 
         removed.weights_left = stored_bytes(host, locations)
         return removed
     with locks.exclusive(host.files, locations.lock):
-        removed = _revert(host, locations, tell, purge=purge)
+        receipt = Receipt(host, locations.receipt)
+        removed = _revert(host, locations, receipt, tell, purge=purge)
         removed.weights_left = stored_bytes(host, locations)
         if not removed.weights_left:
-            _remove_state(host, locations)
+            state.leave(host, locations, receipt)
     return removed
 
 
-def _revert(host: Host, locations: Locations, tell: Reporter, *, purge: bool) -> Removed:
-    receipt = Receipt(host, locations.receipt)
+def _revert(
+    host: Host, locations: Locations, receipt: Receipt, tell: Reporter, *, purge: bool
+) -> Removed:
     removed = Removed(nothing=True)
     reached_folders = False
 
@@ -94,9 +98,6 @@ def _purge(host: Host, locations: Locations, removed: Removed) -> None:
             removed.kept.append(f"{folder}: holds files that are not ours ({foreign[0]})")
         else:
             host.files.remove_tree(folder)
-    for path in (locations.models, locations.prefix):
-        with suppress(OSError):  # not empty yet, or not there
-            host.files.remove_folder(path)
 
 
 def _foreign_files(host: Host, folder: str) -> list[str]:
@@ -116,15 +117,3 @@ def _foreign_files(host: Host, folder: str) -> list[str]:
         for relative, _ in host.files.walk(folder)
         if relative not in known and not relative.startswith(f"{PARTIAL}/")
     ]
-
-
-def _remove_state(host: Host, locations: Locations) -> None:
-    receipt = Receipt(host, locations.receipt)
-    made = receipt.history.run.get("made")
-    folders = [str(path) for path in made] if isinstance(made, list) else []
-    for path in (locations.receipt, locations.lock):
-        if host.files.stat(path) is not None:
-            host.files.remove(path)
-    for path in [locations.state, *reversed(folders)]:
-        with suppress(OSError):  # something else lives there
-            host.files.remove_folder(path)

@@ -285,6 +285,8 @@ class PlannedAction(Value):
     kind: str
     summary: str
     params: dict[str, JsonValue]
+    #: Undone as soon as it is done: a trial, which leaves nothing.
+    transient: bool = False
 
 
 class Plan(Value):

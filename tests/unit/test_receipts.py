@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
@@ -20,10 +21,15 @@ def host(tmp_path: Path) -> FakeHost:
     return FakeHost(tmp_path)
 
 
+def begin(receipt: Receipt, params: dict[str, int], there: dict[str, bool]) -> None:
+    data = {"before": there, "found": there}
+    receipt.append(Event.BEGIN, id="a", kind="k", params=params, data=data)
+
+
 def filled(host: FakeHost) -> Receipt:
     receipt = Receipt(host, PATH)
     receipt.append(Event.RUN, data={"profile": "p"})
-    receipt.append(Event.BEGIN, id="a", kind="k", params={"x": 1}, data={"existed": False})
+    begin(receipt, {"x": 1}, {"existed": False})
     receipt.append(Event.DONE, id="a", data={"sha256": "s"})
     return receipt
 
@@ -49,13 +55,76 @@ def test_only_root_reads_it(host: FakeHost, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("cut", range(1, 60, 7))
 def test_a_torn_last_line_counts_as_never_written(host: FakeHost, tmp_path: Path, cut: int) -> None:
+    receipt = filled(host)
+    path, head = tmp_path / "state/receipt.jsonl", tmp_path / "state/receipt.head"
+    before = head.read_bytes()
+    whole = path.read_bytes()
+    receipt.append(Event.FINISHED)
+    path.write_bytes(path.read_bytes()[:-cut])  # a kill in the middle of the write ...
+    head.write_bytes(before)  # ... so the head was not reached
+    assert path.read_bytes().startswith(whole)
+    receipt = Receipt(host, PATH)
+    assert len(receipt.records) == 3
+    receipt.append(Event.FAILED)
+    assert [record.event for record in Receipt(host, PATH).records][2:] == [
+        Event.DONE,
+        Event.FAILED,
+    ]
+
+
+@pytest.mark.parametrize("left", [0, 1, 2])
+def test_lines_missing_at_the_end_are_noticed(host: FakeHost, tmp_path: Path, left: int) -> None:
     filled(host)
     path = tmp_path / "state/receipt.jsonl"
-    path.write_bytes(path.read_bytes()[:-cut])
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:left]))
+    with pytest.raises(LocalOpusError, match=rf"{3 - left} of 3 records are missing at the end"):
+        Receipt(host, PATH)
+
+
+def test_a_record_whose_head_was_not_written_counts(host: FakeHost, tmp_path: Path) -> None:
+    receipt = filled(host)
+    before = (tmp_path / "state/receipt.head").read_bytes()
+    receipt.append(Event.FINISHED)
+    (tmp_path / "state/receipt.head").write_bytes(before)
     receipt = Receipt(host, PATH)
-    assert len(receipt.records) == 2
-    receipt.append(Event.DONE, id="a", data={})
-    assert [record.event for record in Receipt(host, PATH).records][-1] is Event.DONE
+    assert receipt.history.finished
+    receipt.append(Event.RUN)
+    assert len(Receipt(host, PATH).records) == 5
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "missing or empty"),
+        (b"", "missing or empty"),
+        (b"garbage", "not the head of a receipt"),
+        (b"%12d %s\n" % (3, b"0" * 64), "of another receipt"),
+        (b"%12d %s\n" % (0, b"0" * 64), "of another receipt"),
+    ],
+    ids=["missing", "empty", "garbage", "another", "long behind"],
+)
+def test_a_wrong_head_is_named(host, tmp_path, content, says) -> None:  # type: ignore[no-untyped-def]
+    filled(host)
+    head = tmp_path / "state/receipt.head"
+    head.unlink() if content is None else head.write_bytes(content)
+    with pytest.raises(LocalOpusError, match=rf"receipt\.head: {says}"):
+        Receipt(host, PATH)
+
+
+def test_the_head_is_never_two_behind(host, tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    receipt = filled(host)
+    with monkeypatch.context() as patch:
+        patch.setattr(host.files, "open_in_place", full_disk)
+        for _ in range(2):
+            with pytest.raises(OSError, match="No space"):
+                receipt.append(Event.FAILED)
+    assert [record.event for record in Receipt(host, PATH).records][3:] == [Event.FAILED]
+    receipt.append(Event.FINISHED)
+    assert Receipt(host, PATH).history.finished
+
+
+def full_disk(path: str) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device", path)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +147,7 @@ def test_damage_is_told_by_its_line(host: FakeHost, tmp_path: Path, damage, line
 
 
 def test_a_newer_schema_is_refused(host: FakeHost, tmp_path: Path) -> None:
-    record = {"v": 2, "n": 1, "at": "", "event": "run"}
+    record = {"v": 3, "n": 1, "at": "", "event": "run"}
     (tmp_path / "state/receipt.jsonl").write_text(json.dumps(record) + "\n")
     with pytest.raises(LocalOpusError, match="newer version"):
         Receipt(host, PATH)
@@ -86,7 +155,7 @@ def test_a_newer_schema_is_refused(host: FakeHost, tmp_path: Path) -> None:
 
 def test_a_repeated_begin_keeps_what_was_there_first(host: FakeHost) -> None:
     receipt = filled(host)
-    receipt.append(Event.BEGIN, id="a", kind="k", params={"x": 2}, data={"existed": True})
+    begin(receipt, {"x": 2}, {"existed": True})
     entry = receipt.history.get("a")
     assert entry is not None
     assert (entry.before, entry.params) == ({"existed": False}, {"x": 2})
@@ -96,3 +165,31 @@ def test_a_reverted_entry_is_gone(host: FakeHost) -> None:
     receipt = filled(host)
     receipt.append(Event.REVERTED, id="a")
     assert receipt.history.get("a") is None
+
+
+@pytest.mark.parametrize(
+    ("finished", "found"), [(False, {"existed": False}), (True, {"existed": True})]
+)
+def test_what_a_run_found_is_that_of_the_first_since_one_was_finished(
+    host: FakeHost,
+    finished: bool,
+    found: dict[str, bool],
+) -> None:
+    receipt = filled(host)
+    if finished:
+        receipt.append(Event.FINISHED)
+    begin(receipt, {"x": 2}, {"existed": True})
+    entry = receipt.history.get("a")
+    assert entry is not None
+    assert (entry.before, entry.found) == ({"existed": False}, found)
+    assert [one.id for one in receipt.history.unfinished()] == ["a"]
+
+
+def test_a_restored_entry_stands_as_the_last_finished_run_left_it(host: FakeHost) -> None:
+    receipt = filled(host)
+    receipt.append(Event.FINISHED)
+    finished = receipt.history.get("a")
+    begin(receipt, {"x": 2}, {"existed": True})
+    receipt.append(Event.RESTORED, id="a")
+    assert receipt.history.get("a") == finished
+    assert receipt.history.unfinished() == ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from pydantic import JsonValue
 
@@ -82,6 +82,10 @@ class Action(Value, ABC):
 
         At the time of ``revert`` the files that it reads are still those of the failed run.
         """
+
+    def covers(self, earlier: Self) -> bool:  # noqa: ARG002 - most actions mean all their fields
+        """Whether what ``earlier`` left, unchanged since, is all that this one wants."""
+        return False
 
     def edited(self, host: Host, after: Record) -> str | None:  # noqa: ARG002 - most actions have nothing to edit
         """Say what the user edited since it was done; None when nothing."""

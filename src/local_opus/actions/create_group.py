@@ -53,7 +53,8 @@ class CreateGroup(Action):
 
     def _call(self, host: Host, program: str, *options: str, allowed: int) -> None:
         root = ["--prefix", host.root] if host.root != "/" else []
-        done = host.processes.run([program, *root, *options, self.name], timeout=_TIMEOUT)
+        command = [program, *root, *options, self.name]
+        done = host.processes.run(command, timeout=_TIMEOUT, undisturbed=True)
         if done.code not in {0, allowed}:
             raise LocalOpusError(
                 f"{program} {self.name}: {done.last_line}", "Fix that and run this again."

@@ -1,4 +1,8 @@
-"""Write a systemd unit and make systemd read it."""
+"""Write a systemd unit and make systemd read it.
+
+A mask (systemctl(1): a link to /dev/null in the place of the unit) that came later counts as
+damage: the unit is written again. One that was there before the install comes back with the revert.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,8 @@ from local_opus.actions.base import Progress, Record, Reverted
 from local_opus.actions.write_file import WriteFile
 from local_opus.host import Host
 from local_opus.values import Scope
+
+_MASK = "/dev/null"
 
 
 class InstallUnit(WriteFile):
@@ -20,6 +26,20 @@ class InstallUnit(WriteFile):
         """Say what it does."""
         return f"install the unit {self.path}"
 
+    def capture(self, host: Host) -> Record:
+        """Keep the unit that is there, or remember that it is masked."""
+        return {"masked": True} if self._masked(host) else super().capture(host)
+
+    def edited(self, host: Host, after: Record) -> str | None:
+        """Compare with what was written; a mask is no edit."""
+        return None if self._masked(host) else super().edited(host, after)
+
+    def _masked(self, host: Host) -> bool:
+        found = host.files.stat(self.path)
+        return (
+            found is not None and found.kind == "link" and host.files.read_link(self.path) == _MASK
+        )
+
     def execute(self, host: Host, before: Record, progress: Progress) -> Record:
         """Write it and reload."""
         after = super().execute(host, before, progress)
@@ -29,6 +49,8 @@ class InstallUnit(WriteFile):
     def revert(self, host: Host, before: Record, after: Record | None) -> Reverted:
         """Put back what was there and reload."""
         reverted = super().revert(host, before, after)
+        if before.get("masked") and reverted.kept is None:
+            host.files.symlink(_MASK, self.path)
         self._reload(host)
         return reverted
 

@@ -62,8 +62,7 @@ class StartServer(Action):
         if before.get("command"):
             return Reverted()
         for log in (locations.server_log, f"{locations.server_log}.1"):
-            if host.files.stat(log) is not None:
-                host.files.remove(log)
+            host.files.discard(log)
         return Reverted()
 
     def resume(self, host: Host, before: Record) -> None:

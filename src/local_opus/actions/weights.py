@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import Self
 
 from local_opus.actions.base import Action, Inspection, Progress, Record, Reverted, State
 from local_opus.host import Host
@@ -42,6 +43,10 @@ class OnWeights(Action):
         bad = next(item for item in verdicts if item.verdict != "real")
         evidence = f"{bad.path}: {bad.verdict.value}: {bad.evidence}"
         return Inspection(state=State.DIFFERENT, evidence=evidence)
+
+    def covers(self, earlier: Self) -> bool:
+        """The same files in the same place: a catalog may come to say other things of them."""
+        return (earlier.folder(), earlier.model.files) == (self.folder(), self.model.files)
 
     def capture(self, host: Host) -> Record:
         """Nothing is put back: weights stay in the store."""

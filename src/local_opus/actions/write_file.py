@@ -65,6 +65,7 @@ class WriteFile(Action):
             "mode": found.mode,
             "uid": found.uid,
             "gid": found.gid,
+            "mtime_ns": found.mtime_ns,
         }
 
     def execute(self, host: Host, before: Record, progress: Progress) -> Record:  # noqa: ARG002
@@ -89,13 +90,17 @@ class WriteFile(Action):
         """Put back what was there, or remove it; keep what the user edited."""
         if after is not None and (kept := self.edited(host, after)) is not None:
             return Reverted(kept=kept)
+        host.files.discard_new(self.path)
         if before.get("existed"):
+            # Receipts of schema 1 know no time.
+            mtime = as_int(before["mtime_ns"]) if "mtime_ns" in before else None
             host.files.write_atomic(
                 self.path,
                 base64.b64decode(str(before["content"])),
                 mode=as_int(before["mode"]),
                 uid=as_int(before["uid"]),
                 gid=as_int(before["gid"]),
+                mtime_ns=mtime,
             )
         elif host.files.stat(self.path) is not None:
             host.files.remove(self.path)

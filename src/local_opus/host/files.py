@@ -16,6 +16,11 @@ __all__ = ["NEW_SUFFIX", "FileStat", "Files", "Space"]
 NEW_SUFFIX = ".local-opus-new"
 
 
+def new_name(name: str) -> str:
+    """Return the name under which the file ``name`` is written, in the same folder."""
+    return f".{name}{NEW_SUFFIX}"
+
+
 class Files(Reading):
     """The files below the root. Every method raises OSError as the system call does."""
 
@@ -27,6 +32,7 @@ class Files(Reading):
         mode: int = 0o644,
         uid: int | None = None,
         gid: int | None = None,
+        mtime_ns: int | None = None,
         durable: bool = True,
     ) -> None:
         """Write beside ``path``, fsync, rename over it, fsync the folder.
@@ -34,7 +40,7 @@ class Files(Reading):
         With ``durable`` false nothing is synced: the caller syncs many files at once.
         """
         with self._at(path) as (parent, name):
-            new = f".{name}{NEW_SUFFIX}"
+            new = new_name(name)
             with suppress(FileNotFoundError):  # of a run that was killed
                 os.unlink(new, dir_fd=parent)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -48,6 +54,8 @@ class Files(Reading):
                             descriptor, -1 if uid is None else uid, -1 if gid is None else gid
                         )
                     os.fchmod(descriptor, mode)
+                    if mtime_ns is not None:
+                        os.utime(descriptor, ns=(mtime_ns, mtime_ns))
                     if durable:
                         os.fsync(descriptor)
                 os.rename(new, name, src_dir_fd=parent, dst_dir_fd=parent)
@@ -58,8 +66,8 @@ class Files(Reading):
             if durable:
                 self._sync_folder(parent)
 
-    def open_partial(self, path: str) -> BinaryIO:
-        """Open a partial download for reading and writing, made 0600 where it is not there."""
+    def open_in_place(self, path: str) -> BinaryIO:
+        """Open a file to read and change it in place, made 0600 where it is not there."""
         with self._at(path) as (parent, name):
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
             return os.fdopen(os.open(name, flags, 0o600, dir_fd=parent), "r+b")
@@ -97,6 +105,27 @@ class Files(Reading):
                 self.make_folder(current, mode=mode)
                 made.append(current)
         return made
+
+    def missing(self, path: str) -> list[str]:
+        """Return the levels of a path that are not there, the outermost first."""
+        levels: list[str] = []
+        while path and self.stat(path, follow=True) is None:
+            levels.insert(0, path)
+            path = path.rpartition("/")[0]
+        return levels
+
+    def discard(self, path: str) -> None:
+        """Remove a file or a link where it is there, and what a killed write of it has left."""
+        self.discard_new(path)
+        if self.stat(path) is not None:
+            self.remove(path)
+
+    def discard_new(self, path: str) -> None:
+        """Remove what a killed ``write_atomic`` of ``path`` has left."""
+        folder, _, name = path.rpartition("/")
+        new = f"{folder}/{new_name(name)}"
+        if self.stat(new) is not None:
+            self.remove(new)
 
     def remove(self, path: str) -> None:
         """Remove a file or a link."""
@@ -147,6 +176,17 @@ class Files(Reading):
         """Fsync a file or folder, also one that a link leads to."""
         with self._own(path, follow=True) as descriptor:
             os.fsync(descriptor)
+
+    @contextmanager
+    def hold_folder(self, path: str) -> Iterator[int]:
+        """Give a folder's descriptor, to be locked."""
+        with self._at(path or "/", follow=True) as (parent, name):
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+            descriptor = os.open(name, flags, dir_fd=parent)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
 
     @staticmethod
     def sync_all() -> None:

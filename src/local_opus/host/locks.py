@@ -5,7 +5,8 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import BinaryIO
 
 from local_opus.errors import LocalOpusError
 from local_opus.host.files import Files
@@ -18,18 +19,48 @@ def exclusive(files: Files, path: str) -> Iterator[None]:
     The kernel drops the lock with the process, so a killed run leaves none behind. Raises
     LocalOpusError with the holder's PID when another run holds it.
     """
-    with files.open_append(path) as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            holder = files.read_text(path, 32).strip() or "unknown"
-            raise LocalOpusError(
-                f"{path}: another run is changing this machine (PID {holder})",
-                f"Wait for it, or end it with `kill {holder}`; its work is resumable.",
-            ) from error
+    with _locked(files, path) as stream:
         os.ftruncate(stream.fileno(), 0)
-        stream.write(f"{os.getpid()}\n".encode())
+        with suppress(OSError):  # on a full disk the lock holds, and only its holder has no name
+            stream.write(f"{os.getpid()}\n".encode())
         try:
             yield
         finally:
             os.ftruncate(stream.fileno(), 0)
+
+
+def _locked(files: Files, path: str) -> BinaryIO:
+    """Open and lock the file that ``path`` names now: its last holder may have removed it."""
+    while True:
+        stream = files.open_append(path)
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            mine, named = os.fstat(stream.fileno()), files.stat(path)
+        except BlockingIOError as error:
+            stream.close()
+            holder = _holder(files, path)
+            raise LocalOpusError(
+                f"{path}: another run is changing this machine (PID {holder})",
+                f"Wait for it, or end it with `kill {holder}`; its work is resumable.",
+            ) from error
+        except BaseException:
+            stream.close()
+            raise
+        if named is not None and (mine.st_dev, mine.st_ino) == (named.device, named.inode):
+            return stream
+        stream.close()
+
+
+def _holder(files: Files, path: str) -> str:
+    try:
+        return files.read_text(path, 32).strip() or "unknown"
+    except FileNotFoundError:  # it has come to its end just now
+        return "unknown"
+
+
+@contextmanager
+def folder(files: Files, path: str) -> Iterator[None]:
+    """Hold a folder itself, for the moments in which something gets its name there; waits."""
+    with files.hold_folder(path) as descriptor:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield

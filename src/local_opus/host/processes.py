@@ -81,9 +81,12 @@ class Processes:
         input: bytes | None = None,  # noqa: A002 - the word of subprocess.run
         extra_env: Mapping[str, str] | None = None,
         on_line: Callable[[str], None] | None = None,
+        undisturbed: bool = False,
     ) -> Completed:
         """Run a command to its end.
 
+        ``undisturbed``: it is short, and changes files of the machine that it would leave locked
+        or half-written; so it is let come to its end when this program is interrupted or killed.
         Raises LocalOpusError when the program is missing and WorkerError at the time limit.
         """
         out, err, pending = bytearray(), bytearray(), bytearray()
@@ -97,7 +100,9 @@ class Processes:
                 for line in lines:
                     on_line(line.decode("utf-8", errors="replace"))
 
-        code = self._communicate(command, timeout, input, extra_env, on_output, err.extend)
+        code = self._communicate(
+            command, timeout, input, extra_env, on_output, err.extend, undisturbed=undisturbed
+        )
         return Completed(
             code,
             out.decode("utf-8", errors="replace"),
@@ -216,6 +221,8 @@ class Processes:
         extra_env: Mapping[str, str] | None,
         on_out: Callable[[bytes], None],
         on_err: Callable[[bytes], None],
+        *,
+        undisturbed: bool = False,
     ) -> int:
         deadline = time.monotonic() + timeout
         try:
@@ -227,7 +234,7 @@ class Processes:
                 env=self.clean_environment(extra_env),
                 start_new_session=True,
                 # Whatever kills this program ends its children too: none goes on writing.
-                preexec_fn=_die_with_parent,  # noqa: PLW1509 - one call into C, no lock is taken
+                preexec_fn=None if undisturbed else _die_with_parent,  # noqa: PLW1509 - one call into C, no lock is taken
             )
         except FileNotFoundError as error:
             raise LocalOpusError(
@@ -243,6 +250,10 @@ class Processes:
                     f"{name} ran over its time limit of {timeout:g} s and was ended",
                     "Run it again; if it happens again, run `local-opus doctor`.",
                 ) from error
+            except KeyboardInterrupt:
+                if undisturbed:
+                    child.wait(max(0.1, deadline - time.monotonic()))
+                raise
             finally:
                 if child.poll() is None:
                     with suppress(ProcessLookupError):

@@ -97,7 +97,7 @@ def receive(
     hasher = Hasher(segment_size=SEGMENT_SIZE)
     size = 0
     try:
-        with host.files.open_partial(partial) as stream:
+        with host.files.open_in_place(partial) as stream:
             stream.truncate(0)
             for chunk in chunks:
                 size += len(chunk)

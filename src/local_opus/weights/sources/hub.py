@@ -131,7 +131,7 @@ class _Download:
         )
 
     def _once(self) -> Digests:
-        with self._host.files.open_partial(self._partial) as stream:
+        with self._host.files.open_in_place(self._partial) as stream:
             hasher = Hasher(segment_size=SEGMENT_SIZE)
             have = 0
             while data := stream.read(CHUNK):
