@@ -68,10 +68,7 @@ def stop(host: Host, locations: Locations) -> node.Serving | None:
     """Stop the server; return what ran, None where nothing did."""
     running = node.serving(host, locations)
     if running is not None:
-        if running.how == "systemd":
-            host.services.do(locations.scope, "stop", UNIT)
-        else:
-            node.stop_detached(host, locations, running)
+        node.stop(host, locations, running)
     return running
 
 

@@ -36,6 +36,8 @@ class Choice:
     locations: Locations
     port: int
     plan: Plan
+    #: Absolute path of a profile that is not the program's own.
+    profile_file: str | None = None
 
 
 @dataclass(frozen=True)
@@ -122,8 +124,13 @@ def prepare(
     model_id: str | None,
     device: Device | None,
     port: int | None,
+    trial_port: int | None = None,
+    profile_file: str | None = None,
 ) -> Choice:
-    """Choose and plan; nothing is changed."""
+    """Choose and plan; nothing is changed.
+
+    With ``trial_port`` the new server is tried there before it takes the place of the old one.
+    """
     model, on_device = pick_model(host, locations, profile, facts, model_id, device)
     at_port = port or profile.server.port
     request = planner.Request(
@@ -136,8 +143,10 @@ def prepare(
         program=program_facts(host, locations.scope),
         templates=templates(),
         port=at_port,
+        trial_port=trial_port,
     )
-    return Choice(profile, facts, model, on_device, locations, at_port, planner.plan(request))
+    plan = planner.plan(request)
+    return Choice(profile, facts, model, on_device, locations, at_port, plan, profile_file)
 
 
 def detect(host: Host, locations: Locations) -> HostFacts:
@@ -165,6 +174,7 @@ def install(host: Host, choice: Choice, tell: Reporter) -> Result:
         facts: dict[str, JsonValue] = {
             "program": __version__,
             "profile": choice.profile.name,
+            "profile_file": choice.profile_file,
             "model": choice.model.id if choice.model else None,
             "device": choice.device.value if choice.device else None,
             "scope": locations.scope.value,
@@ -203,7 +213,7 @@ def _self_test(host: Host, choice: Choice, tell: Reporter) -> dict[str, JsonValu
         tell.progress("canary", 0, None)
         result |= selftest.canary(host, folder, device, model.canary)
         tell.progress("ask over HTTP", 0, None)
-        result |= selftest.server(host, choice.locations, model)
+        result |= selftest.server(host, choice.locations, model.id)
     tell.finished("self-test", "done")
     return result
 

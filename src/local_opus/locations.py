@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from local_opus.errors import BadInputError
 from local_opus.values import Scope
@@ -11,6 +11,8 @@ from local_opus.values import Scope
 #: The static group that may read configs and weights.
 GROUP = "local-opus"
 UNIT = "local-opus-server.service"
+#: The unit of a new server while it is tried beside the old one.
+TRIAL_UNIT = "local-opus-trial.service"
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,19 @@ class Locations:
     #: PID file of a server that runs without systemd.
     runtime: str
     logs: str
+    #: The server's unit.
+    unit: str = UNIT
+
+    @property
+    def trial(self) -> Locations:
+        """Where a new server is tried while the old one serves."""
+        return replace(
+            self,
+            config=f"{self.config}/trial",
+            runtime=f"{self.runtime}/trial",
+            logs=f"{self.logs}/trial",
+            unit=TRIAL_UNIT,
+        )
 
     @property
     def receipt(self) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from local_opus import server_config
 from local_opus.errors import BadInputError, LocalOpusError, MachineCannotError
 from local_opus.host import Host
-from local_opus.locations import UNIT, Locations
+from local_opus.locations import Locations
 from local_opus.server.settings import Settings
 from local_opus.server_config import WeightsFacts
 from local_opus.values import Scope
@@ -104,7 +104,7 @@ def _start_time(host: Host, pid: int) -> str | None:
 def serving(host: Host, locations: Locations) -> Serving | None:
     """Return the server of this install that runs now, None where none does."""
     if host.services.running(locations.scope):
-        pid = host.services.property(locations.scope, UNIT, "MainPID")
+        pid = host.services.property(locations.scope, locations.unit, "MainPID")
         if pid.isdecimal() and pid != "0":
             return Serving(int(pid), "systemd")
     try:
@@ -162,6 +162,14 @@ def stop_detached(host: Host, locations: Locations, running: Serving) -> None:
     forget(host, locations)
 
 
+def stop(host: Host, locations: Locations, running: Serving) -> None:
+    """Stop a server, whoever runs it."""
+    if running.how == "systemd":
+        host.services.do(locations.scope, "stop", locations.unit)
+    else:
+        stop_detached(host, locations, running)
+
+
 def forget(host: Host, locations: Locations) -> None:
     """Remove the PID file where it is there."""
     host.files.discard(locations.pid_file)
@@ -207,7 +215,7 @@ def wait_ready(
 def last_log_line(host: Host, locations: Locations) -> str:
     """Return the last line that a detached server printed; where systemd keeps the log, say so."""
     if host.files.stat(locations.server_log) is None:
-        return f"see `journalctl -u {UNIT}`"
+        return f"see `journalctl -u {locations.unit}`"
     lines = host.files.read_text(locations.server_log)[-4096:].strip().splitlines()
     return lines[-1] if lines else "it printed nothing"
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
+from local_opus.catalog.needs import serving_memory
 from local_opus.interpreter import Interpreter
 from local_opus.locations import GROUP, UNIT, Locations
 from local_opus.profiles import Profile
@@ -21,6 +22,7 @@ LOCKS = {
     "openvino": "requirements-openvino.lock",
     "base": "requirements.lock",
 }
+SERVER_CONFIGS = ("model.json", "generation.json", "openvino.json", "server.json")
 SCRIPTS = ("start_local_opus.sh", "monitor_opus_servers.sh", "launch_local_system.sh")
 
 
@@ -46,6 +48,8 @@ class Request:
     program: ProgramFacts
     templates: Mapping[str, str]
     port: int
+    #: Try the new server here before it takes the place of the one that serves; None: don't.
+    trial_port: int | None = None
 
 
 class _List:
@@ -68,6 +72,9 @@ def plan(request: Request) -> Plan:
     environment = _environment(todo, request)
     if request.model is not None:
         _weights(todo, request, request.model)
+    serves = request.profile.server.enabled and request.model is not None
+    if serves and request.trial_port is not None and request.root == "/":
+        _trial(todo, request, environment, group)
     if request.profile.command.link:
         _command(todo, request, environment)
     if request.profile.server.enabled and request.model is not None:
@@ -199,12 +206,13 @@ def _properties(profile: Profile) -> dict[str, JsonValue]:
     return {name: value for name, value in named.items() if value is not None}
 
 
-def _server(
-    todo: _List, request: Request, model: Model, environment: str, group: str | None
-) -> None:
-    places, profile = request.locations, request.profile
+def _server_values(
+    request: Request, model: Model, environment: str, places: Locations, port: int
+) -> dict[str, object]:
+    """Return what the templates of the server, its unit and its scripts are rendered with."""
+    profile = request.profile
     device = request.device or Device.CPU
-    values: dict[str, object] = {
+    return {
         "model": model,
         "model_folder": model_folder(places, model, device),
         "device": device.value,
@@ -214,7 +222,7 @@ def _server(
         "properties": _properties(profile),
         "server": {
             "host": profile.server.host,
-            "port": request.port,
+            "port": port,
             "max_queue": profile.server.max_queue,
         },
         "config": places.config,
@@ -223,19 +231,35 @@ def _server(
         "command": f"{places.prefix}/bin/local-opus",
         "scope": places.scope.value,
         "group": GROUP,
+        "service": places.unit.removesuffix(".service"),
     }
+
+
+def _server(
+    todo: _List, request: Request, model: Model, environment: str, group: str | None
+) -> None:
+    places = request.locations
+    values = _server_values(request, model, environment, places, request.port)
     written = [environment]
     mode = 0o640 if group else 0o600
-    for name in ("model", "generation", "openvino", "server"):
-        path = f"{places.config}/{name}.json"
-        template = f"{name}.json.j2"
+    for name in SERVER_CONFIGS:
+        path = f"{places.config}/{name}"
         written.append(
-            _write(todo, request, f"config:{name}", path, template, values, mode=mode, group=group)
+            _write(
+                todo,
+                request,
+                f"config:{name.removesuffix('.json')}",
+                path,
+                f"{name}.j2",
+                values,
+                mode=mode,
+                group=group,
+            )
         )
     for script in SCRIPTS:
         path = f"{places.prefix}/bin/{script}"
         _write(todo, request, f"script:{script}", path, f"{script}.j2", values, mode=0o755)
-    unit = render(f"{UNIT}.j2", request.templates[f"{UNIT}.j2"], values)
+    unit = _unit(request, values)
     path = f"{places.units}/{UNIT}"
     todo.add(
         "unit",
@@ -251,6 +275,19 @@ def _server(
         _start(todo, request, environment, "\0".join(written))
 
 
+def _unit(request: Request, values: Mapping[str, object]) -> str:
+    return render(f"{UNIT}.j2", request.templates[f"{UNIT}.j2"], values)
+
+
+def _serve_command(environment: str, places: Locations) -> list[JsonValue]:
+    """Return the command of a server that runs without systemd."""
+    return [
+        f"{environment}/bin/python",
+        *("-s", "-P", "-m", "local_opus.serve"),
+        *("--config", places.server_config),
+    ]
+
+
 def _start(todo: _List, request: Request, environment: str, inputs: str) -> None:
     digest = hashlib.sha256(inputs.encode()).hexdigest()
     scope = request.locations.scope.value
@@ -258,13 +295,45 @@ def _start(todo: _List, request: Request, environment: str, inputs: str) -> None
         summary = f"enable and start {UNIT}"
         todo.add("server", "enable_service", summary, scope=scope, inputs_sha256=digest)
         return
-    command: list[JsonValue] = [
-        f"{environment}/bin/python",
-        *("-s", "-P", "-m", "local_opus.serve"),
-        *("--config", request.locations.server_config),
-    ]
+    command = _serve_command(environment, request.locations)
     summary = "start the server in the background (systemd does not run here)"
     todo.add("server", "start_server", summary, scope=scope, command=command, inputs_sha256=digest)
+
+
+def _trial(todo: _List, request: Request, environment: str, group: str | None) -> None:
+    model, port = request.model, request.trial_port
+    if model is None or port is None:
+        return
+    places = request.locations.trial
+    values = _server_values(request, model, environment, places, port)
+    params: dict[str, JsonValue] = {
+        "scope": places.scope.value,
+        "configs": {
+            name: render(f"{name}.j2", request.templates[f"{name}.j2"], values)
+            for name in SERVER_CONFIGS
+        },
+        "group": group,
+        "unit": _unit(request, values) if request.systemd else None,
+        "command": _serve_command(environment, places),
+        "model": model.model_dump(mode="json"),
+        "model_folder": str(values["model_folder"]),
+        "device": (request.device or Device.CPU).value,
+        "port": port,
+        "memory": serving_memory(model, 1),
+        "config": places.config,
+        "runtime": places.runtime,
+        "logs": places.logs,
+        "units": places.units,
+    }
+    todo.actions.append(
+        PlannedAction(
+            id="trial",
+            kind="try_server",
+            summary=f"try the new server on port {port}, beside the one that serves",
+            params=params,
+            transient=True,
+        )
+    )
 
 
 def variant_name(model: Model, device: Device) -> str:

@@ -11,7 +11,7 @@ from local_opus import node
 from local_opus.errors import LocalOpusError
 from local_opus.host import Host
 from local_opus.locations import Locations
-from local_opus.values import CanaryBand, Device, FileVerdict, Model, Verdict
+from local_opus.values import CanaryBand, Device, FileVerdict, Verdict
 from local_opus.weights.verify import verify_folder
 
 #: Tells what is being tested.
@@ -83,7 +83,7 @@ def _has_content(event: Mapping[str, object]) -> bool:
     return bool(choices[0].get("delta", {}).get("content"))
 
 
-def server(host: Host, locations: Locations, model: Model) -> dict[str, JsonValue]:
+def server(host: Host, locations: Locations, model: str) -> dict[str, JsonValue]:
     """Ask the running server over HTTP; return the model's name and the measured tokens/s.
 
     The rate is that of decoding: tokens after the first, over the time since the first.
@@ -97,13 +97,13 @@ def server(host: Host, locations: Locations, model: Model) -> dict[str, JsonValu
     status, models = host.network.request_json(where.host, where.port, "/v1/models")
     data = models.get("data")
     served = [str(entry["id"]) for entry in data] if isinstance(data, list) else []
-    if status != 200 or served != [model.id]:  # noqa: PLR2004 - HTTP OK
+    if status != 200 or served != [model]:  # noqa: PLR2004 - HTTP OK
         raise LocalOpusError(
-            f"the server on port {where.port} serves {served or 'nothing'}, not {model.id}",
+            f"the server on port {where.port} serves {served or 'nothing'}, not {model}",
             "End the program that holds the port, or choose another with --port.",
         )
     payload = {
-        "model": model.id,
+        "model": model,
         "messages": [{"role": "user", "content": _QUESTION}],
         "max_tokens": _TOKENS,
         "temperature": 0,
@@ -126,7 +126,7 @@ def server(host: Host, locations: Locations, model: Model) -> dict[str, JsonValu
         raise LocalOpusError(f"the server answered with {tokens} tokens", "See `local-opus logs`.")
     return {
         "url": f"http://{where.host}:{where.port}",
-        "model": model.id,
+        "model": model,
         "tokens_per_second": round((tokens - 1) / (last - first), 1),
         "first_token_seconds": round(first - begin, 3),
         "tokens": tokens,

@@ -256,7 +256,7 @@ def test_the_registry_names_each_action_by_its_kind():
     assert {name: action.kind for name, action in REGISTRY.items()} == {
         name: name for name in REGISTRY
     }
-    assert len(REGISTRY) == 10
+    assert len(REGISTRY) == 11
 
 
 @pytest.mark.parametrize(

@@ -271,6 +271,7 @@ def unit_text(scope: str, device: str) -> list[str]:
         "scope": scope,
         "group": "local-opus",
         "device": device,
+        "service": "local-opus-server",
     }
     return render(UNIT, resources.read("systemd", f"{UNIT}.j2"), values).splitlines()
 

@@ -23,6 +23,7 @@ def test_the_system():
         "config": "/etc/local-opus", "state": "/var/lib/local-opus",
         "models": "/var/lib/local-opus/models", "units": "/etc/systemd/system",
         "runtime": "/run/local-opus", "logs": "/var/log/local-opus",
+        "unit": "local-opus-server.service",
     }  # fmt: skip
 
 
@@ -80,3 +81,14 @@ def test_every_file_lies_below_a_root(scope):
 @pytest.mark.parametrize(("euid", "scope"), [(0, Scope.SYSTEM), (1000, Scope.USER)])
 def test_the_default_scope(euid, scope):
     assert default_scope(euid) is scope
+
+
+@pytest.mark.parametrize("scope", Scope)
+def test_a_trial_has_folders_and_a_unit_of_its_own_below_the_known_ones(scope):
+    places = locate(scope, HOME)
+    trial = places.trial
+    differ = {name for name, path in paths(places).items() if paths(trial)[name] != path}
+    assert differ == {"config", "runtime", "logs", "unit"}
+    for folder in (trial.config, trial.runtime, trial.logs):
+        assert any(folder.startswith(f"{root}/") for root in places.roots)
+    assert (trial.state, trial.models) == (places.state, places.models)

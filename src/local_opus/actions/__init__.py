@@ -14,6 +14,7 @@ from local_opus.actions.fetch_weights import FetchWeights
 from local_opus.actions.install_unit import InstallUnit
 from local_opus.actions.link_command import LinkCommand
 from local_opus.actions.start_server import StartServer
+from local_opus.actions.try_server import TryServer
 from local_opus.actions.write_file import WriteFile
 from local_opus.errors import LocalOpusError
 
@@ -31,6 +32,7 @@ REGISTRY: dict[str, type[Action]] = {
         InstallUnit,
         EnableService,
         StartServer,
+        TryServer,
     )
 }
 

@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "chat": ("chat", "Ask the running model."),
     "logs": ("logs", "Show what the server printed."),
     "receipt": ("receipt", "Show what an install did to this machine."),
+    "upgrade": ("upgrade", "Bring what is installed to this version, or back."),
     "uninstall": ("uninstall", "Take an install back."),
     "completion": ("completion", "Print the completion script of a shell."),
 }

@@ -146,10 +146,10 @@ def run(
         device=given.device,
         port=given.port,
     )
-    _go_on(host, choice, tell, yes=yes, dry_run=dry_run, as_json=as_json)
+    go_on(host, choice, tell, yes=yes, dry_run=dry_run, as_json=as_json)
 
 
-def _go_on(
+def go_on(
     host: Host,
     choice: install.Choice,
     tell: reporter.Reporter,
@@ -158,6 +158,7 @@ def _go_on(
     dry_run: bool,
     as_json: bool,
 ) -> None:
+    """Show what is pending, ask, apply and report."""
     waiting = install.pending(host, choice)
     if dry_run and as_json:
         tell.event("plan", json.loads(choice.plan.model_dump_json()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import BinaryIO
@@ -141,13 +142,9 @@ class Files(Reading):
 
     def remove_tree(self, path: str) -> None:
         """Remove a folder and all below it; links are removed, not followed."""
-        for child, found in reversed(list(self.walk(path, folders=True))):
-            with self._at(f"{path}/{child}") as (parent, name):
-                if found.kind == "folder":
-                    os.rmdir(name, dir_fd=parent)
-                else:
-                    os.unlink(name, dir_fd=parent)
-        self.remove_folder(path)
+        with self._at(path) as (parent, name):
+            shutil.rmtree(name, dir_fd=parent)  # by descriptors: no link leads it elsewhere
+            self._sync_folder(parent)
 
     def rename(self, old: str, new: str) -> None:
         """Rename within a file system and fsync both folders."""
