@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from local_opus import server_config
 from local_opus.errors import BadInputError, LocalOpusError, MachineCannotError
 from local_opus.host import Host
-from local_opus.locations import Locations
+from local_opus.locations import GROUP, Locations
 from local_opus.server.settings import Settings
 from local_opus.server_config import WeightsFacts
 from local_opus.values import Scope
@@ -101,6 +101,17 @@ def _start_time(host: Host, pid: int) -> str | None:
     return None if fields[0] in {"Z", "X"} else fields[19]
 
 
+def in_group(host: Host, pid: int, number: int) -> bool:
+    """Tell whether a process is in a group (proc_pid_status(5)); one that has ended is not."""
+    try:
+        lines = host.files.read_text(f"/proc/{pid}/status").splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return any(
+        str(number) in line.split()[1:] for line in lines if line.startswith(("Gid:", "Groups:"))
+    )
+
+
 def serving(host: Host, locations: Locations) -> Serving | None:
     """Return the server of this install that runs now, None where none does."""
     if host.services.running(locations.scope):
@@ -137,7 +148,7 @@ def start_detached(host: Host, locations: Locations, command: list[str]) -> Serv
         host.files.make_folders(folder)
     user = group = None
     if host.euid == 0 and locations.scope is Scope.SYSTEM:
-        user, group = NOBODY, host.accounts.group_id("local-opus") or NOBODY
+        user, group = NOBODY, host.accounts.group_id(GROUP) or NOBODY
 
     def record(pid: int) -> None:
         found = json.dumps({"pid": pid, "started": _start_time(host, pid)})

@@ -108,7 +108,7 @@ def test_the_same_upgrade_again_comes_to_its_end(program, newer):
     before, old = models(program), environments(program)
     served: list[bool] = []
     ended = newer.run_until(
-        lambda line: line["event"] == "progress" and line["step"] == "ask it",
+        lambda line: line["event"] == "progress" and line["step"] in {"ask it", "canary"},
         lambda _child: served.append(answers(program)),
         *("upgrade", "--yes"),
     )

@@ -291,3 +291,67 @@ def test_a_users_unit_holds_nothing_that_its_systemd_refuses() -> None:
 def test_the_service_never_gets_the_folder_of_the_receipt() -> None:
     folders = [line for line in unit_text("system", "CPU") if "Directory=" in line]
     assert folders == ["StateDirectory=local-opus-server", "CacheDirectory=local-opus-server"]
+
+
+@pytest.mark.parametrize(
+    ("groups", "state"),
+    [("Groups:\t61234 995 ", State.PRESENT), ("Groups:\t61234 994 ", State.DIFFERENT)],
+)
+def test_a_server_without_todays_group_is_started_anew(
+    host: FakeHost, groups: str, state: State
+) -> None:
+    """The group was removed and made again: what runs has the number that it had before."""
+    host.euid = 0
+    host.services.values |= {"ActiveState": "active", "UnitFileState": "enabled", "MainPID": "77"}
+    for path, text in (
+        ("/etc/group", "root:x:0:\nlocal-opus:x:995:\n"),
+        ("/proc/77/status", f"Name:\tpython\nGid:\t61234\t61234\t61234\t61234\n{groups}\n"),
+    ):
+        host.files.make_folders(path.rpartition("/")[0])
+        host.files.write_atomic(path, text.encode())
+    assert SERVICE.inspect(host).state is state
+
+
+UNIT_PATH = f"/etc/systemd/system/{UNIT}"
+
+
+def masked(host: FakeHost) -> None:
+    if host.files.stat(UNIT_PATH) is not None:
+        host.files.remove(UNIT_PATH)
+    host.files.make_folders("/etc/systemd/system")
+    host.files.symlink("/dev/null", UNIT_PATH)
+
+
+def test_a_mask_is_damage_and_no_edit(host: FakeHost) -> None:
+    unit = InstallUnit(path=UNIT_PATH, content="[Unit]\n", scope=Scope.SYSTEM)
+    host.files.make_folders("/etc/systemd/system")
+    before = unit.capture(host)
+    after = unit.execute(host, before, quiet)
+    masked(host)
+    assert unit.edited(host, after) is None
+    assert unit.inspect(host).state is State.DIFFERENT
+    unit.execute(host, unit.capture(host), quiet)
+    assert host.files.read_text(UNIT_PATH) == "[Unit]\n"
+    assert unit.revert(host, before, after).kept is None
+    assert host.files.stat(UNIT_PATH) is None
+
+
+def test_a_mask_from_before_the_install_comes_back(host: FakeHost) -> None:
+    unit = InstallUnit(path=UNIT_PATH, content="[Unit]\n", scope=Scope.SYSTEM)
+    masked(host)
+    before = unit.capture(host)
+    after = unit.execute(host, before, quiet)
+    assert host.files.read_text(UNIT_PATH) == "[Unit]\n"
+    unit.revert(host, before, after)
+    assert host.files.read_link(UNIT_PATH) == "/dev/null"
+    unit.revert(host, before, None)  # as after a kill
+    assert host.files.read_link(UNIT_PATH) == "/dev/null"
+
+
+def test_another_link_in_the_place_of_the_unit_is_the_users(host: FakeHost) -> None:
+    unit = InstallUnit(path=UNIT_PATH, content="[Unit]\n", scope=Scope.SYSTEM)
+    host.files.make_folders("/etc/systemd/system")
+    host.files.symlink("/srv/mine.service", UNIT_PATH)
+    with pytest.raises(LocalOpusError, match="a link is there"):
+        unit.capture(host)
+    assert "a link took its place" in str(unit.edited(host, {"sha256": "x"}))

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from local_opus import node
 from local_opus.actions.base import Action, Inspection, Progress, Record, Reverted, State
+from local_opus.actions.ownership import lost_group
 from local_opus.host import Host
 from local_opus.locations import UNIT, locate
 from local_opus.values import Scope, Sha256
@@ -27,10 +28,12 @@ class EnableService(Action):
         return ()
 
     def inspect(self, host: Host) -> Inspection:
-        """Enabled and active is present."""
+        """Enabled and active, in the group that may read configs and weights, is present."""
         found = self._look(host)
         active, enabled = found["ActiveState"], found["UnitFileState"]
         if active == "active" and enabled == "enabled":
+            if (evidence := lost_group(host, self.scope)) is not None:
+                return Inspection(state=State.DIFFERENT, evidence=evidence)
             return Inspection(state=State.PRESENT, evidence="enabled and active")
         state = State.ABSENT if not enabled else State.DIFFERENT
         return Inspection(state=state, evidence=f"{enabled or 'no unit'}, {active}")

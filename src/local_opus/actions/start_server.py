@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from local_opus import node
 from local_opus.actions.base import Action, Inspection, Progress, Record, Reverted, State
+from local_opus.actions.ownership import lost_group
 from local_opus.host import Host
 from local_opus.locations import locate
 from local_opus.values import Scope, Sha256
@@ -32,6 +33,8 @@ class StartServer(Action):
         running = node.serving(host, locate(self.scope, host.environ))
         if running is None:
             return Inspection(state=State.ABSENT, evidence="no server runs")
+        if (evidence := lost_group(host, self.scope)) is not None:
+            return Inspection(state=State.DIFFERENT, evidence=evidence)
         return Inspection(state=State.PRESENT, evidence=f"PID {running.pid}")
 
     def capture(self, host: Host) -> Record:
