@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from local_opus.actions.base import Action, Progress, State
+from local_opus.actions.base import Action, Progress, Reverted, State
 from local_opus.errors import InterruptedRunError, LocalOpusError
 from local_opus.history import Entry, Event
 from local_opus.host import Host
@@ -116,10 +116,12 @@ class Applier:
 
     def _settled(self, planned: PlannedAction, entry: Entry | None) -> bool:
         """Whether nothing is to be done: it is there as planned, or the user edited it."""
-        if entry is None or entry.status is Event.BEGIN:
+        if entry is None:
             return False
         if self._edit_of(entry) is not None:
             return True
+        if entry.status is Event.BEGIN:
+            return False
         action = self._make(planned.kind, planned.params)
         if action.inspect(self._host).state is not State.PRESENT:
             return False
@@ -128,9 +130,12 @@ class Applier:
         return entry.kind == planned.kind and action.covers(self._make(entry.kind, entry.params))
 
     def _edit_of(self, entry: Entry) -> str | None:
-        if entry.after is None or entry.status not in {Event.DONE, Event.KEPT}:
+        if not entry.active:
             return None
-        return self._make(entry.kind, entry.params).edited(self._host, entry.after)
+        action = self._make(entry.kind, entry.params)
+        if entry.after is None:
+            return action.edited_meanwhile(self._host, entry.found)
+        return action.edited(self._host, entry.after)
 
     def _apply_one(self, planned: PlannedAction, outcome: Outcome) -> None:
         id_, kind, params = planned.id, planned.kind, planned.params
@@ -199,7 +204,7 @@ class Applier:
             action = self._make(entry.kind, entry.params)
             self._listener.started(entry.id, f"take back: {action.summary()}")
             try:
-                reverted = action.revert(self._host, entry.found, entry.after)
+                reverted = self._take_back(action, entry, entry.found)
             except (LocalOpusError, OSError) as problem:
                 problems.append(f"{action.summary()}: {words(problem)}")
                 self._listener.finished(entry.id, "kept")
@@ -262,7 +267,7 @@ class Applier:
     def _revert_one(self, entry: Entry, outcome: Outcome) -> None:
         action = self._make(entry.kind, entry.params)
         self._listener.started(entry.id, f"take back: {action.summary()}")
-        reverted = action.revert(self._host, entry.before, entry.after)
+        reverted = self._take_back(action, entry, entry.before)
         reason: dict[str, JsonValue] = {"kept": reverted.kept} if reverted.kept else {}
         self._receipt.append(Event.REVERTED, id=entry.id, data=reason)
         if reverted.kept:
@@ -270,6 +275,12 @@ class Applier:
         else:
             outcome.changed.append(entry.id)
         self._listener.finished(entry.id, "kept" if reverted.kept else "taken back")
+
+    def _take_back(self, action: Action, entry: Entry, before: dict[str, JsonValue]) -> Reverted:
+        """Revert to what was there ``before``, unless the user edited what a kill had left."""
+        if entry.after is None and (edit := self._edit_of(entry)) is not None:
+            return Reverted(kept=edit)
+        return action.revert(self._host, before, entry.after)
 
     def _make(self, kind: str, params: dict[str, JsonValue]) -> Action:
         action = self._build(kind, params)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from dataclasses import dataclass
 
 from pydantic import JsonValue
@@ -13,7 +14,7 @@ from local_opus.actions.create_environment import CreateEnvironment
 from local_opus.apply import Applier, Listener, Outcome
 from local_opus.catalog import load as load_catalog
 from local_opus.catalog.choose import choose, fit
-from local_opus.errors import BadInputError, MachineCannotError
+from local_opus.errors import BadInputError, InterruptedRunError, MachineCannotError
 from local_opus.facts import gather
 from local_opus.host import Host, locks
 from local_opus.locations import Locations
@@ -182,7 +183,15 @@ def install(host: Host, choice: Choice, tell: Reporter) -> Result:
         }
         listener = Listener(tell.started, tell.progress, tell.finished)
         applier = Applier(host, receipt, build, locations.roots, listener)
-        outcome = applier.apply(choice.plan, facts, lambda: _self_test(host, choice, tell))
+        try:
+            outcome = applier.apply(choice.plan, facts, lambda: _self_test(host, choice, tell))
+        except InterruptedRunError:
+            raise
+        except Exception:
+            if not any(entry.active for entry in receipt.history.entries):
+                with suppress(OSError):  # a full disk: what stays says that nothing else does
+                    state.leave(host, locations, receipt)
+            raise
     return Result(outcome, bool(outcome.changed))
 
 

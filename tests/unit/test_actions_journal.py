@@ -245,3 +245,96 @@ def test_an_old_part_that_can_not_be_removed_does_not_fail_the_new(host, monkeyp
     assert applier(host).pending(plan("1", "a")) == ["b"]
     applier(host).apply(plan("1", "a"), {}, works)
     assert tree(host) == {"lo": "", "lo/a": "1"}
+
+
+@pytest.mark.parametrize("then", ["again", "back", "failed again"])
+def test_what_the_user_edits_after_a_kill_is_kept(host, then):
+    applier(host).apply(plan("1", "a", "b"), {}, works)
+    interrupted(host, plan("2", "a", "b"), "b", after=True)
+    host.files.write_atomic("/opt/lo/b", b"theirs")
+    if then == "again":
+        outcome = applier(host).apply(plan("2", "a", "b"), {}, works)
+    elif then == "back":
+        outcome = applier(host).revert_all()
+    else:
+        with pytest.raises(LocalOpusError):
+            applier(host).apply(plan("2", "a", "b"), {}, fails)
+        outcome = applier(host).revert_all()
+    assert host.files.read_text("/opt/lo/b") == "theirs"
+    assert "/opt/lo/b: edited since it was written" in outcome.kept
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_a_failed_update_after_a_killed_one_leaves_the_old_and_no_mixture(host, after):
+    applier(host).apply(plan("1", "a", "b", "c"), {"profile": "old"}, works)
+    interrupted(host, plan("2", "a", "b", "d"), "b", after=after)
+    with pytest.raises(LocalOpusError):
+        applier(host).apply(plan("2", "a", "b", "d"), {}, fails)
+    assert tree(host) == {"lo": "", "lo/a": "1", "lo/b": "1", "lo/c": "1"}
+    assert applier(host).pending(plan("1", "a", "b", "c")) == []
+
+
+def test_killed_after_the_new_counts_the_old_parts_still_go(host, monkeypatch):
+    applier(host).apply(plan("1", "a", "b"), {}, works)
+
+    def killed(self, host, before, after):  # type: ignore[no-untyped-def]
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(WriteFile, "revert", killed)
+        with pytest.raises(KeyboardInterrupt):
+            applier(host).apply(plan("2", "a"), {}, works)
+    assert Receipt(host, RECEIPT).history.finished
+    assert applier(host).pending(plan("2", "a")) == ["b"]
+    with pytest.raises(LocalOpusError):
+        applier(host).apply(plan("2", "a"), {}, fails)
+    assert host.files.read_text("/opt/lo/a") == "2"
+    applier(host).apply(plan("2", "a"), {}, works)
+    assert tree(host) == {"lo": "", "lo/a": "2"}
+
+
+class Trial(WriteFile):
+    """Leaves nothing: what it does is taken back at once."""
+
+    kind: ClassVar[str] = "trial"
+
+
+def with_trial(word: str, *names: str) -> Plan:
+    wanted = plan(word, *names)
+    params = {"path": "/opt/lo/trial", "content": "x", "mode": 0o644}
+    trial = PlannedAction(id="trial", kind="trial", summary="t", params=params, transient=True)
+    return wanted.model_copy(update={"actions": (wanted.actions[0], trial, *wanted.actions[1:])})
+
+
+def trying(host: FakeHost) -> Applier:
+    def made(kind: str, params: dict) -> Action:  # type: ignore[type-arg]
+        return Trial.model_validate(params) if kind == "trial" else make(kind, params)
+
+    return Applier(host, Receipt(host, RECEIPT), made, ("/opt/lo",))
+
+
+def test_a_trial_is_undone_at_once_and_never_pending_alone(host):
+    trying(host).apply(with_trial("1", "a"), {}, works)
+    assert tree(host) == {"lo": "", "lo/a": "1"}
+    assert trying(host).pending(with_trial("1", "a")) == []
+    assert trying(host).pending(with_trial("2", "a")) == ["trial", "a"]
+    assert trying(host).pending(plan("1", "a")) == []
+
+
+@pytest.mark.parametrize("then", ["same", "other", "back"])
+def test_a_trial_that_was_killed_is_undone_first(host, monkeypatch, then):
+    def execute(self, host, before, progress):  # type: ignore[no-untyped-def]
+        WriteFile.execute(self, host, before, progress)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trial, "execute", execute)
+        with pytest.raises(InterruptedRunError):
+            trying(host).apply(with_trial("1", "a"), {}, works)
+    assert host.files.stat("/opt/lo/trial") is not None
+    if then == "back":
+        trying(host).revert_all()
+        assert tree(host) == {}
+        return
+    trying(host).apply(with_trial("1", "a") if then == "same" else plan("1", "a"), {}, works)
+    assert tree(host) == {"lo": "", "lo/a": "1"}

@@ -44,7 +44,11 @@ def host(tmp_path: Path) -> FakeHost:
 
 def tree(host: FakeHost) -> dict[str, tuple[str, int, str]]:
     return {
-        path: (found.kind, found.mode, host.files.read_text(f"/{path}") if found.kind == "file" else "")
+        path: (
+            found.kind,
+            found.mode,
+            host.files.read_text(f"/{path}") if found.kind == "file" else "",
+        )
         for path, found in host.files.walk("/", folders=True)
     }
 
@@ -118,5 +122,3 @@ def test_todays_records_go_on_where_the_old_ones_end(host: FakeHost, name: str) 
     again = Receipt(host, places.receipt)
     assert [record.n for record in again.records[before:]] == [before + 1]
     assert json.loads(host.files.read_text(places.receipt).splitlines()[-1])["v"] == 2
-
-

@@ -90,3 +90,7 @@ class Action(Value, ABC):
     def edited(self, host: Host, after: Record) -> str | None:  # noqa: ARG002 - most actions have nothing to edit
         """Say what the user edited since it was done; None when nothing."""
         return None
+
+    def edited_meanwhile(self, host: Host, found: Record) -> str | None:  # noqa: ARG002
+        """Say what the user edited since a kill in ``execute``; ``found`` is what it began with."""
+        return None

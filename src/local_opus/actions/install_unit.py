@@ -30,9 +30,8 @@ class InstallUnit(WriteFile):
         """Keep the unit that is there, or remember that it is masked."""
         return {"masked": True} if self._masked(host) else super().capture(host)
 
-    def edited(self, host: Host, after: Record) -> str | None:
-        """Compare with what was written; a mask is no edit."""
-        return None if self._masked(host) else super().edited(host, after)
+    def _differs(self, host: Host, known: set[str]) -> str | None:
+        return None if self._masked(host) else super()._differs(host, known)
 
     def _masked(self, host: Host) -> bool:
         found = host.files.stat(self.path)

@@ -73,16 +73,26 @@ class WriteFile(Action):
         data = self.content.encode()
         group = group_number(host, self.group, required=not host_is_image(host))
         host.files.write_atomic(self.path, data, mode=self.mode, gid=group)
-        return {"sha256": hashlib.sha256(data).hexdigest()}
+        return {"sha256": _digest(data)}
 
     def edited(self, host: Host, after: Record) -> str | None:
         """Compare with the digest of what was written."""
+        return self._differs(host, {str(after.get("sha256"))})
+
+    def edited_meanwhile(self, host: Host, found: Record) -> str | None:
+        """Compare with what was there and what was to be written: nothing else can a kill leave."""
+        known = {_digest(self.content.encode())}
+        if found.get("existed"):
+            known.add(_digest(base64.b64decode(str(found["content"]))))
+        return self._differs(host, known)
+
+    def _differs(self, host: Host, known: set[str]) -> str | None:
         found = host.files.stat(self.path)
         if found is None:
             return None
         if found.kind != "file":
             return f"{self.path}: a {found.kind} took its place"
-        if hashlib.sha256(host.files.read_bytes(self.path)).hexdigest() != after.get("sha256"):
+        if _digest(host.files.read_bytes(self.path)) not in known:
             return f"{self.path}: edited since it was written"
         return None
 
@@ -105,3 +115,7 @@ class WriteFile(Action):
         elif host.files.stat(self.path) is not None:
             host.files.remove(self.path)
         return Reverted()
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
