@@ -9,9 +9,10 @@ from pydantic import JsonValue
 from local_opus import node
 from local_opus.actions.create_environment import CreateEnvironment
 from local_opus.errors import LocalOpusError
+from local_opus.history import Event
 from local_opus.host import Host
 from local_opus.locations import UNIT, Locations
-from local_opus.receipts import Event, Receipt
+from local_opus.receipts import Receipt
 from local_opus.server.settings import Settings
 
 

@@ -10,9 +10,11 @@ recognised too. It is written after the record: it may be one behind, and never 
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import os
 import re
+from collections.abc import Iterator
 
 from pydantic import JsonValue, ValidationError
 
@@ -20,12 +22,14 @@ from local_opus.errors import LocalOpusError
 from local_opus.history import SCHEMA_VERSION, Event, History, Record, replay
 from local_opus.host import Host
 
-__all__ = ["Event", "History", "Receipt", "Record", "parse"]
-
 _FIRST_SUM = "0" * 64
 #: The head has one length, so that it is overwritten in one write within a disk's sector.
 _HEAD = re.compile(rb"( *[0-9]+) ([0-9a-f]{64})\n")
-_REMEDY = "Restore the receipt from a backup; until then nothing is changed."
+_REMEDY = "Restore it from a backup, or see `receipt --help` for --salvage; nothing was changed."
+
+
+class NewerReceiptError(LocalOpusError):
+    """A newer version wrote it; nothing is damaged."""
 
 
 def parse(data: bytes, name: str) -> tuple[list[Record], int]:
@@ -36,19 +40,59 @@ def parse(data: bytes, name: str) -> tuple[list[Record], int]:
     """
     records: list[Record] = []
     good = 0
+    for record, length in _read(data, name):
+        records.append(record)
+        good += length
+    return records, good
+
+
+def _read(data: bytes, name: str) -> Iterator[tuple[Record, int]]:
+    """Yield each record and the length of its line; raise as ``parse`` does."""
     previous = _FIRST_SUM
     for number, line in enumerate(data.splitlines(keepends=True), start=1):
         if not line.endswith(b"\n"):
-            break
+            return
         record = _parse_line(line, f"{name}:{number}")
         if record.sum != record.checksum(previous) or record.n != number:
             raise LocalOpusError(
                 f"{name}:{number}: wrong checksum: edited, or lines are missing", _REMEDY
             )
         previous = record.sum
-        records.append(record)
-        good += len(line)
-    return records, good
+        yield record, len(line)
+
+
+def salvage(host: Host, path: str) -> tuple[int, str]:
+    """Keep the records before the first damaged one, and the whole file under another name.
+
+    Return how many are kept, and that name. What the lost ones speak of counts from then on as not
+    made by this program: it stays where it is. The caller holds the lock. Raises NewerReceiptError.
+    """
+    data = host.files.read_bytes(path) if host.files.stat(path) is not None else b""
+    good, count, last = 0, 0, _FIRST_SUM
+    try:
+        for record, length in _read(data, path):
+            good, count, last = good + length, count + 1, record.sum
+    except NewerReceiptError:
+        raise
+    except LocalOpusError:  # the one that is damaged: the rest hangs on it
+        pass
+    names = (f"{path}.damaged-{number}" for number in itertools.count(1))
+    aside = next(name for name in names if host.files.stat(name) is None)
+    host.files.write_atomic(aside, data, mode=0o600)
+    # The head goes first: without it a kill here leaves a receipt that is salvaged once more.
+    head = _head_of(path)
+    host.files.discard(head)
+    host.files.write_atomic(path, data[:good], mode=0o600)
+    host.files.write_atomic(head, _head_line(count, last), mode=0o600)
+    return count, aside
+
+
+def _head_of(path: str) -> str:
+    return f"{path.removesuffix('.jsonl')}.head"
+
+
+def _head_line(number: int, sum_: str) -> bytes:
+    return b"%12d %s\n" % (number, sum_.encode())
 
 
 def _parse_line(line: bytes, where: str) -> Record:
@@ -56,7 +100,7 @@ def _parse_line(line: bytes, where: str) -> Record:
         raw = json.loads(line)
         version = raw["v"]
         if isinstance(version, int) and version > SCHEMA_VERSION:
-            raise LocalOpusError(
+            raise NewerReceiptError(
                 f"{where}: written by a newer version (schema {version}, known: {SCHEMA_VERSION})",
                 "Use the installed `local-opus`, or a newer checkout.",
             )
@@ -72,7 +116,7 @@ class Receipt:
         """Read it where it is there. Raises LocalOpusError when it is damaged."""
         self._host = host
         self.path = path
-        self.head = f"{path.removesuffix('.jsonl')}.head"
+        self.head = _head_of(path)
         self.records: list[Record] = []
         self._length = 0
         #: Number of the record that the head names; None: there is no head yet.
@@ -155,7 +199,7 @@ class Receipt:
 
     def _write_head(self) -> None:
         with self._host.files.open_in_place(self.head) as stream:
-            stream.write(b"%12d %s\n" % (len(self.records), self._last_sum().encode()))
+            stream.write(_head_line(len(self.records), self._last_sum()))
             stream.flush()
             os.fsync(stream.fileno())
         if self._headed is None:

@@ -14,7 +14,8 @@ from local_opus.actions.base import Action
 from local_opus.actions.write_file import WriteFile
 from local_opus.apply import Applier
 from local_opus.errors import InterruptedRunError, LocalOpusError, MachineCannotError
-from local_opus.receipts import Event, Receipt
+from local_opus.history import Event
+from local_opus.receipts import Receipt
 from local_opus.values import Plan, PlannedAction, Scope
 
 RECEIPT = "/var/receipt.jsonl"

@@ -13,7 +13,8 @@ from local_opus.actions.link_command import LinkCommand
 from local_opus.actions.write_file import WriteFile
 from local_opus.apply import Applier
 from local_opus.errors import InterruptedRunError, LocalOpusError
-from local_opus.receipts import Event, Receipt
+from local_opus.history import Event
+from local_opus.receipts import Receipt
 from local_opus.values import Plan, PlannedAction, Scope
 
 RECEIPT = "/var/receipt.jsonl"

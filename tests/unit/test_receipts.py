@@ -10,7 +10,8 @@ import pytest
 
 from fakes import FakeHost
 from local_opus.errors import LocalOpusError
-from local_opus.receipts import Event, Receipt
+from local_opus.history import Event
+from local_opus.receipts import NewerReceiptError, Receipt, salvage
 
 PATH = "/state/receipt.jsonl"
 
@@ -193,3 +194,37 @@ def test_a_restored_entry_stands_as_the_last_finished_run_left_it(host: FakeHost
     receipt.append(Event.RESTORED, id="a")
     assert receipt.history.get("a") == finished
     assert receipt.history.unfinished() == ()
+
+
+@pytest.mark.parametrize(
+    ("damage", "kept"),
+    [
+        (lambda text: text.replace('"p"', '"q"'), 0),
+        (lambda text: text.replace('"existed":false', '"existed":true'), 1),
+        (lambda text: text[:-40], 2),
+        (lambda text: text + "garbage\n", 3),
+        (lambda _text: "", 0),
+    ],
+    ids=["first edited", "second edited", "torn", "garbage after", "empty"],
+)
+def test_of_a_damaged_receipt_the_good_part_can_be_kept(host, tmp_path, damage, kept) -> None:  # type: ignore[no-untyped-def]
+    filled(host)
+    path = tmp_path / "state/receipt.jsonl"
+    path.write_text(damaged := damage(path.read_text()))
+    with pytest.raises(LocalOpusError, match="receipt"):
+        Receipt(host, PATH)
+    assert salvage(host, PATH) == (kept, f"{PATH}.damaged-1")
+    receipt = Receipt(host, PATH)
+    assert len(receipt.records) == kept
+    receipt.append(Event.RUN)
+    assert len(Receipt(host, PATH).records) == kept + 1
+    assert path.with_name("receipt.jsonl.damaged-1").read_text() == damaged
+
+
+def test_what_a_newer_version_wrote_is_not_damaged(host: FakeHost, tmp_path: Path) -> None:
+    record = {"v": 3, "n": 1, "at": "", "event": "run"}
+    path = tmp_path / "state/receipt.jsonl"
+    path.write_text(json.dumps(record) + "\n")
+    with pytest.raises(NewerReceiptError):
+        salvage(host, PATH)
+    assert [entry.name for entry in path.parent.iterdir()] == ["receipt.jsonl"]

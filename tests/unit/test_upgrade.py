@@ -78,7 +78,9 @@ def choose(host: FakeHost, places: Locations, found: History) -> None:
 
 
 def test_what_was_chosen_stays(host, places, prepared, monkeypatch):
-    monkeypatch.setattr(host.network, "port_problem", lambda _a, port: "in use" if port < 8103 else None)
+    monkeypatch.setattr(
+        host.network, "port_problem", lambda _a, port: "in use" if port < 8103 else None
+    )
     choose(host, places, history())
     assert prepared == {
         "profile": "local-opus",
@@ -117,5 +119,9 @@ def test_a_profile_file_is_read_again(host, places, prepared):
     host.files.make_folders("/home/user")
     text = 'name = "mine"\ndescription = "d"\nextends = "military"\n'
     host.files.write_atomic("/home/user/mine.toml", text.encode())
-    choose(host, places, history(profile_file="/home/user/mine.toml", profile="mine", model=None, device=None))
+    choose(
+        host,
+        places,
+        history(profile_file="/home/user/mine.toml", profile="mine", model=None, device=None),
+    )
     assert (prepared["profile"], prepared["profile_file"]) == ("mine", "/home/user/mine.toml")

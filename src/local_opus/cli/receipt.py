@@ -9,20 +9,32 @@ from local_opus.cli import options
 
 @click.command()
 @options.scope
+@options.option(
+    "--salvage",
+    is_flag=True,
+    help="Of a damaged receipt, keep the records before the damage. What the others speak of is "
+    "from then on left where it is.",
+)
 @options.as_json
-def command(scope: str | None, *, as_json: bool) -> None:
+def command(scope: str | None, *, salvage: bool, as_json: bool) -> None:
     """Show every action of the receipt, after checking its checksums."""
     import json
 
+    from local_opus import receipts
     from local_opus.actions import build
     from local_opus.cli.context import find_install, open_host
     from local_opus.errors import LocalOpusError
+    from local_opus.host import locks
     from local_opus.receipts import Receipt
 
     host = open_host()
     locations = find_install(host, scope)
     if host.files.stat(locations.receipt) is None:
         raise LocalOpusError(f"{locations.receipt}: nothing is installed", "Run `./installer`.")
+    if salvage:
+        with locks.exclusive(host.files, locations.lock):
+            count, aside = receipts.salvage(host, locations.receipt)
+        click.echo(f"{count} records kept; the whole is in {aside}", err=as_json)
     receipt = Receipt(host, locations.receipt)
     if as_json:
         click.echo(json.dumps([record.model_dump(mode="json") for record in receipt.records]))
