@@ -136,10 +136,10 @@ def test_the_new_version_takes_everything_back(program, newer):
     newer.run("uninstall", "--purge", "--yes")
     assert program.processes() == {}
     left = {name for name in tree(program.home) if not name.startswith(".rustup")}
-    # The environment of the fixture was there before the first install, and so it stays.
-    assert {name.split("/")[3] for name in left if name.count("/") > 2} <= set(
-        environments(program)
-    )
+    # The fixture's environment and store were there before the first install, and so they stay.
+    below = {name.split("/")[3] for name in left if name.count("/") > 2}
+    assert below <= {*environments(program), "models"}
+    assert list((program.prefix / "models").iterdir()) == []
     shutil.rmtree(Path(program.home) / ".local")
 
 
