@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from local_opus import __version__
+from local_opus import __version__, invocation
 from local_opus.errors import ExitCode, LocalOpusError, did_you_mean
 from local_opus.report import errors
 
@@ -89,7 +89,7 @@ class LazyGroup(click.Group):
 @click.group(
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="`./installer` alone is `./installer install`. Each command has its own --help.",
+    epilog="Without a command it is `install`. Each command has its own --help.",
 )
 @click.version_option(__version__, prog_name="local-opus")
 @click.option("--debug", is_flag=True, help="Show tracebacks on the screen (with any command).")
@@ -119,7 +119,7 @@ def run(call: Callable[[], object], *, debug: bool = False) -> int:
         errors.tell(error)
         return int(error.exit_code)
     except click.UsageError as error:
-        path = error.ctx.command_path if error.ctx is not None else "local-opus"
+        path = error.ctx.command_path if error.ctx is not None else invocation.name()
         _tell(error.format_message(), f"See `{path} --help`.")
         return int(ExitCode.BAD_INPUT)
     except click.exceptions.Exit as error:
@@ -142,9 +142,10 @@ def run(call: Callable[[], object], *, debug: bool = False) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    name = "./installer" if sys.argv[0] == "installer" else "local-opus"
     # --debug may stand anywhere before a `--`: who repeats a failed command adds it at the end.
     end = words.index("--") if "--" in words else len(words)
     debug = "--debug" in words[:end] or bool(os.environ.get("LOCAL_OPUS_DEBUG"))
     words = [word for word in words[:end] if word != "--debug"] + words[end:]
-    return run(lambda: group.main(words, prog_name=name, standalone_mode=False), debug=debug)
+    return run(
+        lambda: group.main(words, prog_name=invocation.name(), standalone_mode=False), debug=debug
+    )

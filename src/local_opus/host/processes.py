@@ -147,7 +147,7 @@ class Processes:
             said = f": {text[0]}" if text else ""
             raise WorkerError(
                 f"{module} worker ended without an answer ({how}){said}",
-                "Run `local-opus doctor`, or this command again with --debug.",
+                "Run it again with --debug for more.",
             )
         answer = answers[-1]
         if isinstance(result := answer.get("result"), dict):
@@ -248,7 +248,7 @@ class Processes:
                 name = command[-1] if "-m" in command else command[0]
                 raise WorkerError(
                     f"{name} ran over its time limit of {timeout:g} s and was ended",
-                    "Run it again; if it happens again, run `local-opus doctor`.",
+                    "Run it again; `local-opus detect` shows the drivers of this machine.",
                 ) from error
             except KeyboardInterrupt:
                 if undisturbed:
