@@ -75,12 +75,13 @@ def set_up(checkout: Path, program: Program) -> Installed:
 
 @pytest.fixture(scope="module")
 def installed(first_install: FirstInstall, tmp_path_factory: pytest.TempPathFactory, _pip_cache: str) -> Iterator[Installed]:  # fmt: skip
-    """The profile without any local component, in a home where weights lie already."""
+    """The profile without any local component, and a store that holds the weights already."""
     top = tmp_path_factory.mktemp("installed")
     checkout = copy_all(top / "checkout")
     program = Program(checkout, top / "home", _pip_cache)
-    shutil.copytree(first_install.models, program.prefix / "models")
-    yield set_up(checkout, program)
+    installed = set_up(checkout, program)
+    shutil.copytree(first_install.models, program.prefix / "models")  # fetched here already
+    yield installed
     program.end_all()
 
 
@@ -124,7 +125,7 @@ def test_it_installs_another_profile(installed):
 
 
 def test_it_takes_itself_back(installed):
-    said = installed.run("uninstall", "--yes")
+    said = installed.run("uninstall", "--yes", "--purge")
     assert said.splitlines()[-1] == "Uninstalled."
     assert tree(installed.program.home) == installed.before
     assert installed.program.processes() == {}
