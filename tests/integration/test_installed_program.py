@@ -75,12 +75,13 @@ def set_up(checkout: Path, program: Program) -> Installed:
 
 @pytest.fixture(scope="module")
 def installed(first_install: FirstInstall, tmp_path_factory: pytest.TempPathFactory, _pip_cache: str) -> Iterator[Installed]:  # fmt: skip
-    """The profile without any local component, and a store that holds the weights already."""
+    """The profile without any local component, and a store that weights came to since."""
     top = tmp_path_factory.mktemp("installed")
     checkout = copy_all(top / "checkout")
     program = Program(checkout, top / "home", _pip_cache)
+    (program.prefix / "models").mkdir(parents=True)
     installed = set_up(checkout, program)
-    shutil.copytree(first_install.models, program.prefix / "models")  # fetched here already
+    shutil.copytree(first_install.models, program.prefix / "models", dirs_exist_ok=True)
     yield installed
     program.end_all()
 
