@@ -45,6 +45,7 @@ def show_plan(tell: Reporter, plan: Plan, pending: Sequence[str]) -> None:
 def show_kept(tell: Reporter, kept: Sequence[str]) -> None:
     """Name what was left as the user made it."""
     for line in kept:
+        tell.event("kept", {"text": line})
         tell.say(f"[yellow]kept[/yellow] {escape(line)}")
 
 
