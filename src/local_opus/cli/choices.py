@@ -4,82 +4,23 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from rich.markup import escape
 
 from local_opus import answers, install, own_modules, profiles
 from local_opus.answers import Answers, is_path
 from local_opus.catalog import load as load_catalog
-from local_opus.catalog.choose import choose, fit
-from local_opus.cli import answering, prompts
+from local_opus.cli import answering, prompts, questions
 from local_opus.cli.context import open_host
+from local_opus.cli.given import Given, Way, parse_device
 from local_opus.cli.options import USE_CASES
 from local_opus.errors import BadInputError, did_you_mean
 from local_opus.host import Host
 from local_opus.locations import Locations, default_scope, locate
 from local_opus.report import install as show
 from local_opus.report import reporter
-from local_opus.values import Device, HostFacts, Scope
-from local_opus.weights.sources import SOURCES
-
-_GIB = 1024**3
-
-
-@dataclass(frozen=True)
-class Given:
-    """What the user gave; None: not given."""
-
-    profile: str | None
-    model: str | None
-    #: ``auto`` or a device's name.
-    device: str | None
-    use_case: str | None
-    port: int | None
-    scope: str | None
-    root: str
-
-
-@dataclass(frozen=True)
-class Way:
-    """How to go about it: whom to ask, what to print and to write."""
-
-    interactive: bool
-    yes: bool
-    dry_run: bool
-    quiet: bool
-    as_json: bool
-    #: Where the answers go; None: nowhere, unless a person says so at the end.
-    save_answers: str | None
-
-
-def one_profile(flags: Sequence[str], name: str | None) -> str | None:
-    """Return the one profile that was named. Raises BadInputError for several."""
-    named = [*flags, *([name] if name else [])]
-    if len(named) > 1:
-        raise BadInputError(f"profiles {' and '.join(named)}: choose one", "Give one of them.")
-    return named[0] if named else None
-
-
-def parse_device(word: str) -> Device | None:
-    """Return the device; None for auto. Raises BadInputError with the nearest name."""
-    if word.casefold() == "auto":
-        return None
-    try:
-        return Device(word.upper())
-    except ValueError:
-        names = ["auto", *(device.value for device in Device)]
-        raise BadInputError(
-            f"--device {word}: no such device.{did_you_mean(word, names)}",
-            f"Choose one of {', '.join(names)}.",
-        ) from None
-
-
-def device_word(word: str) -> str:
-    """Return ``auto`` or the device's name. Raises BadInputError with the nearest name."""
-    device = parse_device(word)
-    return "auto" if device is None else device.value
+from local_opus.values import Scope
 
 
 def _load_profile(given: Given) -> profiles.Profile:
@@ -99,46 +40,6 @@ def _load_profile(given: Given) -> profiles.Profile:
     return loaded.model_copy(update={"model": loaded.model.model_copy(update=said)})
 
 
-def _ask_profile() -> str:
-    names = sorted(profiles.names(), key=lambda name: name != profiles.DEFAULT)
-    texts = [
-        (name, f"{name:<13} {profiles.load(name, lambda path: path).description}") for name in names
-    ]
-    return prompts.select("Which profile?", texts, profiles.DEFAULT)
-
-
-def _ask_rest(given: Given, facts: HostFacts, profile: profiles.Profile) -> Given:
-    if not profile.server.enabled:
-        return given
-    model, device = given.model or profile.model.id, given.device
-    if device is None and profile.model.device == "auto":
-        names = [d.name for d in facts.openvino.devices if d.name in {x.value for x in Device}]
-        if len(names) > 1:
-            options = [("auto", "auto (the fastest that fits)"), *((name, name) for name in names)]
-            device = prompts.select("Which device?", options, "auto")
-    if model is None:
-        on = parse_device(device or profile.model.device)
-        catalog = load_catalog()
-        best = choose(catalog, facts, profile.model.use_case, on, sources=frozenset(SOURCES))
-        fitting = [one for one in catalog.models if fit(one, facts, on).fits]
-        width = max(len(one.id) for one in fitting)
-        texts = [
-            (one.id, f"{one.id:<{width}} {one.size / _GIB:6.2f} GiB  {one.license.id}"
-             + ("  (recommended here)" if one.id == best.id else ""))
-            for one in sorted(fitting, key=lambda one: one.size)
-        ]  # fmt: skip
-        model = prompts.select("Which model?", texts, best.id)
-    return replace(given, model=model, device=device)
-
-
-def _ask_scope(host: Host) -> str:
-    if host.euid != 0:
-        return Scope.USER.value
-    texts = [("system", "system  for everyone, under /opt, /etc and /var/lib"),
-             ("user", "user    for this user alone, in the XDG folders")]  # fmt: skip
-    return prompts.select("For whom?", texts, "system")
-
-
 def run(given: Given, way: Way) -> None:
     """Detect, choose, show, ask, apply and report."""
     host = open_host(given.root)
@@ -146,8 +47,8 @@ def run(given: Given, way: Way) -> None:
         answering.check_target(way.save_answers)
     if way.interactive:
         prompts.require_terminal()
-        given = replace(given, profile=given.profile or _ask_profile())
-        given = replace(given, scope=given.scope or _ask_scope(host))
+        given = replace(given, profile=given.profile or questions.ask_profile())
+        given = replace(given, scope=given.scope or questions.ask_scope(host))
     profile = _load_profile(given)
     if given.model is not None:
         load_catalog().get(given.model)  # an unknown one is told before anything slow happens
@@ -162,7 +63,7 @@ def run(given: Given, way: Way) -> None:
     tell.event("facts", facts.model_dump(mode="json"))
     show.show_machine(tell, facts)
     if way.interactive:
-        given = _ask_rest(given, facts, profile)
+        given = questions.ask_rest(given, facts, profile)
     choice = install.prepare(
         host,
         locations,

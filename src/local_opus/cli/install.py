@@ -94,21 +94,22 @@ def command(
     what is broken, or says `no changes`.
     """
     from local_opus.cli import choices
+    from local_opus.cli.given import Given, Way, device_word, one_profile
 
     flags = {"local-opus": local_opus, "external-api": external_api, "hybrid": hybrid}
     named = [name for name, on in flags.items() if on]
     if named and ctx.get_parameter_source("profile") is not click.core.ParameterSource.COMMANDLINE:
         profile = None  # a flag outranks the environment and the answers
-    given = choices.Given(
-        profile=choices.one_profile(named, profile),
+    given = Given(
+        profile=one_profile(named, profile),
         model=model,
-        device=device if device is None else choices.device_word(device),
+        device=device if device is None else device_word(device),
         use_case=use_case,
         port=port,
         scope=scope,
         root=root,
     )
-    way = choices.Way(
+    way = Way(
         # Who gives answers is asked the rest; who names a profile alone gets what fits.
         interactive=not (yes or dry_run) and (given.profile is None or answers is not None),
         yes=yes,

@@ -1,4 +1,4 @@
-"""What each JSON line holds; docs/events.schema.json is made from this, and the tests hold to it."""
+"""What each JSON line holds: docs/events.schema.json is made from this, tests hold to it."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class Kept(_Line):
 
 
 class Installed(_Line):
-    """An install has ended well. The fields from `url` on are there where a server was installed."""
+    """An install has ended well; the fields from `url` on are those of a server."""
 
     event: Literal["installed"]
     profile: str = Field(description="its name")
