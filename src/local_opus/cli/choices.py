@@ -72,6 +72,7 @@ def run(given: Given, way: Way) -> None:
         model_id=given.model,
         device=parse_device(given.device or profile.model.device),
         port=given.port,
+        profile_file=_profile_file(given),
     )
     go_on(host, choice, tell, way, given)
 
@@ -83,7 +84,10 @@ def go_on(
     way: Way,
     given: Given | None = None,
 ) -> None:
-    """Show what is pending, ask, apply and report."""
+    """Show what is pending, ask, apply and report.
+
+    With ``given`` the answers can be saved.
+    """
     waiting = install.pending(host, choice)
     plan = {**json.loads(choice.plan.model_dump_json()), "pending": waiting}
     if way.dry_run and way.as_json:
@@ -96,8 +100,12 @@ def go_on(
         tell.event("plan", plan)
         show.show_plan(tell, choice.plan, waiting)
     asks = bool(waiting) and not (way.dry_run or way.yes)
-    target = prompts.go_on(way.save_answers) if asks else way.save_answers
-    if target is not None:
+    target = way.save_answers
+    if asks and given is not None:
+        target = prompts.go_on(target)
+    elif asks:
+        prompts.confirm("Go on?", yes=False)
+    if target is not None and given is not None:
         answering.save(target, _chosen(given, choice, yes=way.yes or asks))
         tell.event("answers_saved", {"path": os.path.abspath(target)})
         tell.say(f"answers saved: {escape(os.path.abspath(target))}")
@@ -113,11 +121,16 @@ def go_on(
     show.show_result(tell, choice.profile.name, command, result.outcome.result)
 
 
+def _profile_file(given: Given) -> str | None:
+    """Return the whole path of the profile, where it is a file."""
+    named = given.profile
+    return os.path.abspath(named) if named is not None and is_path(named) else None
+
+
 def _chosen(given: Given, choice: install.Choice, *, yes: bool) -> Answers:
     """Return what this install came to as answers, so that they lead to the same plan again."""
-    profile = given.profile or profiles.DEFAULT
     values = {
-        "profile": os.path.abspath(profile) if is_path(profile) else profile,
+        "profile": _profile_file(given) or given.profile or profiles.DEFAULT,
         "model": choice.model.id if choice.model else None,
         "device": choice.device.value if choice.device else None,
         "use_case": choice.profile.model.use_case if choice.model else None,

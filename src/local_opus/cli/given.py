@@ -27,13 +27,14 @@ class Given:
 class Way:
     """How to go about it: whom to ask, what to print and to write."""
 
-    interactive: bool
     yes: bool
     dry_run: bool
     quiet: bool
     as_json: bool
     #: Where the answers go; None: nowhere, unless a person says so at the end.
-    save_answers: str | None
+    save_answers: str | None = None
+    #: Whether what is not given is asked for.
+    interactive: bool = False
 
 
 def one_profile(flags: Sequence[str], name: str | None) -> str | None:
