@@ -114,6 +114,15 @@ def test_the_file_is_named_by_a_variable_too(called, monkeypatch):
     assert called("--answers", "b.toml")[0].port == 8200
 
 
+def test_the_installed_programs_own_scope_is_a_mere_default(called, monkeypatch):
+    Path("a.toml").write_text('scope = "system"\n')
+    monkeypatch.setenv("LOCAL_OPUS_OWN_SCOPE", "user")
+    assert called()[0].scope == "user"
+    assert called("--answers", "a.toml")[0].scope == "system"
+    monkeypatch.setenv("LOCAL_OPUS_OWN_SCOPE", "")
+    assert called()[0].scope is None
+
+
 @pytest.mark.parametrize(
     ("answer", "device", "use_case"),
     [

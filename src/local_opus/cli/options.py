@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -38,10 +39,19 @@ def _note_json(ctx: click.Context, param: click.Parameter, value: bool) -> bool:
 as_json = option(
     "--json", "as_json", is_flag=True, is_eager=True, callback=_note_json, help="Print JSON."
 )
+
+
+def _own_scope() -> str | None:
+    """Return the scope of the install that this program belongs to; None: a checkout's."""
+    return os.environ.get("LOCAL_OPUS_OWN_SCOPE") or None
+
+
 scope = option(
     "--scope",
     type=click.Choice(["system", "user"]),
-    help="system (root: /opt, /etc, /var/lib) or user (XDG folders). Default: system for root.",
+    default=_own_scope,
+    help="system (root: /opt, /etc, /var/lib) or user (XDG folders). Default: that of the "
+    "installed program, else system for root.",
 )
 
 

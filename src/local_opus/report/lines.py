@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping
 from typing import TextIO
@@ -26,6 +25,8 @@ class JsonLines:
 
     def write(self, event: str, data: Mapping[str, object]) -> None:
         """Write one line; the first is put in front by itself."""
+        import json  # noqa: PLC0415 - `--help` loads this file and writes no line
+
         if not self._written and event != "begin":
             about = {"schema_version": SCHEMA_VERSION, "program": __version__}
             self.write("begin", {**about, "command": self._command})
