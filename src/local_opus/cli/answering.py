@@ -64,7 +64,7 @@ def free_name(name: str) -> str | bool:
     problem = _problem(name)
     if problem is None and os.path.lexists(name):
         problem = "is there already"
-    return True if problem is None else f"{name or 'nothing'}: {problem}"
+    return True if problem is None else problem
 
 
 def save(name: str, given: Answers) -> None:
