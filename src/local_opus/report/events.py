@@ -150,7 +150,7 @@ def read(line: str) -> Line:
 def schema_text() -> str:
     """Return the schema as docs/events.schema.json holds it."""
     schema: dict[str, JsonValue] = _LINE.json_schema(mode="validation")
-    title = "One line of `local-opus install --json` or `local-opus uninstall --json`"
+    title = "One line of `local-opus install --json`, of `upgrade` or of `uninstall`"
     head: dict[str, JsonValue] = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": _SCHEMA_ID,
