@@ -156,9 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     lines = JsonLines(words[0] if words and words[0] in COMMANDS else "install")
     lines.wanted = as_json
     return run(
-        lambda: group.main(
-            words, prog_name=invocation.name(), standalone_mode=False, obj=lines
-        ),
+        lambda: group.main(words, prog_name=invocation.name(), standalone_mode=False, obj=lines),
         debug=debug,
         lines=lines,
     )

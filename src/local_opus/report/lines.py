@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from typing import TextIO
 
-from local_opus import __version__
+from local_opus import __version__, invocation
 from local_opus.errors import ExitCode, LocalOpusError
 
 #: Grows when an event or a field changes its meaning or goes; new ones alone do not make it grow.
@@ -37,5 +37,8 @@ class JsonLines:
 
     def error(self, error: LocalOpusError, code: ExitCode) -> None:
         """Write the last line of a run that fails."""
-        said = {"message": error.message, "remedy": error.remedy, "details": list(error.details)}
+        message, remedy, *details = map(
+            invocation.as_typed, (error.message, error.remedy, *error.details)
+        )
+        said = {"message": message, "remedy": remedy, "details": details}
         self.write("error", {**said, "exit_code": int(code)})
