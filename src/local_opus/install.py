@@ -74,7 +74,7 @@ def pick_model(
     if not profile.server.enabled:
         if model_id is not None:
             raise BadInputError(
-                f"--model: the profile {profile.name} installs no model",
+                f"model {model_id}: the profile {profile.name} installs no model",
                 "Choose a profile that does, e.g. --local-opus.",
             )
         return None, None

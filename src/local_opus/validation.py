@@ -94,7 +94,7 @@ def _fields_at(model: type[BaseModel], path: list[int | str]) -> list[str]:
         if isinstance(part, str):
             fields = [found.model_fields[part] for found in here if part in found.model_fields]
             here = [found for field in fields for found in _models(field.annotation)]
-    return [name for found in here for name in found.model_fields]
+    return [field.alias or name for found in here for name, field in found.model_fields.items()]
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:  # noqa: ANN401 - an annotation has no narrower type

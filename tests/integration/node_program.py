@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from local_opus.report.events import read as read_event
+
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 PARTS = ("src", "profiles", "templates", "systemd", "pyproject.toml")
 MODEL = "smollm2-135m"
@@ -189,12 +191,17 @@ class FirstInstall:
 
 
 def events(child: subprocess.Popen[str]) -> Iterator[Mapping[str, Any]]:
-    """Yield the lines of --json; every one must be a JSON object with its event's name."""
+    """Yield the lines of --json; every one must hold to docs/events.schema.json."""
     assert child.stdout is not None
     for line in child.stdout:
-        event = json.loads(line)
-        assert isinstance(event["event"], str), line
-        yield event
+        yield checked(line)
+
+
+def checked(line: str) -> Mapping[str, Any]:
+    """Return a line of --json. Raises ValueError where the schema does not describe it."""
+    read_event(line)
+    found: Mapping[str, Any] = json.loads(line)
+    return found
 
 
 def error_lines(done: subprocess.CompletedProcess[str]) -> list[str]:

@@ -13,7 +13,7 @@ import pytest
 from click.shell_completion import BashComplete
 
 from local_opus import cli
-from local_opus.cli import choices, context, options, prompts
+from local_opus.cli import context, given, options, prompts
 from local_opus.errors import BadInputError, ExitCode, InterruptedRunError, LocalOpusError
 from local_opus.host import Host
 from local_opus.values import Device, Scope
@@ -152,13 +152,13 @@ def test_a_command_may_choose_its_exit_code(result):
     [("auto", None), ("AUTO", None), ("cpu", Device.CPU), ("Gpu", Device.GPU), ("NPU", Device.NPU)],
 )
 def test_devices(word, device):
-    assert choices.parse_device(word) is device
+    assert given.parse_device(word) is device
 
 
 @pytest.mark.parametrize("word", ["", "GPU.0", "TPU", "CPU,GPU", "CPU "])
 def test_no_such_device(word):
     with pytest.raises(BadInputError, match="no such device"):
-        choices.parse_device(word)
+        given.parse_device(word)
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_no_such_device(word):
     [([], None, None), (["hybrid"], None, "hybrid"), ([], "x.toml", "x.toml")],
 )
 def test_one_profile(flags, name, chosen):
-    assert choices.one_profile(flags, name) == chosen
+    assert given.one_profile(flags, name) == chosen
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_one_profile(flags, name, chosen):
 )
 def test_two_profiles(flags, name):
     with pytest.raises(BadInputError, match="choose one"):
-        choices.one_profile(flags, name)
+        given.one_profile(flags, name)
 
 
 def test_nobody_is_asked_where_there_is_no_terminal():

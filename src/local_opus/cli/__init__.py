@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 import click
 
 from local_opus import __version__, invocation
+from local_opus.cli.options import is_on
 from local_opus.errors import ExitCode, LocalOpusError, did_you_mean
 from local_opus.report import errors
+from local_opus.report.lines import JsonLines
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -97,8 +99,11 @@ def group(*, debug: bool) -> None:
     """Turn this machine into a verified local inference node, and take it back."""
 
 
-def _tell(message: str, remedy: str) -> None:
-    errors.tell(LocalOpusError(message, remedy))
+def _tell(message: str, remedy: str, code: ExitCode, lines: JsonLines | None) -> int:
+    error = LocalOpusError(message, remedy)
+    error.exit_code = code
+    errors.tell(error, lines)
+    return int(code)
 
 
 def _write_traceback() -> str:
@@ -109,24 +114,24 @@ def _write_traceback() -> str:
         return log.name
 
 
-def run(call: Callable[[], object], *, debug: bool = False) -> int:
-    """Call; turn what it raises into lines on standard error and an exit code."""
+def run(call: Callable[[], object], *, debug: bool = False, lines: JsonLines | None = None) -> int:
+    """Call; turn what it raises into lines on standard error, a JSON line, and an exit code."""
     try:
         result = call()
     except LocalOpusError as error:
         if debug:
             traceback.print_exc()
-        errors.tell(error)
+        errors.tell(error, lines)
         return int(error.exit_code)
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx is not None else invocation.name()
-        _tell(error.format_message(), f"See `{path} --help`.")
-        return int(ExitCode.BAD_INPUT)
+        remedy = f"See `{path} --help`."
+        return _tell(error.format_message(), remedy, ExitCode.BAD_INPUT, lines)
     except click.exceptions.Exit as error:
         return int(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        _tell("interrupted", "Run the same command again to go on.")
-        return int(ExitCode.INTERRUPTED)
+        remedy = "Run the same command again to go on."
+        return _tell("interrupted", remedy, ExitCode.INTERRUPTED, lines)
     except BrokenPipeError:
         # Whoever read our output left; nothing more can be told there.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -134,8 +139,8 @@ def run(call: Callable[[], object], *, debug: bool = False) -> int:
     except Exception as error:  # noqa: BLE001 - the last resort: told, and kept in a log
         if debug:
             traceback.print_exc()
-        _tell(f"{type(error).__name__}: {error}", f"Report it with {_write_traceback()}.")
-        return int(ExitCode.FAILED)
+        remedy = f"Report it with {_write_traceback()}."
+        return _tell(f"{type(error).__name__}: {error}", remedy, ExitCode.FAILED, lines)
     return int(result) if isinstance(result, int) else int(ExitCode.DONE)
 
 
@@ -145,7 +150,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # --debug may stand anywhere before a `--`: who repeats a failed command adds it at the end.
     end = words.index("--") if "--" in words else len(words)
     debug = "--debug" in words[:end] or bool(os.environ.get("LOCAL_OPUS_DEBUG"))
+    # What is wrong in the words themselves is told before click reads --json from them.
+    as_json = "--json" in words[:end] or is_on(os.environ.get("LOCAL_OPUS_JSON", ""))
     words = [word for word in words[:end] if word != "--debug"] + words[end:]
+    lines = JsonLines(words[0] if words and words[0] in COMMANDS else "install")
+    lines.wanted = as_json
     return run(
-        lambda: group.main(words, prog_name=invocation.name(), standalone_mode=False), debug=debug
+        lambda: group.main(words, prog_name=invocation.name(), standalone_mode=False, obj=lines),
+        debug=debug,
+        lines=lines,
     )

@@ -4,175 +4,113 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from local_opus import install, own_modules, profiles
+from rich.markup import escape
+
+from local_opus import answers, install, own_modules, profiles
+from local_opus.answers import Answers, is_path
 from local_opus.catalog import load as load_catalog
-from local_opus.catalog.choose import choose, fit
-from local_opus.cli import prompts
+from local_opus.cli import answering, prompts, questions
 from local_opus.cli.context import open_host
+from local_opus.cli.given import Given, Way, parse_device
 from local_opus.cli.options import USE_CASES
 from local_opus.errors import BadInputError, did_you_mean
 from local_opus.host import Host
 from local_opus.locations import Locations, default_scope, locate
 from local_opus.report import install as show
 from local_opus.report import reporter
-from local_opus.values import Device, HostFacts, Scope
-from local_opus.weights.sources import SOURCES
-
-_GIB = 1024**3
+from local_opus.values import Scope
 
 
-@dataclass(frozen=True)
-class Given:
-    """What the user gave; None: not given."""
-
-    profile: str | None
-    model: str | None
-    device: Device | None
-    use_case: str | None
-    port: int | None
-    scope: str | None
-    root: str
-
-
-def one_profile(flags: Sequence[str], name: str | None) -> str | None:
-    """Return the one profile that was named. Raises BadInputError for several."""
-    named = [*flags, *([name] if name else [])]
-    if len(named) > 1:
-        raise BadInputError(f"profiles {' and '.join(named)}: choose one", "Give one of them.")
-    return named[0] if named else None
-
-
-def parse_device(word: str) -> Device | None:
-    """Return the device; None for auto. Raises BadInputError with the nearest name."""
-    if word.casefold() == "auto":
-        return None
-    try:
-        return Device(word.upper())
-    except ValueError:
-        names = ["auto", *(device.value for device in Device)]
-        raise BadInputError(
-            f"--device {word}: no such device.{did_you_mean(word, names)}",
-            f"Choose one of {', '.join(names)}.",
-        ) from None
-
-
-def _load_profile(name: str, use_case: str | None) -> profiles.Profile:
+def _load_profile(given: Given) -> profiles.Profile:
+    """Return the profile with what was given in place of what it says."""
     # A profile file is this machine's, also where an image is provisioned.
     files = open_host().files
+    name = given.profile or profiles.DEFAULT
     loaded = profiles.load(name, lambda path: files.read_text(os.path.abspath(path)))
-    if use_case is None:
-        return loaded
-    if use_case not in USE_CASES:
+    if given.use_case is not None and given.use_case not in USE_CASES:
         raise BadInputError(
-            f"--use-case {use_case}: no such use case.{did_you_mean(use_case, USE_CASES)}",
+            f"--use-case {given.use_case}: no such use case."
+            f"{did_you_mean(given.use_case, USE_CASES)}",
             f"Choose one of {', '.join(USE_CASES)}.",
         )
-    model = loaded.model.model_copy(update={"use_case": use_case})
-    return loaded.model_copy(update={"model": model})
+    said = {"device": given.device, "use_case": given.use_case}
+    said = {key: value for key, value in said.items() if value is not None}
+    return loaded.model_copy(update={"model": loaded.model.model_copy(update=said)})
 
 
-def _ask_profile() -> str:
-    names = sorted(profiles.names(), key=lambda name: name != profiles.DEFAULT)
-    texts = [
-        (name, f"{name:<13} {profiles.load(name, lambda path: path).description}") for name in names
-    ]
-    return prompts.select("Which profile?", texts, profiles.DEFAULT)
-
-
-def _ask_rest(given: Given, facts: HostFacts, profile: profiles.Profile) -> Given:
-    if not profile.server.enabled:
-        return given
-    model, device = given.model, given.device
-    if device is None:
-        names = [d.name for d in facts.openvino.devices if d.name in {x.value for x in Device}]
-        if len(names) > 1:
-            options = [("auto", "auto (the fastest that fits)"), *((name, name) for name in names)]
-            device = parse_device(prompts.select("Which device?", options, "auto"))
-    if model is None:
-        catalog = load_catalog()
-        best = choose(catalog, facts, profile.model.use_case, device, sources=frozenset(SOURCES))
-        fitting = [one for one in catalog.models if fit(one, facts, device).fits]
-        width = max(len(one.id) for one in fitting)
-        texts = [
-            (one.id, f"{one.id:<{width}} {one.size / _GIB:6.2f} GiB  {one.license.id}"
-             + ("  (recommended here)" if one.id == best.id else ""))
-            for one in sorted(fitting, key=lambda one: one.size)
-        ]  # fmt: skip
-        model = prompts.select("Which model?", texts, best.id)
-    return replace(given, model=model, device=device)
-
-
-def _ask_scope(host: Host) -> str:
-    if host.euid != 0:
-        return Scope.USER.value
-    texts = [("system", "system  for everyone, under /opt, /etc and /var/lib"),
-             ("user", "user    for this user alone, in the XDG folders")]  # fmt: skip
-    return prompts.select("For whom?", texts, "system")
-
-
-def run(
-    given: Given, *, interactive: bool, yes: bool, dry_run: bool, quiet: bool, as_json: bool
-) -> None:
+def run(given: Given, way: Way) -> None:
     """Detect, choose, show, ask, apply and report."""
     host = open_host(given.root)
-    if interactive:
+    if way.save_answers is not None:
+        answering.check_target(way.save_answers)
+    if way.interactive:
         prompts.require_terminal()
-        given = replace(given, profile=_ask_profile())
-        given = replace(given, scope=given.scope or _ask_scope(host))
-    profile = _load_profile(given.profile or profiles.DEFAULT, given.use_case)
+        given = replace(given, profile=given.profile or questions.ask_profile())
+        given = replace(given, scope=given.scope or questions.ask_scope(host))
+    profile = _load_profile(given)
     if given.model is not None:
         load_catalog().get(given.model)  # an unknown one is told before anything slow happens
     scope = Scope(given.scope) if given.scope else default_scope(host.euid)
     locations = locate(scope, host.environ)
-    if not dry_run:
+    if not way.dry_run:
         install.require_rights(host, scope)
-    if not (yes or dry_run):  # after all that is wrong in the command itself has been told
+    if not (way.yes or way.dry_run):  # after all that is wrong in the command itself has been told
         prompts.require_terminal()
-    tell = reporter.make(as_json=as_json, quiet=quiet)
+    tell = reporter.make(as_json=way.as_json, quiet=way.quiet)
     facts = install.detect(host, locations)
     tell.event("facts", facts.model_dump(mode="json"))
     show.show_machine(tell, facts)
-    if interactive:
-        given = _ask_rest(given, facts, profile)
+    if way.interactive:
+        given = questions.ask_rest(given, facts, profile)
     choice = install.prepare(
         host,
         locations,
         profile,
         facts,
         model_id=given.model,
-        device=given.device,
+        device=parse_device(given.device or profile.model.device),
         port=given.port,
+        profile_file=_profile_file(given),
     )
-    go_on(host, choice, tell, yes=yes, dry_run=dry_run, as_json=as_json)
+    go_on(host, choice, tell, way, given)
 
 
 def go_on(
     host: Host,
     choice: install.Choice,
     tell: reporter.Reporter,
-    *,
-    yes: bool,
-    dry_run: bool,
-    as_json: bool,
+    way: Way,
+    given: Given | None = None,
 ) -> None:
-    """Show what is pending, ask, apply and report."""
+    """Show what is pending, ask, apply and report.
+
+    With ``given`` the answers can be saved.
+    """
     waiting = install.pending(host, choice)
-    if dry_run and as_json:
-        tell.event("plan", json.loads(choice.plan.model_dump_json()))
-        return
-    if not waiting:
+    plan = {**json.loads(choice.plan.model_dump_json()), "pending": waiting}
+    if way.dry_run and way.as_json:
+        tell.event("plan", plan)
+    elif not waiting:
         tell.event("no_changes", {"profile": choice.profile.name})
         tell.say("no changes")
         show.show_kept(tell, install.edits(host, choice))
+    else:
+        tell.event("plan", plan)
+        show.show_plan(tell, choice.plan, waiting)
+    asks = bool(waiting) and not (way.dry_run or way.yes)
+    target = way.save_answers
+    if asks and given is not None:
+        target = prompts.go_on(target)
+    elif asks:
+        prompts.confirm("Go on?", yes=False)
+    if target is not None and given is not None:
+        answering.save(target, _chosen(given, choice, yes=way.yes or asks))
+        tell.event("answers_saved", {"path": os.path.abspath(target)})
+        tell.say(f"answers saved: {escape(os.path.abspath(target))}")
+    if way.dry_run or not waiting:
         return
-    tell.event("plan", json.loads(choice.plan.model_dump_json()))
-    show.show_plan(tell, choice.plan, waiting)
-    if dry_run:
-        return
-    prompts.confirm("Go on?", yes=yes)
     own_modules.keep(choice.locations.prefix)  # it may be run from the environment that it replaces
     try:
         result = install.install(host, choice, tell)
@@ -181,6 +119,27 @@ def go_on(
     show.show_kept(tell, result.outcome.kept)
     command = _command(host, choice.locations)
     show.show_result(tell, choice.profile.name, command, result.outcome.result)
+
+
+def _profile_file(given: Given) -> str | None:
+    """Return the whole path of the profile, where it is a file."""
+    named = given.profile
+    return os.path.abspath(named) if named is not None and is_path(named) else None
+
+
+def _chosen(given: Given, choice: install.Choice, *, yes: bool) -> Answers:
+    """Return what this install came to as answers, so that they lead to the same plan again."""
+    values = {
+        "profile": _profile_file(given) or given.profile or profiles.DEFAULT,
+        "model": choice.model.id if choice.model else None,
+        "device": choice.device.value if choice.device else None,
+        "use_case": choice.profile.model.use_case if choice.model else None,
+        "port": choice.port,
+        "scope": choice.locations.scope.value,
+        "root": os.path.abspath(given.root),
+        "yes": yes,
+    }
+    return answers.of(values, "what was chosen")
 
 
 def _command(host: Host, locations: Locations) -> str:

@@ -14,7 +14,7 @@ def open_host(root: str = "/") -> Host:
     """Return the host below ``root``. Raises BadInputError where there is no such folder."""
     if not os.path.isdir(root):
         what = "is no folder" if os.path.lexists(root) else "there is no such folder"
-        raise BadInputError(f"--root {root}: {what}", "Name the folder that holds the image.")
+        raise BadInputError(f"root {root}: {what}", "Name the folder that holds the image.")
     return Host(root)
 
 

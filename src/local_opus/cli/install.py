@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from local_opus.cli import options
+
+if TYPE_CHECKING:
+    from local_opus.answers import Answers
+
+
+def _answers(ctx: click.Context, param: click.Parameter, value: str | None) -> Answers | None:  # noqa: ARG001
+    """Read the file first of all: its answers stand in for the options that are not given."""
+    if value is None or ctx.resilient_parsing:  # a shell completes words
+        return None
+    from local_opus.cli import answering
+
+    found = answering.read(value)
+    ctx.default_map = found.given()
+    return found
 
 
 @click.command()
@@ -24,30 +40,43 @@ from local_opus.cli import options
 @options.option(
     "--device",
     shell_complete=options.complete_device,
-    help="auto, CPU, GPU or NPU.",
-    default="auto",
-    show_default=True,
+    help="auto, CPU, GPU or NPU. Default: what the profile says, which is auto as a rule.",
 )
 @options.option(
     "--use-case",
     shell_complete=options.complete_use_case,
     help="chat, coding or analysis: what the model is chosen for.",
 )
-@options.option("--port", type=click.IntRange(1, 65535), help="The server's port.")
+@options.option("--port", type=click.IntRange(1024, 65535), help="The server's port.")
 @options.scope
 @options.option("--root", default="/", help="The folder of an image instead of this machine.")
 @options.option("--yes", is_flag=True, help="Do not ask.")
 @options.option("--dry-run", is_flag=True, help="Print the plan and change nothing.")
 @options.option("--quiet", is_flag=True, help="Print errors alone.")
+@options.option(
+    "--answers",
+    type=click.Path(allow_dash=True),
+    is_eager=True,
+    callback=_answers,
+    help="A TOML file that answers for the options not given; - for standard input.",
+)
+@options.option(
+    "--save-answers",
+    type=click.Path(),
+    metavar="FILE",
+    help="Write what was chosen to a new file, for --answers.",
+)
 @options.as_json
+@click.pass_context
 def command(
+    ctx: click.Context,
     *,
     local_opus: bool,
     external_api: bool,
     hybrid: bool,
     profile: str | None,
     model: str | None,
-    device: str,
+    device: str | None,
     use_case: str | None,
     port: int | None,
     scope: str | None,
@@ -55,6 +84,8 @@ def command(
     yes: bool,
     dry_run: bool,
     quiet: bool,
+    answers: Answers | None,
+    save_answers: str | None,
     as_json: bool,
 ) -> None:
     """Take this machine to a profile: detect, plan, apply, prove.
@@ -63,17 +94,28 @@ def command(
     what is broken, or says `no changes`.
     """
     from local_opus.cli import choices
+    from local_opus.cli.given import Given, Way, device_word, one_profile
 
     flags = {"local-opus": local_opus, "external-api": external_api, "hybrid": hybrid}
-    given = choices.Given(
-        profile=choices.one_profile([name for name, on in flags.items() if on], profile),
+    named = [name for name, on in flags.items() if on]
+    if named and ctx.get_parameter_source("profile") is not click.core.ParameterSource.COMMANDLINE:
+        profile = None  # a flag outranks the environment and the answers
+    given = Given(
+        profile=one_profile(named, profile),
         model=model,
-        device=choices.parse_device(device),
+        device=device if device is None else device_word(device),
         use_case=use_case,
         port=port,
         scope=scope,
         root=root,
     )
-    interactive = not (yes or dry_run) and given.profile is None
-    choices.run(given, interactive=interactive, yes=yes, dry_run=dry_run, quiet=quiet,
-                as_json=as_json)  # fmt: skip
+    way = Way(
+        # Who gives answers is asked the rest; who names a profile alone gets what fits.
+        interactive=not (yes or dry_run) and (given.profile is None or answers is not None),
+        yes=yes,
+        dry_run=dry_run,
+        quiet=quiet,
+        as_json=as_json,
+        save_answers=save_answers,
+    )
+    choices.run(given, way)

@@ -30,8 +30,8 @@ def list_models(*, device: str, fitting: bool, scope: str | None, as_json: bool)
     from rich.console import Console
 
     from local_opus import shelf
-    from local_opus.cli.choices import parse_device
     from local_opus.cli.context import find_install, open_host
+    from local_opus.cli.given import parse_device
     from local_opus.report import models as show
 
     host = open_host()

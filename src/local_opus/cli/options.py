@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
+
+from local_opus.report.lines import JsonLines
 
 #: What a model can be chosen for.
 USE_CASES = ("chat", "coding", "analysis")
@@ -20,11 +23,35 @@ def option(*names: str, **settings: Any) -> Callable[[_Function], _Function]:  #
     return click.option(*names, **settings)
 
 
-as_json = option("--json", "as_json", is_flag=True, help="Print JSON.")
+def is_on(word: str) -> bool:
+    """Say whether a variable's word turns a flag on, as click reads it; an odd one does not."""
+    return word.strip().lower() in {"1", "true", "t", "yes", "y", "on"}
+
+
+def _note_json(ctx: click.Context, param: click.Parameter, value: bool) -> bool:  # noqa: ARG001 - click's way to call
+    """Have errors told as JSON too, also where an answers file asks for it."""
+    if (lines := ctx.find_object(JsonLines)) is not None:
+        lines.wanted = value
+    return value
+
+
+# Eager: what is wrong with another option is then told in JSON already.
+as_json = option(
+    "--json", "as_json", is_flag=True, is_eager=True, callback=_note_json, help="Print JSON."
+)
+
+
+def _own_scope() -> str | None:
+    """Return the scope of the install that this program belongs to; None: a checkout's."""
+    return os.environ.get("LOCAL_OPUS_OWN_SCOPE") or None
+
+
 scope = option(
     "--scope",
     type=click.Choice(["system", "user"]),
-    help="system (root: /opt, /etc, /var/lib) or user (XDG folders). Default: system for root.",
+    default=_own_scope,
+    help="system (root: /opt, /etc, /var/lib) or user (XDG folders). Default: that of the "
+    "installed program, else system for root.",
 )
 
 

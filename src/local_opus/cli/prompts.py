@@ -30,7 +30,7 @@ def confirm(question: str, *, yes: bool) -> None:
     import questionary
 
     if not questionary.confirm(question, default=True).ask():
-        raise InterruptedRunError("nothing was changed", "Run it again when you are ready.")
+        raise _stopped()
 
 
 def select(question: str, choices: Sequence[tuple[str, str]], default: str | None = None) -> str:
@@ -44,5 +44,37 @@ def select(question: str, choices: Sequence[tuple[str, str]], default: str | Non
         default=default,
     ).ask()
     if answer is None:
-        raise InterruptedRunError("nothing was changed", "Run it again when you are ready.")
+        raise _stopped()
     return str(answer)
+
+
+def go_on(target: str | None) -> str | None:
+    """Ask whether to go on; return the file that the answers go to, None: to none.
+
+    Where ``target`` names one already, another is not offered. A no raises InterruptedRunError.
+    """
+    if target is not None:
+        confirm("Go on?", yes=False)
+        return target
+    saving = "Save the answers to a file, and go on"
+    choices = [("go", "Go on"), ("save", saving), ("stop", "Stop")]
+    word = select("Go on?", choices, "go")
+    if word == "stop":
+        raise _stopped()
+    return _ask_name() if word == "save" else None
+
+
+def _ask_name() -> str:
+    """Ask for the name of a new file."""
+    import questionary
+
+    from local_opus.cli.answering import free_name
+
+    name = questionary.text("Which file?", default="answers.toml", validate=free_name).ask()
+    if name is None:
+        raise _stopped()
+    return str(name)
+
+
+def _stopped() -> InterruptedRunError:
+    return InterruptedRunError("nothing was changed", "Run it again when you are ready.")

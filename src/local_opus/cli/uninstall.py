@@ -38,5 +38,12 @@ def command(*, yes: bool, purge: bool, scope: str | None, root: str, as_json: bo
         gib = removed.weights_left / 1024**3
         where = escape(locations.models)
         tell.say(f"{gib:.2f} GiB of weights stay in {where}; --purge removes them.")
-    tell.event("uninstalled", {"kept": removed.kept, "weights_left": removed.weights_left})
+    tell.event(
+        "uninstalled",
+        {
+            "nothing": removed.nothing,
+            "kept": removed.kept,
+            "weights_left": removed.weights_left,
+        },
+    )
     tell.say("Nothing was installed." if removed.nothing else "Uninstalled.")

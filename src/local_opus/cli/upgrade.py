@@ -32,6 +32,7 @@ def command(
     from local_opus import install, upgrade
     from local_opus.cli import choices, prompts
     from local_opus.cli.context import find_install, open_host
+    from local_opus.cli.given import Way
     from local_opus.report import install as show
     from local_opus.report import reporter
 
@@ -48,4 +49,5 @@ def command(
     tell.event("facts", facts.model_dump(mode="json"))
     show.show_machine(tell, facts)
     choice = upgrade.choose(host, locations, facts, history)
-    choices.go_on(host, choice, tell, yes=yes, dry_run=dry_run, as_json=as_json)
+    way = Way(yes=yes, dry_run=dry_run, quiet=quiet, as_json=as_json)
+    choices.go_on(host, choice, tell, way)

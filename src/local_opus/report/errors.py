@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from local_opus import invocation
 from local_opus.errors import InterruptedRunError, LocalOpusError
+from local_opus.report.lines import JsonLines
 
 
-def tell(error: LocalOpusError) -> None:
-    """Print an error: one line that names what, one that says what to do."""
+def tell(error: LocalOpusError, lines: JsonLines | None = None) -> None:
+    """Print an error: one line that names what, one that says what to do.
+
+    Where the user asked for JSON, it is the last of the ``lines`` too.
+    """
     kind = "stopped" if isinstance(error, InterruptedRunError) else "error"
     for line in (
         f"{kind}: {error.message}",
@@ -17,3 +22,8 @@ def tell(error: LocalOpusError) -> None:
         f"{'next' if kind == 'stopped' else 'fix':>{len(kind)}}: {error.remedy}",
     ):
         sys.stderr.write(f"{invocation.as_typed(line)}\n")
+    if lines is not None and lines.wanted:
+        try:
+            lines.error(error, error.exit_code)
+        except BrokenPipeError:  # whoever read the lines left; the words above were told
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -45,6 +45,7 @@ def show_plan(tell: Reporter, plan: Plan, pending: Sequence[str]) -> None:
 def show_kept(tell: Reporter, kept: Sequence[str]) -> None:
     """Name what was left as the user made it."""
     for line in kept:
+        tell.event("kept", {"text": line})
         tell.say(f"[yellow]kept[/yellow] {escape(line)}")
 
 
@@ -54,7 +55,7 @@ def show_result(
     """Say what works now, by what it was seen, and what to type next (with ``command``)."""
     tell.event("installed", {"profile": profile, **result})
     if "url" not in result:
-        program = escape(str(result.get("program", "")))
+        program = escape(str(result.get("program") or f"self-test {result.get('self_test')}"))
         tell.say(f"[bold green]Done.[/bold green] Profile {profile}; {program}")
         tell.say("Next:")
         for words in ("detect", "models list", "uninstall"):

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TextIO
 
+import click
 from rich.console import Console
 from rich.markup import escape, render
 from rich.progress import (
@@ -22,6 +20,8 @@ from rich.progress import (
     TextColumn,
 )
 from rich.text import Text
+
+from local_opus.report.lines import JsonLines
 
 _MIB = 1024 * 1024
 #: Totals from this size on are bytes; smaller ones are counts.
@@ -75,10 +75,10 @@ class QuietReporter(Reporter):
 
 
 class JsonReporter(Reporter):
-    """One JSON object a line: ``{"event": NAME, ...}``; progress at most ten times a second."""
+    """One JSON object a line, as ``events`` describes; progress at most ten times a second."""
 
-    def __init__(self, stream: TextIO | None = None) -> None:
-        self._stream = stream or sys.stdout
+    def __init__(self, lines: JsonLines) -> None:
+        self._lines = lines
         self._last = 0.0
 
     def say(self, text: str) -> None:
@@ -87,8 +87,7 @@ class JsonReporter(Reporter):
 
     def event(self, name: str, data: Mapping[str, object]) -> None:
         """Print one line."""
-        self._stream.write(json.dumps({"event": name, **data}) + "\n")
-        self._stream.flush()
+        self._lines.write(name, data)
 
     def started(self, step: str, summary: str) -> None:
         """Print it."""
@@ -190,8 +189,15 @@ def _short(text: str) -> str:
     return text.replace(f"{home}/", "~/") if home else text
 
 
+def _lines_of_run() -> JsonLines:
+    """Return the lines that the command line began, so that all of a run are one sequence."""
+    context = click.get_current_context(silent=True)
+    found = context.find_object(JsonLines) if context is not None else None
+    return found or JsonLines(context.command_path if context is not None else "")
+
+
 def make(*, as_json: bool = False, quiet: bool = False) -> Reporter:
-    """Return the reporter that the flags ask for."""
+    """Return the reporter that the flags ask for; it adds to the lines of this run."""
     if as_json:
-        return JsonReporter()
+        return JsonReporter(_lines_of_run())
     return QuietReporter() if quiet else RichReporter(Console())

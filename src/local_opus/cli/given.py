@@ -1,0 +1,65 @@
+"""What the user gave: words that are known, and how to go about an install."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from local_opus.errors import BadInputError, did_you_mean
+from local_opus.values import Device
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the user gave; None: not given."""
+
+    profile: str | None
+    model: str | None
+    #: ``auto`` or a device's name.
+    device: str | None
+    use_case: str | None
+    port: int | None
+    scope: str | None
+    root: str
+
+
+@dataclass(frozen=True)
+class Way:
+    """How to go about it: whom to ask, what to print and to write."""
+
+    yes: bool
+    dry_run: bool
+    quiet: bool
+    as_json: bool
+    #: Where the answers go; None: nowhere, unless a person says so at the end.
+    save_answers: str | None = None
+    #: Whether what is not given is asked for.
+    interactive: bool = False
+
+
+def one_profile(flags: Sequence[str], name: str | None) -> str | None:
+    """Return the one profile that was named. Raises BadInputError for several."""
+    named = [*flags, *([name] if name else [])]
+    if len(named) > 1:
+        raise BadInputError(f"profiles {' and '.join(named)}: choose one", "Give one of them.")
+    return named[0] if named else None
+
+
+def parse_device(word: str) -> Device | None:
+    """Return the device; None for auto. Raises BadInputError with the nearest name."""
+    if word.casefold() == "auto":
+        return None
+    try:
+        return Device(word.upper())
+    except ValueError:
+        names = ["auto", *(device.value for device in Device)]
+        raise BadInputError(
+            f"--device {word}: no such device.{did_you_mean(word, names)}",
+            f"Choose one of {', '.join(names)}.",
+        ) from None
+
+
+def device_word(word: str) -> str:
+    """Return ``auto`` or the device's name. Raises BadInputError with the nearest name."""
+    device = parse_device(word)
+    return "auto" if device is None else device.value

@@ -1,0 +1,59 @@
+"""The questions of an install, in the order in which they are asked."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from local_opus import profiles
+from local_opus.catalog import load as load_catalog
+from local_opus.catalog.choose import choose, fit
+from local_opus.cli import prompts
+from local_opus.cli.given import Given, parse_device
+from local_opus.host import Host
+from local_opus.values import Device, HostFacts, Scope
+from local_opus.weights.sources import SOURCES
+
+_GIB = 1024**3
+
+
+def ask_profile() -> str:
+    """Ask which profile."""
+    names = sorted(profiles.names(), key=lambda name: name != profiles.DEFAULT)
+    texts = [
+        (name, f"{name:<13} {profiles.load(name, lambda path: path).description}") for name in names
+    ]
+    return prompts.select("Which profile?", texts, profiles.DEFAULT)
+
+
+def ask_rest(given: Given, facts: HostFacts, profile: profiles.Profile) -> Given:
+    """Ask for device and model, where the profile has a server and nothing says which."""
+    if not profile.server.enabled:
+        return given
+    model, device = given.model or profile.model.id, given.device
+    if device is None and profile.model.device == "auto":
+        names = [d.name for d in facts.openvino.devices if d.name in {x.value for x in Device}]
+        if len(names) > 1:
+            options = [("auto", "auto (the fastest that fits)"), *((name, name) for name in names)]
+            device = prompts.select("Which device?", options, "auto")
+    if model is None:
+        on = parse_device(device or profile.model.device)
+        catalog = load_catalog()
+        best = choose(catalog, facts, profile.model.use_case, on, sources=frozenset(SOURCES))
+        fitting = [one for one in catalog.models if fit(one, facts, on).fits]
+        width = max(len(one.id) for one in fitting)
+        texts = [
+            (one.id, f"{one.id:<{width}} {one.size / _GIB:6.2f} GiB  {one.license.id}"
+             + ("  (recommended here)" if one.id == best.id else ""))
+            for one in sorted(fitting, key=lambda one: one.size)
+        ]  # fmt: skip
+        model = prompts.select("Which model?", texts, best.id)
+    return replace(given, model=model, device=device)
+
+
+def ask_scope(host: Host) -> str:
+    """Ask for whom; only root can choose."""
+    if host.euid != 0:
+        return Scope.USER.value
+    texts = [("system", "system  for everyone, under /opt, /etc and /var/lib"),
+             ("user", "user    for this user alone, in the XDG folders")]  # fmt: skip
+    return prompts.select("For whom?", texts, "system")
