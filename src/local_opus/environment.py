@@ -42,7 +42,12 @@ _NO_ENSUREPIP = re.compile(r"ensurepip is not available|No module named '?(?:ens
 _COMPILE = """
 import compileall, ctypes, os, sys
 prctl = ctypes.CDLL(None).prctl
-os.register_at_fork(after_in_child=lambda: prctl(1, 9, 0, 0, 0))
+mine = os.getpid()
+def die_with_me():
+    prctl(1, 9, 0, 0, 0)
+    if os.getppid() != mine:  # killed before it was asked for
+        os._exit(1)
+os.register_at_fork(after_in_child=die_with_me)
 sys.exit(not compileall.main())
 """
 

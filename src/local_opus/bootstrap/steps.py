@@ -183,8 +183,12 @@ def _dies_with_parent() -> Callable[[], None] | None:
     except (OSError, AttributeError):  # a static or unusual C library: the lock guards alone
         return None
 
+    parent = os.getpid()
+
     def ask() -> None:
         prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:  # it died before it was asked for
+            os.kill(os.getpid(), signal.SIGKILL)
 
     return ask
 

@@ -233,7 +233,7 @@ class Processes:
                 env=self.clean_environment(extra_env),
                 start_new_session=True,
                 # Whatever kills this program ends its children too: none goes on writing.
-                preexec_fn=None if undisturbed else _die_with_parent,  # noqa: PLW1509 - one call into C, no lock is taken
+                preexec_fn=None if undisturbed else _dies_with(os.getpid()),  # noqa: PLW1509 - one call into C, no lock is taken
             )
         except FileNotFoundError as error:
             raise LocalOpusError(
@@ -293,5 +293,12 @@ class Processes:
 _PRCTL = ctypes.CDLL(None, use_errno=True).prctl
 
 
-def _die_with_parent() -> None:
-    _PRCTL(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+def _dies_with(parent: int) -> Callable[[], None]:
+    """Return what a child calls to be killed when its parent dies."""
+
+    def ask() -> None:
+        _PRCTL(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:  # it died before it was asked for
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return ask
