@@ -12,7 +12,10 @@ import zipfile
 from pathlib import Path
 
 REAL = Path(__file__).resolve().parent.parent.parent
-PARTS = ("__init__.py", "__main__.py", "errors.py", "environment.py", "bootstrap")
+PARTS = (
+    *("__init__.py", "__main__.py", "errors.py", "environment.py", "interrupts.py"),
+    *("bootstrap", "report"),
+)
 CLI = """
 import json, os, sys
 import tinything

@@ -12,9 +12,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from local_opus import __version__
-from local_opus.errors import ExitCode, LocalOpusError, did_you_mean
-from local_opus.report import errors
+from local_opus import __version__, interrupts
+from local_opus.errors import (
+    BadInputError,
+    ExitCode,
+    InterruptedRunError,
+    LocalOpusError,
+    did_you_mean,
+)
+from local_opus.report import errors, streams
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -36,6 +42,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "completion": ("completion", "Print the completion script of a shell."),
 }
 _GROUP_OPTIONS = {"--help", "-h", "--version"}
+#: Their exit code tells what became of the machine, whether or not their words were read.
+_CHANGING = {"install", "uninstall", "start", "stop"}
+_ONLY_TELLING = _GROUP_OPTIONS | {"--dry-run"}
 
 
 class LazyGroup(click.Group):
@@ -102,49 +111,100 @@ def _tell(message: str, remedy: str) -> None:
 
 
 def _write_traceback() -> str:
-    with tempfile.NamedTemporaryFile(
-        "w", prefix="local-opus-", suffix=".log", delete=False, encoding="utf-8"
-    ) as log:
-        log.write(traceback.format_exc())
-        return log.name
+    """Return the name of a new log with the traceback; with no room for one, show it."""
+    text = traceback.format_exc()
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="local-opus-", suffix=".log", delete=False, encoding="utf-8"
+        ) as log:
+            log.write(text)
+            return log.name
+    except OSError:
+        sys.stderr.write(text)
+        return "the lines above"
 
 
 def run(call: Callable[[], object], *, debug: bool = False) -> int:
     """Call; turn what it raises into lines on standard error and an exit code."""
     try:
         result = call()
-    except LocalOpusError as error:
-        if debug:
-            traceback.print_exc()
-        errors.tell(error)
-        return int(error.exit_code)
-    except click.UsageError as error:
-        path = error.ctx.command_path if error.ctx is not None else "local-opus"
-        _tell(error.format_message(), f"See `{path} --help`.")
-        return int(ExitCode.BAD_INPUT)
     except click.exceptions.Exit as error:
         return int(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        _tell("interrupted", "Run the same command again to go on.")
-        return int(ExitCode.INTERRUPTED)
-    except BrokenPipeError:
-        # Whoever read our output left; nothing more can be told there.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return int(ExitCode.FAILED)
-    except Exception as error:  # noqa: BLE001 - the last resort: told, and kept in a log
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the last resort: all is told
         if debug:
             traceback.print_exc()
-        _tell(f"{type(error).__name__}: {error}", f"Report it with {_write_traceback()}.")
-        return int(ExitCode.FAILED)
+        known = _known(error)
+        if known is None:
+            known = LocalOpusError(
+                f"{type(error).__name__}: {error}", f"Report it with {_write_traceback()}."
+            )
+        errors.tell(known)
+        return int(known.exit_code)
     return int(result) if isinstance(result, int) else int(ExitCode.DONE)
 
 
+def _known(error: BaseException) -> LocalOpusError | None:
+    """Return what is no fault of this program as an error with its remedy."""
+    if isinstance(error, LocalOpusError):
+        return error
+    if isinstance(error, click.UsageError):
+        path = error.ctx.command_path if error.ctx is not None else "local-opus"
+        return BadInputError(error.format_message(), f"See `{path} --help`.")
+    if isinstance(error, click.Abort | KeyboardInterrupt):
+        return InterruptedRunError("interrupted", "Run the same command again to go on.")
+    if isinstance(error, OSError) and error.filename is not None:
+        where = os.fsdecode(error.filename) if isinstance(error.filename, bytes) else error.filename
+        return LocalOpusError(
+            f"{where}: {(error.strerror or type(error).__name__).lower()}",
+            "Look at that path and its permissions, then run this again.",
+        )
+    return None
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit code."""
+    """Run the command line; return the exit code.
+
+    Without ``arguments`` this is the program itself, and takes over signals and streams.
+    """
+    is_program = arguments is None
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if is_program:
+        streams.take_over()
+        interrupts.raise_on_signals()
     name = "./installer" if sys.argv[0] == "installer" else "local-opus"
     # --debug may stand anywhere before a `--`: who repeats a failed command adds it at the end.
     end = words.index("--") if "--" in words else len(words)
     debug = "--debug" in words[:end] or bool(os.environ.get("LOCAL_OPUS_DEBUG"))
     words = [word for word in words[:end] if word != "--debug"] + words[end:]
-    return run(lambda: group.main(words, prog_name=name, standalone_mode=False), debug=debug)
+
+    def call() -> object:
+        _stand_somewhere()
+        return group.main(words, prog_name=name, standalone_mode=False)
+
+    code = run(call, debug=debug)
+    if is_program:
+        interrupts.ignore_signals()
+        code = _tell_lost_words(words, code)
+    return code
+
+
+def _stand_somewhere() -> None:
+    """Leave a working folder that was deleted: neither we nor our children can start from it."""
+    try:
+        os.getcwd()
+    except OSError:
+        os.chdir("/")
+
+
+def _tell_lost_words(words: Sequence[str], code: int) -> int:
+    """Say that standard output took no more (a full disk); return the exit code that follows."""
+    problem = streams.lost()
+    if problem is None:
+        return code
+    _tell(
+        f"standard output: {(problem.strerror or str(problem)).lower()}; not all was told",
+        "Send the output where there is room.",
+    )
+    command = words[0] if words and not words[0].startswith("-") else "install"
+    changing = command in _CHANGING and not _ONLY_TELLING & {*words}
+    return code if changing or code != ExitCode.DONE else int(ExitCode.FAILED)
