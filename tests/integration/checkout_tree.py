@@ -13,7 +13,7 @@ from pathlib import Path
 
 REAL = Path(__file__).resolve().parent.parent.parent
 PARTS = (
-    *("__init__.py", "__main__.py", "errors.py", "environment.py", "interrupts.py"),
+    *("__init__.py", "__main__.py", "errors.py", "clock.py", "environment.py", "interrupts.py"),
     *("bootstrap", "report"),
 )
 CLI = """
