@@ -90,7 +90,7 @@ def test_signals_while_it_stops_change_nothing(program, before):
             child.send_signal(number)
             time.sleep(0.002)  # apart, so that the kernel does not make them one
 
-    ended = program.run_until(in_step("load the model"), hail, *program.install_words())
+    ended = program.run_until(started("self-test"), hail, *program.install_words())
     assert_stopped(program, ended, running=2)
 
 

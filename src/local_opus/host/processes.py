@@ -242,7 +242,7 @@ class Processes:
                 env=self.clean_environment(extra_env),
                 start_new_session=True,
                 # Whatever kills this program ends its children too: none goes on writing.
-# (Calls into C alone, which take no lock.)
+                # (Calls into C alone, which take no lock.)
                 preexec_fn=interrupts.restore_defaults if undisturbed else _die_with_parent,  # noqa: PLW1509
                 umask=_UMASK,
             )
