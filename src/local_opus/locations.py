@@ -148,6 +148,6 @@ def _require_text(variable: str, path: str) -> None:
     # Python stands a lone surrogate for each byte that is no UTF-8.
     if any("\ud800" <= character <= "\udfff" or character == "\n" for character in path):
         raise BadInputError(
-            f"{variable}: {ascii(path)} is not one line of UTF-8 text",
+            f"{variable}: {path!a} is not one line of UTF-8 text",
             f"Set {variable} to the path of another folder.",
         )

@@ -88,6 +88,7 @@ class Machine(FakeHost):
         self.services = Systemd(self)  # type: ignore[assignment]
         self.processes.answers = {"groupadd": self.groups, "groupdel": self.groups,
                                   "python3.12": self.venv}  # fmt: skip
+        self.files.sync_all = lambda: None  # type: ignore[method-assign]
         for name in CHANGING:
             setattr(self.files, name, self.ticking(getattr(self.files, name)))
 
@@ -139,6 +140,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Machin
     monkeypatch.setattr(node, "wait_ready", lambda *_: {})
     monkeypatch.setattr(node, "settings", lambda *_: None)
     monkeypatch.setattr("local_opus.program.files", lambda: [("__init__.py", b"")])
+    monkeypatch.setattr(os, "fsync", lambda _descriptor: None)  # no power is lost here
     count = iter(range(10_000))
 
     def new() -> Machine:

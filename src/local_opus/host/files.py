@@ -147,7 +147,11 @@ class Files(Reading):
             self._sync_folder(parent)
 
     def remove_tree(self, path: str) -> None:
-        """Remove a folder and all below it; links are removed, not followed."""
+        """Remove a folder and all below it; links are removed, not followed, ``path`` too."""
+        found = self.stat(path)
+        if found is not None and found.kind != "folder":
+            self.remove(path)
+            return
         with self._at(path) as (parent, name):
             shutil.rmtree(name, dir_fd=parent)  # by descriptors: no link leads it elsewhere
             self._sync_folder(parent)
