@@ -148,9 +148,7 @@ def test_a_signal_in_the_uninstall(program, before):
     reverted = [record["id"] for record in records(program) if record["event"] == "reverted"]
     assert first == reverted[: len(first)]
     program.run("uninstall", "--purge", "--yes")
-    assert tree(program.home) == {
-        name: item for name, item in before.items() if not name.startswith(".local/share/local-opus/env-")
-    } or tree(program.home) == before  # fmt: skip
+    assert tree(program.home) == before
     assert program.processes() == {}
 
 
@@ -221,7 +219,6 @@ def test_the_terminal_closes(empty):
     assert terminal.close() == 130
     assert empty.wait_for_processes(lambda found: not found) == {}
     assert "finished" not in [record["event"] for record in records(empty)]
-    assert "Done." in empty.run(*CLOUD).stdout
     empty.run("uninstall", "--yes")
 
 

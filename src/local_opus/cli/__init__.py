@@ -44,6 +44,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 _GROUP_OPTIONS = {"--help", "-h", "--version"}
 #: Their exit code tells what became of the machine, whether or not their words were read.
 _CHANGING = {"install", "uninstall", "start", "stop"}
+_NARROWEST = 40
 _ONLY_TELLING = _GROUP_OPTIONS | {"--dry-run"}
 
 
@@ -178,7 +179,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = [word for word in words[:end] if word != "--debug"] + words[end:]
 
     def call() -> object:
-        _stand_somewhere()
+        _tidy_surroundings()
         return group.main(words, prog_name=name, standalone_mode=False)
 
     code = run(call, debug=debug)
@@ -188,12 +189,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-def _stand_somewhere() -> None:
-    """Leave a working folder that was deleted: neither we nor our children can start from it."""
+def _tidy_surroundings() -> None:
+    """Leave a working folder that was deleted, and widen a screen that can't hold a word.
+
+    Neither we nor our children can start from such a folder; at COLUMNS=0 nothing would be shown.
+    """
     try:
         os.getcwd()
     except OSError:
         os.chdir("/")
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdecimal() and int(columns) < _NARROWEST:
+        os.environ["COLUMNS"] = str(_NARROWEST)
 
 
 def _tell_lost_words(words: Sequence[str], code: int) -> int:
