@@ -43,7 +43,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 _GROUP_OPTIONS = {"--help", "-h", "--version"}
 #: Their exit code tells what became of the machine, whether or not their words were read.
-_CHANGING = {"install", "uninstall", "start", "stop"}
+_CHANGING = {"install", "upgrade", "uninstall", "start", "stop"}
 _NARROWEST = 40
 _ONLY_TELLING = _GROUP_OPTIONS | {"--dry-run"}
 
