@@ -5,8 +5,9 @@
 # Usage: bench/lock.sh            keep the versions that are locked, lock what is new
 #        bench/lock.sh --upgrade  take the newest versions
 #
-# Each lock is complete in itself (server holds base and openvino, test holds everything), and a
-# package has the same version in all of them: the others are cut from the largest.
+# Each lock is complete in itself (openvino holds the project's dependencies, requirements.lock those
+# without OpenVINO, server and test the extras too), and a package has the same version in all of
+# them: the others are cut from the largest.
 # Settings of this machine (mirrors, private indexes, pip's configuration) have no influence.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")/.."
@@ -34,9 +35,11 @@ compile() { # compile LOCK ARGUMENTS...: into the scratch folder, so that a fail
 
 all=requirements-test.lock
 compile "$all" --all-extras "$@"
-compile requirements.lock --constraint "$scratch/$all"
-compile requirements-openvino.lock --extra openvino --constraint "$scratch/$all"
-compile requirements-server.lock --extra openvino --extra server --constraint "$scratch/$all"
+# An override takes a package and what only it needs out of the resolution: no Python is that old.
+echo "openvino ; python_version < '3'" >"$scratch/no-openvino"
+compile requirements.lock --constraint "$scratch/$all" --override "$scratch/no-openvino"
+compile requirements-openvino.lock --constraint "$scratch/$all"
+compile requirements-server.lock --extra server --constraint "$scratch/$all"
 for lock in requirements*.lock; do
     cp "$scratch/$lock" "$lock"
     echo "$lock: $(grep -c '==' "$lock") packages"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from local_opus import interrupts
+from local_opus.invocation import MARK
 
 
 def start() -> int:
@@ -19,5 +20,5 @@ def start() -> int:
 
 if __name__ == "__main__":
     if __spec__ is None:  # started by its path: the user typed the installer's name
-        sys.argv[0] = "installer"
+        sys.argv[0] = MARK
     sys.exit(start())

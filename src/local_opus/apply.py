@@ -250,12 +250,15 @@ class Applier:
     def revert_all(self, wanted: Callable[[Entry], bool] = lambda _entry: True) -> Outcome:
         """Revert every active entry that is ``wanted``, the newest first; each is asked once.
 
-        What can't be reverted does not stop the rest; it is raised at the end.
+        The order is that of ``Action.reverted_in``. What can't be reverted does not stop the rest;
+        it is raised at the end.
         """
         outcome = Outcome()
         problems: list[LocalOpusError] = []
-        for entry in reversed(self._receipt.history.entries):
-            if not entry.active or not wanted(entry):
+        active = [entry for entry in reversed(self._receipt.history.entries) if entry.active]
+        active.sort(key=lambda entry: self._make(entry.kind, entry.params).reverted_in)
+        for entry in active:
+            if not wanted(entry):
                 continue
             try:
                 self._revert_one(entry, outcome)

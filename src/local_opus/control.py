@@ -25,7 +25,8 @@ def server_command(host: Host, locations: Locations) -> list[str]:
             if isinstance(command, list):
                 return [str(word) for word in command]
     raise LocalOpusError(
-        f"{locations.receipt}: no server was installed", "Run `./installer --local-opus` first."
+        f"{locations.receipt}: no server was installed",
+        "Run `local-opus install --local-opus` first.",
     )
 
 

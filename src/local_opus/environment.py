@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 
 from local_opus import clock
-from local_opus.errors import LocalOpusError, MachineCannotError
+from local_opus.errors import BadInputError, LocalOpusError, MachineCannotError
 
 #: Settings of pip that move the install elsewhere, change what is installed, or hide its words.
 #: All others (index, mirror, proxy, certificate, cache, timeout) stay in force.
@@ -36,6 +36,7 @@ _NO_NETWORK = re.compile(
 )
 _HOST = re.compile(r"host='([^']+)'|Looking in indexes: \w+://(?:[^/@\s]*@)?([^/,\s]+)")
 _NO_WHEEL = re.compile(r"No matching distribution found for ([^\s(]+)")
+_SEPARATOR = re.compile(r"Refusing to create a venv in (.+) because it contains the PATH separator")
 _NO_ENSUREPIP = re.compile(r"ensurepip is not available|No module named '?(?:ensurepip|venv)\b")
 
 #: ``python -m compileall``, but its pool does not outlive it: prctl(PR_SET_PDEATHSIG, SIGKILL).
@@ -109,6 +110,11 @@ def failure(output: str, *, lock: str, log: str, python: str) -> LocalOpusError:
         return no_space(os.path.dirname(log))
     if _NO_ENSUREPIP.search(output):
         return no_venv(python)
+    if found := _SEPARATOR.search(output):
+        return BadInputError(
+            f"{found[1]}: a colon in the path, which Python's environments can't have",
+            "Choose a folder without one: by XDG_DATA_HOME, or by moving the checkout.",
+        )
     if found := _BAD_HASH.search(output):
         return LocalOpusError(
             f"{lock}: the package index offers another {found[1]} than the one pinned by its hash",

@@ -90,7 +90,7 @@ def pick_model(
     if not fitting.fits:
         raise MachineCannotError(
             f"{model.id}: {fitting.reasons[0]}",
-            "Choose another: `./installer models list` shows what fits this machine.",
+            "Choose another: `local-opus models list` shows what fits this machine.",
             details=fitting.reasons[1:],
         )
     return model, fitting.device

@@ -57,7 +57,7 @@ def settings(host: Host, locations: Locations) -> Settings:
         if host.files.stat(path) is None:
             raise LocalOpusError(
                 f"{path}: there is no server installed here",
-                "Run `./installer --local-opus` first.",
+                "Run `local-opus install --local-opus` first.",
             )
         return read_settings(host, path)
     except PermissionError as error:

@@ -22,6 +22,8 @@ _PATTERNS: dict[Kind, str] = {
     "systemd": "*.j2",
     "locks": "requirements*.lock",
 }
+#: No part of the program: nothing that is installed comes from it.
+_NOT_OURS = frozenset({"requirements-test.lock"})
 
 
 def folder(kind: Kind) -> Path:
@@ -41,7 +43,8 @@ def folder(kind: Kind) -> Path:
 
 def names(kind: Kind) -> list[str]:
     """Return the sorted names of the files of a kind."""
-    return sorted(path.name for path in folder(kind).glob(_PATTERNS[kind]) if path.is_file())
+    found = {path.name for path in folder(kind).glob(_PATTERNS[kind]) if path.is_file()}
+    return sorted(found - _NOT_OURS)
 
 
 def read(kind: Kind, name: str) -> str:

@@ -46,7 +46,7 @@ def subjects(host: Host, locations: Locations, target: str | None) -> list[Subje
         if not stored:
             raise ProblemFoundError(
                 f"{locations.models}: there are no weights in the store",
-                "Install a model: `./installer --local-opus`.",
+                "Install a model: `local-opus install --local-opus`.",
             )
         return [subject for _, subject in stored]
     named = [subject for model, subject in stored if model == target]

@@ -17,7 +17,15 @@ import pytest
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="asks what root does")
 REAL = Path(__file__).resolve().parent.parent.parent
 PARTS = (
-    *("__init__.py", "__main__.py", "errors.py", "clock.py", "environment.py", "interrupts.py"),
+    *(
+        "__init__.py",
+        "__main__.py",
+        "errors.py",
+        "clock.py",
+        "environment.py",
+        "interrupts.py",
+        "invocation.py",
+    ),
     *("bootstrap", "report"),
 )
 CLI = """

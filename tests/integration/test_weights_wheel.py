@@ -241,8 +241,8 @@ def test_a_pip_in_the_current_folder_is_not_run(host, index, tmp_path, monkeypat
 
 SAID = {
     "ERROR: No matching distribution found for a==1": "config list",
-    "no such option: --progress-bar raw": "./installer",
-    f"{sys.executable}: No module named pip": "./installer",
+    "no such option: --progress-bar raw": "again",
+    f"{sys.executable}: No module named pip": "again",
     "WARNING: Retrying after connection broken by 'x'\nERROR: No matching": "network",
     "ERROR: Could not install: [Errno 28] No space left on device": "space",
     "": "config list",

@@ -11,7 +11,7 @@ from local_opus.actions.base import Action
 from local_opus.actions.create_folder import CreateFolder
 from local_opus.actions.link_command import LinkCommand
 from local_opus.actions.write_file import WriteFile
-from local_opus.apply import Applier
+from local_opus.apply import Applier, Listener
 from local_opus.errors import InterruptedRunError, LocalOpusError
 from local_opus.history import Event
 from local_opus.receipts import Receipt
@@ -201,3 +201,12 @@ def test_a_receipt_can_not_name_a_path_outside_of_the_roots(host: FakeHost, path
     )
     with pytest.raises(LocalOpusError, match="outside of the folders"):
         applier(host).revert_all()
+
+
+def test_what_the_program_runs_from_is_reverted_late(host: FakeHost, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(WriteFile, "reverted_in", 1)
+    order: list[str] = []
+    listener = Listener(started=lambda id_, _summary: order.append(id_))
+    applier(host).apply(plan(FOLDER, LINK, FILE), {}, nothing)
+    Applier(host, Receipt(host, RECEIPT), build, ("/opt/lo",), listener).revert_all()
+    assert order == ["link", "file", "folder"]

@@ -12,6 +12,8 @@ from local_opus.errors import ExitCode
 
 NONE = "ERROR: No matching distribution found for click==8.5.1"
 SAID = {
+    "a colon": ("Error: Refusing to create a venv in /h:m/env because it contains the PATH separator :.",
+                "/h:m/env: a colon in the path", 2),
     "space": ("OSError: [Errno 28] Kein Platz", "no space left", 4),
     "quota": ("ERROR: [Errno 122] Disk quota exceeded", "no space left", 4),
     "hash": (

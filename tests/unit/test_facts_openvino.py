@@ -12,7 +12,6 @@ from facts_tree import CPU_ONLY, Answers, host_on
 
 from local_opus.facts import openvino
 from local_opus.host import Host, Processes
-from local_opus.host.processes import package_parent
 from local_opus.runtime import probe
 from local_opus.runtime.protocol import Message
 from local_opus.values import OpenVinoFacts
@@ -159,7 +158,7 @@ class WithPackages(Processes):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(os.environ)
-        self.path = f"{folder}:{package_parent()}"
+        self.path = str(folder)
 
     def worker(
         self, module: str, request: Message, *, timeout: float, **_settings: object

@@ -9,10 +9,12 @@ import pytest
 
 EXTRAS = {
     "requirements.lock": [],
-    "requirements-openvino.lock": ["openvino"],
-    "requirements-server.lock": ["openvino", "server"],
-    "requirements-test.lock": ["openvino", "server", "test"],
+    "requirements-openvino.lock": [],
+    "requirements-server.lock": ["server"],
+    "requirements-test.lock": ["server", "test"],
 }
+#: What no environment without a local component has: OpenVINO, and what it alone needs.
+LOCAL = {"openvino", "openvino-telemetry", "numpy"}
 
 
 def entries(text: str) -> list[str]:
@@ -45,7 +47,22 @@ def test_lock_holds_what_the_project_asks_for(lock, checkout):
         asked += project["optional-dependencies"][extra]
     wanted = {re.split(r"[<>=!~;\s\[]", one)[0] for one in asked}
     assert "pip" in wanted
-    assert wanted <= names((checkout / lock).read_text())
+    assert "openvino" in wanted
+    held = names((checkout / lock).read_text())
+    assert wanted - held == ({"openvino"} if lock == "requirements.lock" else set())
+
+
+@pytest.mark.parametrize("lock", EXTRAS)
+def test_the_base_lock_alone_has_no_local_component(lock, checkout):
+    expected = set() if lock == "requirements.lock" else LOCAL
+    assert LOCAL & names((checkout / lock).read_text()) == expected
+
+
+def test_the_build_is_tested_with_its_own_requirement(checkout):
+    project = tomllib.loads((checkout / "pyproject.toml").read_text())
+    (backend,) = project["build-system"]["requires"]
+    assert backend in project["project"]["optional-dependencies"]["test"]
+    assert backend in pins((checkout / "requirements-test.lock").read_text())
 
 
 @pytest.mark.parametrize("lock", EXTRAS)

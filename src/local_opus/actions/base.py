@@ -52,6 +52,9 @@ class Action(Value, ABC):
     """
 
     kind: ClassVar[str]
+    #: When it is reverted: those with the same number newest first, the smallest number before all
+    #: others. The program itself goes late, so that it can finish what was killed.
+    reverted_in: ClassVar[int] = 0
 
     @abstractmethod
     def summary(self) -> str:

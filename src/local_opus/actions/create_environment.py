@@ -33,6 +33,7 @@ class CreateEnvironment(Action):
     """An environment in ``folder``; its name carries a digest of all that goes into it."""
 
     kind: ClassVar[str] = "create_environment"
+    reverted_in: ClassVar[int] = 1
     folder: str
     #: File name of the lock, e.g. requirements-server.lock.
     lock: str

@@ -20,6 +20,7 @@ class CreateFolder(Action):
     """
 
     kind: ClassVar[str] = "create_folder"
+    reverted_in: ClassVar[int] = 2
     path: str
     mode: int | None = 0o755
     group: str | None = None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from local_opus import __version__, interrupts
+from local_opus import __version__, interrupts, invocation
 from local_opus.errors import (
     BadInputError,
     ExitCode,
@@ -99,7 +99,7 @@ class LazyGroup(click.Group):
 @click.group(
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="`./installer` alone is `./installer install`. Each command has its own --help.",
+    epilog="Without a command it is `install`. Each command has its own --help.",
 )
 @click.version_option(__version__, prog_name="local-opus")
 @click.option("--debug", is_flag=True, help="Show tracebacks on the screen (with any command).")
@@ -149,7 +149,7 @@ def _known(error: BaseException) -> LocalOpusError | None:
     if isinstance(error, LocalOpusError):
         return error
     if isinstance(error, click.UsageError):
-        path = error.ctx.command_path if error.ctx is not None else "local-opus"
+        path = error.ctx.command_path if error.ctx is not None else invocation.name()
         return BadInputError(error.format_message(), f"See `{path} --help`.")
     if isinstance(error, click.Abort | KeyboardInterrupt):
         return InterruptedRunError("interrupted", "Run the same command again to go on.")
@@ -172,7 +172,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if is_program:
         streams.take_over()
         interrupts.raise_on_signals()
-    name = "./installer" if sys.argv[0] == "installer" else "local-opus"
     # --debug may stand anywhere before a `--`: who repeats a failed command adds it at the end.
     end = words.index("--") if "--" in words else len(words)
     debug = "--debug" in words[:end] or bool(os.environ.get("LOCAL_OPUS_DEBUG"))
@@ -180,7 +179,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def call() -> object:
         _tidy_surroundings()
-        return group.main(words, prog_name=name, standalone_mode=False)
+        return group.main(words, prog_name=invocation.name(), standalone_mode=False)
 
     code = run(call, debug=debug)
     if is_program:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from local_opus import install, profiles
+from local_opus import install, own_modules, profiles
 from local_opus.catalog import load as load_catalog
 from local_opus.catalog.choose import choose, fit
 from local_opus.cli import prompts
@@ -173,6 +173,7 @@ def go_on(
     if dry_run:
         return
     prompts.confirm("Go on?", yes=yes)
+    own_modules.keep(choice.locations.prefix)  # it may be run from the environment that it replaces
     try:
         result = install.install(host, choice, tell)
     finally:

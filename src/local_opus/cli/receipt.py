@@ -30,7 +30,9 @@ def command(scope: str | None, *, salvage: bool, as_json: bool) -> None:
     host = open_host()
     locations = find_install(host, scope)
     if host.files.stat(locations.receipt) is None:
-        raise LocalOpusError(f"{locations.receipt}: nothing is installed", "Run `./installer`.")
+        raise LocalOpusError(
+            f"{locations.receipt}: nothing is installed", "Run `local-opus install`."
+        )
     if salvage:
         with locks.exclusive(host.files, locations.lock):
             count, aside = receipts.salvage(host, locations.receipt)

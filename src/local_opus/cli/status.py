@@ -17,6 +17,7 @@ def command(scope: str | None, *, as_json: bool) -> int:
     from local_opus import control
     from local_opus.cli.context import find_install, open_host
     from local_opus.errors import ExitCode
+    from local_opus.invocation import as_typed
 
     host = open_host()
     found = control.status(host, find_install(host, scope))
@@ -33,5 +34,5 @@ def command(scope: str | None, *, as_json: bool) -> int:
             if found.get(name):
                 click.echo(f"{name:<8} {found[name]}")
         if not found["running"]:
-            click.echo("Start it with `local-opus start`.")
+            click.echo(as_typed("Start it with `local-opus start`."))
     return int(ExitCode.DONE if found.get("ready") else ExitCode.PROBLEM_FOUND)

@@ -17,7 +17,7 @@ def command(*, yes: bool, purge: bool, scope: str | None, root: str, as_json: bo
     """Take an install back, action by action; what you edited is kept and named."""
     from rich.markup import escape
 
-    from local_opus import uninstall
+    from local_opus import own_modules, uninstall
     from local_opus.cli.context import find_install, open_host
     from local_opus.cli.prompts import confirm
     from local_opus.report import reporter
@@ -27,6 +27,7 @@ def command(*, yes: bool, purge: bool, scope: str | None, root: str, as_json: bo
     locations = find_install(host, scope)
     question = "Take the install back" + (", and remove all weights?" if purge else "?")
     confirm(question, yes=yes)
+    own_modules.keep(locations.prefix)
     tell = reporter.make(as_json=as_json)
     try:
         removed = uninstall.uninstall(host, locations, purge=purge, tell=tell)

@@ -12,10 +12,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from local_opus import interrupts
 from local_opus.errors import LocalOpusError, WorkerError
+from local_opus.host.worker_command import worker_command
 from local_opus.runtime import protocol
 
 _KEPT = frozenset(
@@ -139,11 +139,10 @@ class Processes:
                 else:
                     answers.append(message)
 
-        command = [self.worker_python, "-s", "-P", "-m", f"local_opus.runtime.{module}"]
-        env = {"PYTHONPATH": package_parent(), **(extra_env or {})}
+        command = worker_command(self.worker_python, f"local_opus.runtime.{module}")
         try:
             code = self._communicate(
-                command, timeout, protocol.encode(request), env, on_output, err.extend
+                command, timeout, protocol.encode(request), extra_env, on_output, err.extend
             )
         except protocol.FrameError as error:
             raise WorkerError(f"{module} worker: {error}", "Run it again with --debug.") from error
@@ -153,7 +152,7 @@ class Processes:
             said = f": {text[0]}" if text else ""
             raise WorkerError(
                 f"{module} worker ended without an answer ({how}){said}",
-                "Run `local-opus doctor`, or this command again with --debug.",
+                "Run it again with --debug for more.",
             )
         answer = answers[-1]
         if isinstance(result := answer.get("result"), dict):
@@ -255,10 +254,11 @@ class Processes:
                 self._pump(child, deadline, given, on_out, on_err)
                 return child.wait(max(0.1, deadline - time.monotonic()))
             except (TimeoutError, subprocess.TimeoutExpired) as error:
-                name = command[-1] if "-m" in command else command[0]
+                worker = command[-1].startswith("local_opus.runtime.")
+                name = command[-1] if worker or "-m" in command else command[0]
                 raise WorkerError(
                     f"{name} ran over its time limit of {timeout:g} s and was ended",
-                    "Run it again; if it happens again, run `local-opus doctor`.",
+                    "Run it again; `local-opus detect` shows the drivers of this machine.",
                 ) from error
             except KeyboardInterrupt:
                 if undisturbed:
@@ -306,8 +306,3 @@ _PRCTL = ctypes.CDLL(None, use_errno=True).prctl
 def _die_with_parent() -> None:
     interrupts.restore_defaults()
     _PRCTL(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-
-
-def package_parent() -> str:
-    """Return the folder that holds the package, for a child's module search path."""
-    return str(Path(__file__).resolve().parent.parent.parent)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from local_opus import invocation
 from local_opus.errors import InterruptedRunError, LocalOpusError
 
 
@@ -15,4 +16,4 @@ def tell(error: LocalOpusError) -> None:
         *(f"       {detail}" for detail in error.details),
         f"{'next' if kind == 'stopped' else 'fix':>{len(kind)}}: {error.remedy}",
     ):
-        sys.stderr.write(f"{line}\n")
+        sys.stderr.write(f"{invocation.as_typed(line)}\n")

@@ -198,7 +198,7 @@ def _files(host: Host, work: str, sha256: str, converter: str) -> tuple[Manifest
         odd = ", ".join(printable(name) for name in sorted(found ^ NAMES))
         raise LocalOpusError(
             f"{work}: the conversion left other files than it should: {odd}",
-            "Run this again; if it stays so, run `local-opus doctor`.",
+            "Run this again; if it stays so, report it.",
         )
     summaries: dict[str, dict[str, int | str | bool | None]] = {}
     for stem in STEMS:

@@ -169,7 +169,7 @@ def _parse(data: bytes, path: str) -> Manifest:
         raise LocalOpusError(
             f"{path}: written by a newer program (schema {version}, this one reads "
             f"{SCHEMA_VERSION})",
-            "Run `local-opus upgrade` from a newer checkout.",
+            "Install from a newer checkout.",
         )
     try:
         return Manifest.model_validate_json(data)

@@ -159,7 +159,7 @@ def pip_error(requirement: str, code: int, output: str) -> LocalOpusError:
             f"{requirement}: pip found no space left on the disk", "Free some space."
         )
     if "no module named pip" in text or "no such option" in text or "invalid choice" in text:
-        remedy = "This environment's pip is missing or older than 24.1; run ./installer again."
+        remedy = "Install this program again: its environment's pip is missing or older than 24.1."
     elif any(word in text for word in _NETWORK_WORDS):
         said = f"the package index can't be reached ({said})"
         remedy = "Check the network, or pip's index and proxy: `python3 -m pip config list`."
