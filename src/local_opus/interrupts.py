@@ -7,14 +7,17 @@ person starts; the server has handlers of its own.
 from __future__ import annotations
 
 import signal
+import sys
 import time
 from types import FrameType
 
 #: What a person, a service manager and a terminal that closes send.
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 #: Seconds in which further signals are passed over: the children's end and the journal's last
-#: record take less. Later ones count again, should the first have been lost in foreign code.
+#: record take less.
 _PATIENCE = 10.0
+#: Seconds after which an exception that was lost is raised again.
+_AGAIN = 0.02
 
 
 class Interrupted(KeyboardInterrupt):
@@ -22,7 +25,10 @@ class Interrupted(KeyboardInterrupt):
 
 
 class _Handler:
-    """Raises Interrupted where the main thread is."""
+    """Raises Interrupted where the main thread is, and again where that was swallowed.
+
+    Python drops what is raised in a destructor or in a hook of fork, and every child is forked.
+    """
 
     def __init__(self) -> None:
         self._since: float | None = None
@@ -33,6 +39,19 @@ class _Handler:
             self._since = now
             raise Interrupted(signal.Signals(number).name)
 
+    def dropped(self, what: sys.UnraisableHookArgs) -> None:
+        """Stand in for sys.unraisablehook."""
+        if isinstance(what.exc_value, Interrupted):
+            name = str(what.exc_value)
+            signal.signal(signal.SIGALRM, lambda _number, _frame: self._raise(name))
+            signal.setitimer(signal.ITIMER_REAL, _AGAIN)
+        else:
+            sys.__unraisablehook__(what)
+
+    @staticmethod
+    def _raise(name: str) -> None:
+        raise Interrupted(name)
+
 
 def raise_on_signals() -> None:
     """Raise Interrupted at STOPPING from now on, but for those that the caller ignores (nohup)."""
@@ -40,10 +59,13 @@ def raise_on_signals() -> None:
     for number in STOPPING:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, handler)
+    sys.unraisablehook = handler.dropped
 
 
 def ignore_signals() -> None:
     """Ignore STOPPING: the work is done, and the interpreter is about to end."""
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    sys.unraisablehook = sys.__unraisablehook__
     for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)
 

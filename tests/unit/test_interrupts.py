@@ -45,21 +45,35 @@ except KeyboardInterrupt as error:
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{number.name}\n", "")
 
 
-def test_one_that_was_lost_can_be_sent_again():
-    """Foreign code may swallow an exception, in a destructor say."""
-    done = run(SEND + """
-interrupts._PATIENCE = 0.05
+LOSING = {
+    "a destructor": """
+class Foreign:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.01)
+def lose():
+    Foreign()
+""",
+    "a hook of fork": """
+import subprocess
+os.register_at_fork(after_in_parent=lambda: os.kill(os.getpid(), signal.SIGTERM))
+def lose():
+    subprocess.run(["true"], preexec_fn=interrupts.restore_defaults)
+""",
+}
+
+
+@pytest.mark.parametrize("losing", LOSING.values(), ids=LOSING)
+def test_one_that_foreign_code_swallows_comes_again(losing):
+    done = run(SEND + losing + """
 try:
-    os.kill(os.getpid(), signal.SIGTERM)
-except KeyboardInterrupt:
-    pass
-time.sleep(0.1)
-try:
-    os.kill(os.getpid(), signal.SIGTERM)
-except KeyboardInterrupt:
-    print("again")
+    lose()
+    time.sleep(5)
+    print("lost")
+except KeyboardInterrupt as error:
+    print(error)
 """)  # fmt: skip
-    assert (done.returncode, done.stdout) == (0, "again\n")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "SIGTERM\n", "")
 
 
 def test_what_the_caller_ignores_stays_ignored():
