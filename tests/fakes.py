@@ -64,6 +64,8 @@ class FakeHost(Host):
 
     processes: FakeProcesses
     services: FakeServices
+    #: A machine in a folder; tests of images say so.
+    is_image = False  # type: ignore[assignment]
 
     def __init__(self, root: Path, environ: Mapping[str, str] | None = None) -> None:
         super().__init__(str(root), environ or {"HOME": "/home/user", "PATH": "/usr/bin"})

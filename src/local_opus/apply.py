@@ -25,6 +25,8 @@ Build = Callable[[str, dict[str, JsonValue]], Action]
 #: Proves the result; returns its figures for the receipt, raises LocalOpusError where it fails.
 SelfTest = Callable[[], dict[str, JsonValue]]
 
+_GO_ON = "Run the same command again to go on, or `uninstall` to take it back."
+
 
 @dataclass
 class Listener:
@@ -88,6 +90,14 @@ class Applier:
         again. An interruption (Ctrl-C) leaves what was done, to be resumed, and is raised as
         InterruptedRunError.
         """
+        try:
+            return self._apply(plan, facts, self_test)
+        except KeyboardInterrupt as error:
+            raise InterruptedRunError(
+                "interrupted; what was done so far is in the receipt", _GO_ON
+            ) from error
+
+    def _apply(self, plan: Plan, facts: dict[str, JsonValue], self_test: SelfTest) -> Outcome:
         outcome = Outcome()
         self._receipt.append(Event.RUN, data=facts)
         try:
@@ -97,13 +107,13 @@ class Applier:
             outcome.result = self_test()
             # From here on the new one counts: what comes after is not taken back.
             self._receipt.append(Event.FINISHED, data=outcome.result)
-        except KeyboardInterrupt as error:
-            raise InterruptedRunError(
-                "interrupted; what was done so far is in the receipt",
-                "Run the same command again to go on, or `uninstall` to take it back.",
-            ) from error
         except Exception as error:
-            self._roll_back(outcome, error)
+            try:
+                self._roll_back(outcome, error)
+            except KeyboardInterrupt:
+                raise InterruptedRunError(
+                    f"interrupted while this was taken back: {_reason(error)}", _GO_ON
+                ) from error
             raise
         # What the former plan alone held goes last: until here it was the way back.
         for entry in self._stale(plan):
@@ -195,8 +205,7 @@ class Applier:
         the others; it stays in the receipt, so that the next run or an uninstall deals with it, and
         is named with the failure.
         """
-        reason = str(getattr(error, "message", error))
-        self._record(Event.FAILED, data={"reason": reason})
+        self._record(Event.FAILED, data={"reason": _reason(error)})
         history = self._receipt.history
         undone = history.unfinished()
         problems = []
@@ -253,6 +262,11 @@ class Applier:
                 continue
             try:
                 self._revert_one(entry, outcome)
+            except KeyboardInterrupt as error:
+                raise InterruptedRunError(
+                    "interrupted; what was taken back so far is in the receipt",
+                    "Run `uninstall` again to go on.",
+                ) from error
             except LocalOpusError as error:
                 problems.append(error)
             except OSError as error:
@@ -297,3 +311,7 @@ class Applier:
                     "Nothing was touched; restore the receipt from a backup.",
                 )
         return action
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "message", error))

@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Mapping
 
+from local_opus import clock
 from local_opus.errors import BadInputError, LocalOpusError, MachineCannotError
 
 #: Settings of pip that move the install elsewhere, change what is installed, or hide its words.
@@ -124,6 +125,9 @@ def failure(output: str, *, lock: str, log: str, python: str) -> LocalOpusError:
             f"{lock}: the package index offers another {found[1]} than the one pinned by its hash",
             f"Do not trust that index or mirror; choose another (PIP_INDEX_URL); {words}",
         )
+    if out_of_time := clock.blamed(output, f"the package index{_host(output)}"):
+        out_of_time.remedy += f"; {words}"
+        return out_of_time
     if _BAD_CERTIFICATE.search(output):
         return MachineCannotError(
             f"the package index{_host(output)} has a certificate that this machine does not trust",

@@ -10,7 +10,7 @@ from pydantic import JsonValue
 
 from local_opus import __version__, interpreter, node, planner, program, resources, selftest, state
 from local_opus.actions import build
-from local_opus.actions.create_environment import CreateEnvironment
+from local_opus.actions.create_environment import MARKER, CreateEnvironment
 from local_opus.apply import Applier, Listener, Outcome
 from local_opus.catalog import load as load_catalog
 from local_opus.catalog.choose import choose, fit
@@ -183,6 +183,9 @@ def install(host: Host, choice: Choice, tell: Reporter) -> Result:
         }
         listener = Listener(tell.started, tell.progress, tell.finished)
         applier = Applier(host, receipt, build, locations.roots, listener)
+        if host.is_image and "variant" in applier.pending(choice.plan):
+            # The conversion runs in the environment, and nothing that an image holds is run.
+            host.files.discard(f"{_environment(choice)}/{MARKER}")
         try:
             outcome = applier.apply(choice.plan, facts, lambda: _self_test(host, choice, tell))
         except InterruptedRunError:

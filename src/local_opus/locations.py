@@ -109,6 +109,8 @@ def locate(scope: Scope, environ: Mapping[str, str]) -> Locations:
             runtime="/run/local-opus",
             logs="/var/log/local-opus",
         )
+    for variable in ("HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME"):
+        _require_text(variable, environ.get(variable, ""))
     home = environ.get("HOME", "")
 
     def folder(variable: str, below_home: str) -> str:
@@ -139,3 +141,13 @@ def locate(scope: Scope, environ: Mapping[str, str]) -> Locations:
         runtime=f"{state}/local-opus/run",
         logs=f"{state}/local-opus/log",
     )
+
+
+def _require_text(variable: str, path: str) -> None:
+    """Raise BadInputError for a path that no config and no unit can hold."""
+    # Python stands a lone surrogate for each byte that is no UTF-8.
+    if any("\ud800" <= character <= "\udfff" or character == "\n" for character in path):
+        raise BadInputError(
+            f"{variable}: {path!a} is not one line of UTF-8 text",
+            f"Set {variable} to the path of another folder.",
+        )

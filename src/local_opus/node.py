@@ -114,6 +114,8 @@ def in_group(host: Host, pid: int, number: int) -> bool:
 
 def serving(host: Host, locations: Locations) -> Serving | None:
     """Return the server of this install that runs now, None where none does."""
+    if host.is_image:  # a number in there is that of some process of this machine
+        return None
     if host.services.running(locations.scope):
         pid = host.services.property(locations.scope, locations.unit, "MainPID")
         if pid.isdecimal() and pid != "0":

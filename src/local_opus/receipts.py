@@ -122,7 +122,7 @@ class Receipt:
         #: Number of the record that the head names; None: there is no head yet.
         self._headed: int | None = None
         if host.files.stat(path) is not None:
-            self.records, self._length = parse(host.files.read_bytes(path), path)
+            self.records, self._length = parse(self._read(path), path)
         self._check_head()
 
     @property
@@ -130,12 +130,19 @@ class Receipt:
         """Where every action stands now."""
         return replay(self.records)
 
+    def _read(self, path: str, limit: int | None = None) -> bytes:
+        """Read a file of the receipt. A link is none: it may lead to anybody's."""
+        found = self._host.files.stat(path)
+        if found is not None and found.kind != "file":
+            raise LocalOpusError(f"{path}: a {found.kind} is in the place of the receipt", _REMEDY)
+        return self._host.files.read_bytes(path, limit)
+
     def _check_head(self) -> None:
         """Raise LocalOpusError when records are missing at the end."""
         chained = sum(record.v > 1 for record in self.records)
         data = b""
         if self._host.files.stat(self.head) is not None:
-            data = self._host.files.read_bytes(self.head, 256)
+            data = self._read(self.head, 256)
         leaving = bool(self.records) and self.records[-1].event is Event.LEFT
         if not data and (leaving or not chained):  # of schema 1, or before the first record
             return

@@ -35,7 +35,11 @@ def arrive(host: Host, locations: Locations) -> None:
             host.files.make_folders(inside)
             receipt = Receipt(host, inside + locations.receipt.removeprefix(locations.state))
             receipt.append(Event.RUN, data={"made": [*missing]})
-            host.files.rename(new, top)
+            try:
+                host.files.rename(new, top)
+            except OSError:  # a link to nowhere stands in its place, say
+                host.files.remove_tree(new)
+                raise
 
 
 def leave(host: Host, locations: Locations, receipt: Receipt) -> None:

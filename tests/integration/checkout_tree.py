@@ -6,13 +6,28 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
+import pytest
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="asks what root does")
 REAL = Path(__file__).resolve().parent.parent.parent
-PARTS = ("__init__.py", "__main__.py", "errors.py", "invocation.py", "environment.py", "bootstrap")
+PARTS = (
+    *(
+        "__init__.py",
+        "__main__.py",
+        "errors.py",
+        "clock.py",
+        "environment.py",
+        "interrupts.py",
+        "invocation.py",
+    ),
+    *("bootstrap", "report"),
+)
 CLI = """
 import json, os, sys
 import tinything
@@ -122,3 +137,20 @@ def two_lines(done: subprocess.CompletedProcess[str]) -> tuple[str, str]:
     assert len(lines) == 2, done.stderr
     assert done.stdout == ""
     return lines[0], lines[1]
+
+
+def start_and_reach(tree: Tree, silent: socket.socket) -> subprocess.Popen[str]:
+    """Start the installer; return when its pip waits for the index."""
+    child = tree.start(**waiting_for(silent))
+    try:
+        silent.accept()[0].close()  # pip tries again, and waits in the queue
+    except TimeoutError:
+        child.kill()
+        raise
+    return child
+
+
+def waiting_for(silent: socket.socket) -> dict[str, str]:
+    """Return the variables that make pip ask that socket."""
+    index = f"http://127.0.0.1:{silent.getsockname()[1]}/simple"
+    return {"PIP_NO_INDEX": "", "PIP_FIND_LINKS": "", "PIP_INDEX_URL": index}

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from node_program import MODEL, FirstInstall, Program, copy_checkout, tree
+from checkout_tree import Tree
+from node_program import MODEL, FirstInstall, Program, copy_checkout
+from node_program import tree as tree_of
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +35,7 @@ def first_install(
             (program.home / name).mkdir(parents=True)
             (program.home / name).chmod(mode)
         (program.home / ".local/bin/mine").write_text("#!/bin/sh\n")
-        before = tree(program.home)
+        before = tree_of(program.home)
         begin = time.monotonic()
         said = program.install().stdout
         seconds = time.monotonic() - begin
@@ -70,3 +75,27 @@ def seeded(
     yield make
     for program in made:
         program.end_all()
+
+
+@pytest.fixture
+def top() -> Iterator[Path]:
+    """A folder that other users can enter, unlike pytest's own."""
+    folder = Path(tempfile.mkdtemp(prefix="local-opus-test-"))
+    folder.chmod(0o755)
+    yield folder
+    subprocess.run(["chmod", "-R", "u+rwX", str(folder)], check=True)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def tree(top: Path) -> Tree:
+    """A small checkout of the bootstrap's tests."""
+    return Tree(top)
+
+
+@pytest.fixture
+def silent() -> Iterator[socket.socket]:
+    """A package index that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(60)
+        yield server

@@ -210,3 +210,18 @@ def error_lines(done: subprocess.CompletedProcess[str]) -> list[str]:
     assert lines[0].startswith("error: "), done.stderr
     assert lines[-1].startswith("  fix: "), done.stderr
     return lines
+
+
+def in_step(name: str) -> Wanted:
+    """Whether a line tells of progress in a step whose name begins so."""
+    return lambda line: line["event"] == "progress" and line["step"].startswith(name)
+
+
+def assert_stopped(program: Program, ended: Ended, *, running: int = 0) -> None:
+    """It stopped with its words and code, and its children with it."""
+    assert ended.code == 130, ended.err
+    lines = ended.err.splitlines()
+    assert [line[:9] for line in lines] == ["stopped: ", "   next: "], ended.err
+    assert "interrupted; what was " in lines[0]
+    found = program.wait_for_processes(lambda processes: len(processes) == running)
+    assert len(found) == running, found

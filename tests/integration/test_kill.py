@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from node_program import MODEL, Program, Tree, error_lines, tree
+from node_program import MODEL, Program, Tree, error_lines, in_step, tree
 
 SPACE = 700 * 1024 * 1024
 
@@ -60,11 +60,6 @@ def but_for_the_receipt(found: Tree) -> Tree:
 
 def records(program: Program) -> list[Mapping[str, Any]]:
     return json.loads(program.run("receipt", "--json").stdout)
-
-
-def in_step(name: str) -> Callable[[Mapping[str, Any]], bool]:
-    """Whether a line tells of progress in a step whose name begins so."""
-    return lambda line: line["event"] == "progress" and line["step"].startswith(name)
 
 
 def converting(line: Mapping[str, Any]) -> bool:

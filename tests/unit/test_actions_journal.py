@@ -283,7 +283,7 @@ def test_killed_after_the_new_counts_the_old_parts_still_go(host, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(WriteFile, "revert", killed)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(InterruptedRunError):
             applier(host).apply(plan("2", "a"), {}, works)
     assert Receipt(host, RECEIPT).history.finished
     assert applier(host).pending(plan("2", "a")) == ["b"]

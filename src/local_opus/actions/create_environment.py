@@ -109,8 +109,7 @@ class CreateEnvironment(Action):
             done = host.processes.run(command, timeout=limit, extra_env=env, on_line=on_line)
             log += done.out + done.err
             if done.code != 0:
-                kept = f"{host.environ.get('TMPDIR') or '/tmp'}/local-opus-pip-{host.pid}.log"  # noqa: S108 - replaced, never followed
-                host.files.write_atomic(kept, log.encode(), mode=0o600)
+                kept = host.keep_log("pip", log)
                 raise environment.failure(log, lock=self.lock, log=kept, python=python)
 
     def _package(self) -> str:

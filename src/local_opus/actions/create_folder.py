@@ -86,6 +86,10 @@ class CreateFolder(Action):
                 host.files.set_mode(self.path, as_int(before["mode"]))
             return Reverted()
         for path in reversed([str(path) for path in missing]):
+            if not f"{self.path}/".startswith(f"{path}/"):
+                raise LocalOpusError(
+                    f"{path}: not on the way to {self.path}", "Restore the receipt from a backup."
+                )
             if host.files.stat(path) is None:
                 continue
             left = host.files.list(path)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar
+
+from pydantic import Field
 
 from local_opus.actions.base import Action, Inspection, Progress, Record, Reverted, State
 from local_opus.errors import LocalOpusError
@@ -13,13 +16,16 @@ _TIMEOUT = 30.0
 _NO_SUCH_GROUP = 6
 #: groupadd(8): the name is taken.
 _NAME_TAKEN = 9
+#: What groupadd and groupdel open below /etc.
+_OPENED = re.compile(r"g?shadow|group|passwd|sub[ug]id|login\.defs|\.pwd\.lock")
 
 
 class CreateGroup(Action):
     """A system group, made with groupadd(8) so that the machine's own rules for numbers hold."""
 
     kind: ClassVar[str] = "create_group"
-    name: str
+    #: A receipt could hold an option in its place.
+    name: str = Field(pattern=r"^[a-z_][a-z0-9_-]*$")
 
     def summary(self) -> str:
         """Say what it does."""
@@ -52,10 +58,31 @@ class CreateGroup(Action):
         return Reverted()
 
     def _call(self, host: Host, program: str, *options: str, allowed: int) -> None:
-        root = ["--prefix", host.root] if host.root != "/" else []
+        root = ["--prefix", host.root] if host.is_image else []
+        if host.is_image:
+            self._require_plain_files(host)
         command = [program, *root, *options, self.name]
         done = host.processes.run(command, timeout=_TIMEOUT, undisturbed=True)
         if done.code not in {0, allowed}:
             raise LocalOpusError(
                 f"{program} {self.name}: {done.last_line}", "Fix that and run this again."
             )
+
+    @staticmethod
+    def _require_plain_files(host: Host) -> None:
+        """Raise LocalOpusError where groupadd would follow a link of an image out of it.
+
+        It puts the image's folder before its paths and opens them as they are; what it opens are
+        /etc/group, /etc/gshadow, /etc/login.defs and their locks and backups.
+        """
+        names = []
+        if host.files.real_path("/etc/group") == f"{host.root}/etc/group":
+            names = [name for name in host.files.list("/etc") if _OPENED.match(name)]
+            names = [n for n in names if (f := host.files.stat(f"/etc/{n}")) and f.kind == "link"]
+            if not names:
+                return
+        where = f"{host.root}/etc/{names[0]}" if names else f"{host.root}/etc"
+        raise LocalOpusError(
+            f"{where}: a link, which groupadd would follow out of the image",
+            "Put a folder or a file in its place and run this again.",
+        )

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import BinaryIO, Protocol
 
 from local_opus import environment as commands
+from local_opus import interrupts
 from local_opus.bootstrap import STAMP, Environment, lock_path, without_python_settings
 from local_opus.errors import LocalOpusError
 
@@ -176,16 +177,17 @@ class Build:
         self._screen.progress(f"Setting up the environment (once): {what}, {seconds:.0f} s")
 
 
-def _dies_with_parent() -> Callable[[], None] | None:
-    """Return what a child calls to be killed when its parent dies; None without a C library."""
+def _dies_with_parent() -> Callable[[], None]:
+    """Return what a child calls to be killed when its parent dies; without a C library less."""
     try:
         prctl = ctypes.CDLL(None, use_errno=True).prctl
     except (OSError, AttributeError):  # a static or unusual C library: the lock guards alone
-        return None
+        return interrupts.restore_defaults
 
     parent = os.getpid()
 
     def ask() -> None:
+        interrupts.restore_defaults()
         prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != parent:  # it died before it was asked for
             os.kill(os.getpid(), signal.SIGKILL)

@@ -21,6 +21,7 @@ def command(
     from local_opus import conversation
     from local_opus.cli.context import find_install, open_host
     from local_opus.errors import BadInputError
+    from local_opus.report import streams
 
     host = open_host()
     talk = conversation.open_with(
@@ -30,6 +31,8 @@ def command(
     def answer(words: str) -> None:
         for piece in talk.ask(words):
             click.echo(piece, nl=False)
+            if streams.reader_left():
+                return
         click.echo()
 
     if question:

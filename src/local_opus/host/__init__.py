@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
@@ -43,6 +44,23 @@ class Host:
     def root(self) -> str:
         """The folder that all paths are below; "/" for this machine."""
         return self.files.root
+
+    @property
+    def is_image(self) -> bool:
+        """Whether this is an image's folder: nothing that lies there is run, or runs."""
+        return self.root != "/"
+
+    @staticmethod
+    def keep_log(name: str, text: str) -> str:
+        """Write a log into this machine's temporary folder; return its path, for a person."""
+        try:
+            with tempfile.NamedTemporaryFile(
+                "w", prefix=f"local-opus-{name}-", suffix=".log", delete=False, encoding="utf-8"
+            ) as log:
+                log.write(text)
+                return log.name
+        except OSError as error:
+            return f"not kept ({(error.strerror or str(error)).lower()})"
 
     @staticmethod
     def now() -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import BinaryIO
@@ -76,8 +78,12 @@ class Files(Reading):
     def open_append(self, path: str, *, mode: int = 0o600) -> BinaryIO:
         """Open a file for appending, unbuffered, made with ``mode`` where it is not there."""
         with self._at(path) as (parent, name):
-            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-            return os.fdopen(os.open(name, flags, mode, dir_fd=parent), "ab", buffering=0)
+            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+            descriptor = os.open(name, flags | os.O_CLOEXEC, mode, dir_fd=parent)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise OSError(errno.EINVAL, "not a regular file", path)
+        return os.fdopen(descriptor, "ab", buffering=0)
 
     def make_folder(
         self, path: str, *, mode: int = 0o755, uid: int | None = None, gid: int | None = None
@@ -141,7 +147,11 @@ class Files(Reading):
             self._sync_folder(parent)
 
     def remove_tree(self, path: str) -> None:
-        """Remove a folder and all below it; links are removed, not followed."""
+        """Remove a folder and all below it; links are removed, not followed, ``path`` too."""
+        found = self.stat(path)
+        if found is not None and found.kind != "folder":
+            self.remove(path)
+            return
         with self._at(path) as (parent, name):
             shutil.rmtree(name, dir_fd=parent)  # by descriptors: no link leads it elsewhere
             self._sync_folder(parent)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from local_opus import interrupts
 from local_opus.errors import LocalOpusError, WorkerError
 from local_opus.host.worker_command import worker_command
 from local_opus.runtime import protocol
@@ -28,6 +29,10 @@ _PROXIES = frozenset({"http_proxy", "https_proxy", "no_proxy", "all_proxy"})
 _CHUNK = 65536
 #: ``prctl``'s request "send me this signal when my parent dies" (linux/prctl.h).
 _PR_SET_PDEATHSIG = 1
+#: What children make is for others to read and for its owner to write, whatever the caller's umask.
+_UMASK = 0o022
+#: Administrators' programs (groupadd), which an ordinary user's PATH may lack.
+_SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 #: Waits for a line before it becomes the command; where none comes, it ends.
 _GATE = 'read -r go && exec "$@" </dev/null'
 
@@ -65,7 +70,8 @@ class Processes:
             for name, value in self._environ.items()
             if name in _KEPT or name.startswith(_KEPT_PREFIXES) or name.lower() in _PROXIES
         }
-        kept.setdefault("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+        folders = (kept.get("PATH") or "/usr/local/bin:/usr/bin:/bin").split(":")
+        kept["PATH"] = ":".join([*folders, *(one for one in _SBIN if one not in folders)])
         return {**kept, "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", **(extra or {})}
 
     @staticmethod
@@ -185,6 +191,8 @@ class Processes:
                 env=self.clean_environment(extra_env),
                 cwd="/",
                 start_new_session=True,
+                preexec_fn=interrupts.restore_defaults,  # noqa: PLW1509 - as below
+                umask=_UMASK,
                 user=user,
                 group=group,
                 extra_groups=None if user is None else [],
@@ -233,7 +241,9 @@ class Processes:
                 env=self.clean_environment(extra_env),
                 start_new_session=True,
                 # Whatever kills this program ends its children too: none goes on writing.
-                preexec_fn=None if undisturbed else _dies_with(os.getpid()),  # noqa: PLW1509 - one call into C, no lock is taken
+                # (Calls into C alone, which take no lock.)
+                preexec_fn=interrupts.restore_defaults if undisturbed else _dies_with(os.getpid()),  # noqa: PLW1509
+                umask=_UMASK,
             )
         except FileNotFoundError as error:
             raise LocalOpusError(
@@ -297,6 +307,7 @@ def _dies_with(parent: int) -> Callable[[], None]:
     """Return what a child calls to be killed when its parent dies."""
 
     def ask() -> None:
+        interrupts.restore_defaults()
         _PRCTL(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != parent:  # it died before it was asked for
             os.kill(os.getpid(), signal.SIGKILL)

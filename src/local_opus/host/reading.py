@@ -73,6 +73,9 @@ class Reading(Walk):
     def open_read(self, path: str, *, follow: bool = True) -> BinaryIO:
         """Open a regular file for reading; a FIFO, device or folder raises OSError(EINVAL)."""
         with self._at(path, follow=follow) as (parent, name):
+            # To open some devices is to do something with them, so look first.
+            if not stat.S_ISREG(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
+                raise OSError(errno.EINVAL, "not a regular file", path)
             flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
             descriptor = os.open(name, flags, dir_fd=parent)
         try:

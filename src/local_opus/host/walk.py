@@ -56,13 +56,14 @@ class Walk:
                 if links > MAX_LINKS:
                     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
                 if target.startswith("/"):
-                    while len(stack) > 1:
-                        os.close(stack.pop())
+                    _close(stack[1:])
+                    del stack[1:]
                 queue = parts(target) + queue
             yield stack[-1], "."
+        except OSError as error:
+            raise _named(error, path)  # noqa: B904 - the error itself
         finally:
-            for descriptor in stack:
-                os.close(descriptor)
+            _close(stack)
 
     @staticmethod
     def _link_target(parent: int, name: str) -> str | None:
@@ -91,3 +92,15 @@ class Walk:
                 missing.append(last)
                 continue
             return os.path.join(folder, name, *reversed(missing))
+
+
+def _named(error: OSError, path: str) -> OSError:
+    """Return an error with the path: the system call was told one name in an open folder."""
+    if error.filename is not None and not str(error.filename).startswith("/"):
+        error.filename = path
+    return error
+
+
+def _close(descriptors: list[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)

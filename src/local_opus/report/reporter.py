@@ -128,7 +128,7 @@ class RichReporter(Reporter):
 
     def say(self, text: str) -> None:
         """Print one line; the home folder is shown as a shell reads it."""
-        self.console.print(_short(text), highlight=False)
+        self.console.print(_short(text), highlight=False, soft_wrap=True)
 
     def event(self, name: str, data: Mapping[str, object]) -> None:
         """Events are for programs."""
@@ -174,7 +174,8 @@ class RichReporter(Reporter):
         seconds = time.monotonic() - self._begin
         took = f" [dim]{seconds:.1f} s[/dim]" if seconds >= 0.5 else ""  # noqa: PLR2004 - seconds
         mark = "[green]✓[/green]" if outcome in {"done", "taken back"} else "[yellow]•[/yellow]"
-        self.console.print(f"  {mark} {escape(self._summary)}{took}", highlight=False)
+        line = f"  {mark} {escape(self._summary)}{took}"
+        self.console.print(line, highlight=False, soft_wrap=True)
 
     def close(self) -> None:
         """Remove the bar."""

