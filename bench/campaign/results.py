@@ -85,19 +85,15 @@ def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
 
 def _where(results: Sequence[Result]) -> list[str]:
     hits = Counter(
-        (step["command"], step["hit"])
-        for one in results
-        for step in one["steps"]
-        if step["killed"]
+        (step["command"], step["hit"]) for one in results for step in one["steps"] if step["killed"]
     )
-    manners = Counter(
-        step["manner"] for one in results for step in one["steps"] if step["killed"]
-    )
+    manners = Counter(step["manner"] for one in results for step in one["steps"] if step["killed"])
+    rows = [("last record at the kill", "install", "upgrade", "uninstall", "purge")]
     by_hit: dict[str, Counter[str]] = {}
     for (command, hit), count in hits.items():
-        what = command if command in {"uninstall", "purge"} else "install"
+        word = command.split()[0]
+        what = word if word in rows[0] else "install"
         by_hit.setdefault(hit, Counter())[what] += count
-    rows = [("last record at the kill", "install", "uninstall", "purge")]
     for hit, counts in sorted(by_hit.items(), key=lambda item: -sum(item[1].values())):
         rows.append((hit, *(str(counts[what] or "") for what in rows[0][1:])))
     shown = ", ".join(f"{name} {count}" for name, count in sorted(manners.items()))
@@ -112,8 +108,8 @@ def _failures(results: Sequence[Result]) -> list[str]:
     ]
 
 
-def is_clean(results: Iterable[Result]) -> bool:
-    """Tell whether all converged, nothing was fetched again and nothing was left behind."""
-    return all(
+def is_clean(results: Sequence[Result]) -> bool:
+    """Tell whether there are rounds, and all converged, fetched nothing again and left nothing."""
+    return bool(results) and all(
         one["converged"] and not one["fetched_again"] and not one["orphans"] for one in results
     )

