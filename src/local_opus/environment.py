@@ -6,8 +6,10 @@ package is there, and the action that makes the installed environment runs them 
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
+import sys
 from collections.abc import Mapping
 
 from local_opus import clock
@@ -61,20 +63,35 @@ def venv_command(python: str, folder: str, *, with_pip: bool = True) -> list[str
     return [python, "-I", "-m", "venv", *([] if with_pip else ["--without-pip"]), folder]
 
 
-def install_command(
-    python: str, lock: str, *, into: str | None = None, pip: str | None = None
-) -> list[str]:
+def install_command(python: str, lock: str, *, pip: str | None = None) -> list[str]:
     """Return the command that installs a lock with the pip of ``python``.
 
-    The packages go to the environment of ``python``, or of the interpreter ``into`` (which needs
-    no pip of its own; the pip of ``python`` must be 22.3 or newer for that). ``pip`` is the folder
-    of an unpacked pip to use instead of an installed one. Byte code is left out: it takes a third
-    of the time, and Python writes what is used at its first use; for an environment that its user
-    can't write, run ``compile_command`` afterwards.
+    ``pip`` is the folder of an unpacked pip to use instead of an installed one. Byte code is left
+    out: it takes a third of the time, and Python writes what is used at its first use; for an
+    environment that its user can't write, run ``compile_command`` afterwards.
     """
+    return [python, "-I", *((pip,) if pip is not None else ("-m", "pip")), *_install(lock)]
+
+
+def install_into_command(python: str, lock: str) -> list[str]:
+    """Return the command that installs a lock into the environment of ``python`` with our own pip.
+
+    That environment needs no pip. The same as ``pip --python``, but in one process: there, pip
+    starts the other Python as a child, which would go on writing after whoever started pip was
+    killed. Raises LocalOpusError where this Python has no pip of 22.3 or newer.
+    """
+    found = importlib.util.find_spec("pip")
+    runner = os.path.join(os.path.dirname((found and found.origin) or ""), "__pip-runner__.py")
+    if not os.path.isfile(runner):
+        raise LocalOpusError(
+            f"{sys.executable}: has no pip of 22.3 or newer",
+            "Remove the checkout's .env and run ./installer again.",
+        )
+    return [python, "-I", runner, *_install(lock)]
+
+
+def _install(lock: str) -> list[str]:
     return [
-        *(python, "-I", *((pip,) if pip is not None else ("-m", "pip"))),
-        *(("--python", into) if into is not None else ()),
         *("install", "--require-hashes", "--only-binary", ":all:", "--no-compile"),
         *("--no-input", "--disable-pip-version-check", "--progress-bar", "off"),
         *("--requirement", lock),

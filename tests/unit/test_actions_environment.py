@@ -95,7 +95,7 @@ def test_pip_that_fails_fails_the_action_and_leaves_no_marker(host, root, monkey
     )
     answer = host.processes.answers["python3.12"]
     monkeypatch.setattr(
-        host.processes, "run", lambda command, **_: Completed(1, "", words) if "pip" in command else answer(command)
+        host.processes, "run", lambda command, **_: Completed(1, "", words) if "install" in command else answer(command)
     )  # fmt: skip
     (root / "tmp").mkdir()
     action = build("create_environment", PARAMS)

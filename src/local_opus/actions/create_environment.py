@@ -101,10 +101,7 @@ class CreateEnvironment(Action):
         log = ""
         for command, limit in (
             (environment.venv_command(self.interpreter, real, with_pip=False), _VENV_TIMEOUT),
-            (
-                environment.install_command(python, str(lock), into=f"{real}/bin/python"),
-                _PIP_TIMEOUT,
-            ),
+            (environment.install_into_command(f"{real}/bin/python", str(lock)), _PIP_TIMEOUT),
         ):
             done = host.processes.run(command, timeout=limit, extra_env=env, on_line=on_line)
             log += done.out + done.err
