@@ -87,6 +87,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _campaign(wanted: argparse.Namespace, home: Home, path: Path) -> None:
+    home.end_all()  # of a campaign that was killed itself
     stage = prepare(wanted.folder, CHECKOUT)
     runner = _measured(stage, home)
     begin = time.monotonic()
