@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 NOTHING, OLD, NEW = "nothing", "old", "new"
 UNINSTALL, PURGE = "uninstall", "purge"
 UPGRADE = "upgrade"
+#: After a kill. What is left to do depends most on whether the environment is there.
+BETWEEN = "between"
 #: How a kill hits: the program alone, its process group, or all that it ever started here (as the
 #: end of a container or a power cut does; the server goes too).
 MANNERS = ("leader", "leader", "group", "everything")
@@ -65,7 +67,7 @@ def make_round(seed: int, number: int) -> Round:
     goal = (PURGE if purges else UNINSTALL) if target == NOTHING else target
     commands: list[str] = []
     for _ in range(chance.choice((1, 2, 3, 4, 4))):
-        state = "between" if commands else start
+        state = BETWEEN if commands else start
         commands.append(_command(chance, state, goal, commands))
     steps = tuple(
         Step(

@@ -106,7 +106,10 @@ class Runner:
 
     def _step(self, step: plan.Step, state: str) -> str:
         """Run a command and kill it; return the state after it."""
-        keys = [plan.key(step.command, place) for place in (state, plan.NOTHING, plan.OLD)]
+        if (plan.version(step.command) or plan.NOTHING) == state:
+            return state  # the kill before it came too late, and nothing is left to do
+        places = (state, plan.BETWEEN, plan.NOTHING, plan.OLD)
+        keys = [plan.key(step.command, place) for place in places]
         at = step.share * self.usual.of(step.measure, keys, default=5.0)
         ended = self._run(step.command, step, at)
         said: dict[str, Any] = {
@@ -126,7 +129,8 @@ class Runner:
         if strays := self.home.strays():
             self._report.orphans += len(strays)
             self._report.problems.append(f"outlived the kill: {sorted(strays.values())}")
-        return "between"
+        made = any(self.home.folder.glob(f"{PREFIX}/env-*/.complete"))
+        return f"{plan.BETWEEN}, environment made" if made else plan.BETWEEN
 
     def _run(self, command: str, step: plan.Step | None = None, at: float = 0.0) -> Ended:
         """Run a command to its end, or kill it ``at`` so many seconds or records."""
