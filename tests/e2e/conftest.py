@@ -9,6 +9,8 @@ from pathlib import Path
 import lab as labs
 import pytest
 from machine import WHEELHOUSE, Machine
+from nodes import Node
+from tree import Tree
 
 _failed: dict[Path, str] = {}
 _figures: list[str] = []
@@ -72,3 +74,15 @@ def machine(lab: labs.Lab, request: pytest.FixtureRequest) -> Iterator[Machine]:
 def pip() -> dict[str, str]:
     """The package index of a machine without a network: a folder."""
     return {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": WHEELHOUSE}
+
+
+@pytest.fixture(scope="module")
+def node(machine: Machine, pip: dict[str, str]) -> Node:
+    """What is installed on the machine for the whole system, by a file's steps."""
+    return Node(machine, pip)
+
+
+@pytest.fixture(scope="module")
+def before() -> Tree:
+    """The machine before anything was installed; filled by a file's first step."""
+    return {}

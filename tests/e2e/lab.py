@@ -23,7 +23,12 @@ MODEL = "smollm2-135m"
 INSIDE = "/srv/local-opus"
 LOCK = "requirements-server.lock"
 #: Debian's and Ubuntu's packages of the programs that make and boot an image.
-TOOLS = {"systemd-nspawn": "systemd-container", "mmdebstrap": "mmdebstrap"}
+TOOLS = {
+    "systemd-nspawn": "systemd-container",
+    "mmdebstrap": "mmdebstrap",
+    "mkfs.ext4": "e2fsprogs",
+    "losetup": "mount",
+}
 #: What a machine is that somebody just installed: systemd, logins, Python, and nothing of ours.
 PACKAGES = (
     "systemd", "systemd-sysv", "libpam-systemd", "libnss-systemd", "dbus", "dbus-user-session",
@@ -57,6 +62,8 @@ def why_not() -> str | None:
     missing = [tool for tool in TOOLS if shutil.which(tool) is None]
     if missing and shutil.which("apt-get") is None:
         return f"{', '.join(missing)}: not installed, and there is no apt-get to install them"
+    if not os.path.exists("/dev/loop-control"):
+        return "a machine's disk needs loop devices (/dev/loop-control), and this one has none"
     if any(letter in str(FOLDER) for letter in ":,\\ \n"):
         return f"{FOLDER}: overlayfs can't use this path; set XDG_CACHE_HOME to another"
     return None

@@ -1,9 +1,10 @@
-"""A machine with a real systemd as its PID 1: a container on a throw-away overlay, no network.
+"""A machine with a real systemd as its PID 1: a container on a throw-away disk, no network.
 
 What is special, and why:
 
-- The overlay is mounted in a mount namespace that only the container's processes are in. When they
-  end, however that comes, the mount is gone: a killed test leaves a folder and no mount.
+- The disk, and the overlay of it over the image, are mounted in a mount namespace that only the
+  container's processes are in. When they end, however that comes, the mounts are gone: a killed
+  test leaves a folder and no mount.
 - Each machine has control groups of its own, with the unified hierarchy inside, so that systemd
   enforces what it would on a real machine; ``bpf`` is allowed because its IPAddressDeny= needs it.
 - A command is run by the machine's own PID 1. One that were entered into the namespaces from
@@ -22,13 +23,15 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import remains
+from disk import Disk
 from lab import Lab, LabError
 
 WHEELHOUSE = "/wheelhouse"
@@ -39,7 +42,6 @@ _BOOT_SECONDS = 60.0
 _STOP_SECONDS = 30.0
 _POLL = 0.05
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
-_GROUPS = Path("/sys/fs/cgroup")
 #: Powers over this machine that nothing entered from outside may keep.
 _DROPPED = (
     "sys_time", "sys_module", "sys_rawio", "syslog", "wake_alarm", "block_suspend", "mac_admin",
@@ -70,13 +72,14 @@ class Machine:
         self._lab = lab
         self._prepare = prepare
         self._folder = lab.folder / "run" / f"{name}-{os.getpid()}"
+        self._disk = Disk(self._folder)
         self._held: int | None = None
         self._nspawn: subprocess.Popen[bytes] | None = None
 
     # -- life -----------------------------------------------------------------------------------
 
     def __enter__(self) -> Self:
-        clean_up(self._lab.folder)
+        remains.clean_up(self._lab.folder)
         try:
             self._make()
             self.boot()
@@ -94,22 +97,24 @@ class Machine:
         self.remove()
 
     def _make(self) -> None:
-        for part in ("upper", "work", "root"):
+        for part in ("root", "content/upper/etc", "content/work"):
             (self._folder / part).mkdir(parents=True)
         self._held = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._held, fcntl.LOCK_EX)
-        upper = self._folder / "upper"
-        (upper / "etc").mkdir()
-        (upper / "etc/hostname").write_text(f"{self.name}\n")
-        self._prepare(upper)
+        content = self._folder / "content"
+        (content / "upper/etc/hostname").write_text(f"{self.name}\n")
+        self._prepare(content / "upper")
+        self._disk.make(content)
+        shutil.rmtree(content)
 
     def boot(self) -> str:
         """Start it; return ``running``, or ``degraded`` where a unit failed. Raises LabError."""
-        groups = _own_groups(self._folder.name)
+        groups = remains.own_groups(self._folder.name)
         for group in groups:
             group.mkdir(exist_ok=True)
-        root, upper, work = (self._folder / part for part in ("root", "upper", "work"))
-        overlay = f"lowerdir={self._lab.base},upperdir={upper},workdir={work}"
+        root, disk = self._folder / "root", self._disk
+        disk.wait_released()
+        overlay = f"lowerdir={self._lab.base},upperdir={disk.upper},workdir={disk.work}"
         container = [
             "systemd-nspawn", "--quiet", f"--directory={root}", f"--machine={self.name}", "--boot",
             "--register=no", "--keep-unit", "--console=pipe", "--private-network",
@@ -127,7 +132,7 @@ class Machine:
 
         with open(self._folder / "console", "ab") as console:
             self._nspawn = subprocess.Popen(
-                [*own, f"{mount} && exec {shlex.join(container)}"],
+                [*own, f"{disk.mount_command()} && {mount} && exec {shlex.join(container)}"],
                 stdin=subprocess.DEVNULL, stdout=console, stderr=console,
                 env={"PATH": _PATH, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"},
                 preexec_fn=enter,  # noqa: PLW1509 - no other thread runs while a machine is booted
@@ -156,9 +161,23 @@ class Machine:
             raise LabError(f"{self.name} ended with {code} instead of a reboot:\n{self.console()}")
         return self.boot()
 
+    def power_off_hard(self) -> None:
+        """Take its power away: what it had not brought to its disk is lost. ``boot`` follows."""
+        if self._nspawn is None:
+            raise LabError(f"{self.name} does not run")
+        self._disk.cut_power(self._nspawn.pid)
+        self._end()
+
     def remove(self) -> None:
         """Take its power away and remove all that it was; ``reboot`` is what ends it in order."""
-        leader = self._leader()
+        self._end()
+        remains.remove(self._folder)
+        if self._held is not None:
+            os.close(self._held)
+            self._held = None
+
+    def _end(self) -> None:
+        leader = self.leader()
         nspawn, self._nspawn = self._nspawn, None
         if nspawn is not None and nspawn.poll() is None:
             if leader is not None:
@@ -168,10 +187,6 @@ class Machine:
             except subprocess.TimeoutExpired:
                 nspawn.kill()
                 nspawn.wait()
-        _remove(self._folder)
-        if self._held is not None:
-            os.close(self._held)
-            self._held = None
 
     def console(self) -> str:
         """Return the last words on its console."""
@@ -191,38 +206,55 @@ class Machine:
 
         It gets a service's environment, HOME and ``environ``; it is ended after ``timeout`` seconds.
         """
-        given = {"HOME": "/root", "LANG": "C.UTF-8", "TERM": "dumb", **(environ or {})}
-        if user is not None:
-            del given["HOME"]  # the manager sets it, from the user's entry
-        return self._enter(
-            "systemd-run", "--quiet", "--wait", "--pipe", "--collect",
-            f"--property=RuntimeMaxSec={timeout}", f"--working-directory={folder}",
-            *([f"--uid={user}"] if user is not None else []),
+        given = dict(environ or {})
+        options = [f"--property=RuntimeMaxSec={timeout}"]
+        if user is None:
+            given.setdefault("HOME", "/root")
+        else:
+            options.append(f"--uid={user}")  # the manager sets HOME, from the user's entry
+        words = self.service_command(command, options, given, folder)
+        return self._enter(*words, timeout=timeout + 20)
+
+    @staticmethod
+    def service_command(
+        command: Sequence[str], options: Sequence[str], environ: Mapping[str, str], folder: str
+    ) -> list[str]:
+        """Return what makes the machine's PID 1 run ``command`` with our standard files."""
+        given = {"LANG": "C.UTF-8", "TERM": "dumb", **environ}
+        return [
+            "systemd-run", "--quiet", "--wait", "--pipe", "--collect", *options,
+            f"--working-directory={folder}",
             *(f"--setenv={name}={value}" for name, value in given.items()),
             # A shell, so that a relative path starts at ``folder`` and a missing program is code 127.
-            "--", "/bin/sh", "-c", 'exec "$0" "$@"', *command, timeout=timeout + 20,
-        )  # fmt: skip
+            "--", "/bin/sh", "-c", 'exec "$0" "$@"', *command,
+        ]  # fmt: skip
 
     def _enter(self, *command: str, timeout: float) -> Done:
-        leader = self._leader()
-        if leader is None:
-            return Done(shlex.join(command), 127, "", f"{self.name} does not run\n", 0)
+        shown = shlex.join(command[command.index("--") + 4 :] if "--" in command else command)
+        if self.leader() is None:
+            return Done(shown, 127, "", f"{self.name} does not run\n", 0)
         begin = time.monotonic()
         done = subprocess.run(
-            [
-                "nsenter", f"--target={leader}", "--mount", "--uts", "--ipc", "--net", "--pid",
-                "--cgroup", "--", "setpriv", f"--bounding-set={','.join('-' + d for d in _DROPPED)}",
-                "env", "--ignore-environment", f"PATH={_PATH}", "TERM=dumb", "LANG=C.UTF-8",
-                *command,
-            ],
+            self.entering(*command),
             stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout, check=False,
         )  # fmt: skip
-        shown = shlex.join(command[command.index("--") + 4 :] if "--" in command else command)
         out, err = (text.decode(errors="replace") for text in (done.stdout, done.stderr))
         return Done(shown, done.returncode, out, err, time.monotonic() - begin)
 
-    def _leader(self) -> int | None:
-        """The machine's PID 1 as this machine numbers it."""
+    def entering(self, *command: str) -> list[str]:
+        """Return the command that runs a tool of systemd inside. Raises LabError."""
+        leader = self.leader()
+        if leader is None:
+            raise LabError(f"{self.name} does not run")
+        return [
+            "nsenter", f"--target={leader}", "--mount", "--uts", "--ipc", "--net", "--pid",
+            "--cgroup", "--", "setpriv", f"--bounding-set={','.join('-' + d for d in _DROPPED)}",
+            "env", "--ignore-environment", f"PATH={_PATH}", "TERM=dumb", "LANG=C.UTF-8",
+            *command,
+        ]  # fmt: skip
+
+    def leader(self) -> int | None:
+        """Return the machine's PID 1 as this machine numbers it; None: it does not run."""
         if self._nspawn is None:
             return None
         number = self._nspawn.pid
@@ -232,48 +264,3 @@ class Machine:
                 if Path(f"/proc/{child}/comm").read_text().strip() == "systemd":
                     return int(child)
         return None
-
-
-def clean_up(folder: Path) -> None:
-    """Remove what machines of tests that were killed have left; those of running tests stay."""
-    runs = folder / "run"
-    for left in runs.iterdir() if runs.is_dir() else ():
-        lock = left / "lock"
-        if not lock.exists():
-            if not Path(f"/proc/{left.name.rpartition('-')[2]}").exists():
-                _remove(left)
-            continue
-        with open(lock, "rb") as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
-            _remove(left)
-
-
-def _own_groups(name: str) -> list[Path]:
-    roots = [_GROUPS]
-    if (_GROUPS / "unified").is_dir():  # version 2 beside version 1
-        roots = [_GROUPS / "unified", _GROUPS / "systemd"]
-    return [root / f"local-opus-e2e-{name}" for root in roots]
-
-
-def _remove(folder: Path) -> None:
-    for group in _own_groups(folder.name):
-        deadline = time.monotonic() + _STOP_SECONDS
-        while group.is_dir() and time.monotonic() < deadline:
-            for below, _, files in os.walk(group, topdown=False):
-                with suppress(OSError):  # processes in it are still ending
-                    os.rmdir(below)
-                if "cgroup.procs" in files and group.is_dir():
-                    _end_all(Path(below))
-            time.sleep(_POLL)
-    if folder.exists():
-        shutil.rmtree(folder)
-
-
-def _end_all(group: Path) -> None:
-    """End what is left in a machine's control group: nothing but the machine is ever in it."""
-    with suppress(OSError):
-        for number in (group / "cgroup.procs").read_text().split():
-            os.kill(int(number), signal.SIGKILL)

@@ -5,96 +5,42 @@ One machine; the tests are steps in this order.
 
 from __future__ import annotations
 
-import json
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import pytest
 from lab import INSIDE, MODEL
-from machine import Done, Machine
-from tree import MACHINES_OWN, Tree, difference, tree
+from machine import Machine
+from nodes import LEFT_OUT, MODELS, UNIT, Node
+from runs import wait_gone
+from tree import Tree, difference, snapshot
 
 pytestmark = pytest.mark.timeout(600)
 
-UNIT = "local-opus-server.service"
-INSTALL = ("./installer", "--local-opus", "--model", MODEL, "--yes")
-#: Asked for a fact that a model of this size knows, and always the likeliest token taken.
-QUESTION = ("local-opus", "chat", "What is the capital of France?", "--temperature", "0")
 USER = "ann"
 #: systemd-analyze security: 0 is safe, 10 is not. Measured 1.3; hardening must not get lost.
 EXPOSURE = 1.5
 #: Seconds in which an install that has nothing to do says so.
 NO_CHANGES_SECONDS = 2.0
-#: Paths that differ after an uninstall, and why that is right.
-LEFT_OUT = {
-    **MACHINES_OWN,
-    f"{INSIDE}/.env": "the checkout's own environment, which runs ./installer",
-    f"{INSIDE}/.env/*": "the same",
-    f"{INSIDE}/*/__pycache__": "Python's byte code of the checkout",
-    f"{INSIDE}/*/__pycache__/*": "the same",
-    "/etc/group-": "groupadd's and groupdel's own copy of the file before",
-    "/etc/gshadow-": "the same",
-}
 
-Install = Callable[[], Done]
 Measured = Callable[[str], None]
-
-
-@pytest.fixture(scope="module")
-def install(machine: Machine, pip: Mapping[str, str]) -> Install:
-    return lambda: machine.run(*INSTALL, folder=INSIDE, environ=pip, timeout=480)
-
-
-@pytest.fixture(scope="module")
-def before() -> Tree:
-    """Filled by the first step."""
-    return {}
-
-
-def properties(machine: Machine, *names: str) -> dict[str, str]:
-    done = machine.run("systemctl", "show", f"--property={','.join(names)}", UNIT)
-    assert done.code == 0, done
-    return dict(line.split("=", 1) for line in done.out.splitlines())
-
-
-def assert_answers(machine: Machine, *, user: str | None = None) -> None:
-    done = machine.run(*QUESTION, user=user)
-    assert done.code == 0, done
-    assert "Paris" in done.out
-
-
-def send(machine: Machine, signal: str, *pids: str) -> None:
-    done = machine.run("sh", "-c", f"kill -{signal} {' '.join(pids)}")
-    assert done.code == 0, done
-
-
-def wait_ready(machine: Machine, seconds: float = 30) -> dict[str, object]:
-    """Return what status says as soon as the server is ready."""
-    deadline = time.monotonic() + seconds
-    while True:
-        done = machine.run("local-opus", "status", "--json")
-        if done.code == 0:
-            found: dict[str, object] = json.loads(done.out)
-            return found
-        assert time.monotonic() < deadline, done
-        time.sleep(0.2)
 
 
 def test_the_machine_is_bare(machine: Machine, before: Tree) -> None:
     assert machine.run("systemctl", "is-system-running").out.strip() == "running"
     assert machine.run("useradd", "--create-home", USER).code == 0
-    before |= tree(machine)
+    before |= snapshot(machine)
     assert not [path for path in before if "local-opus" in path and not path.startswith(INSIDE)]
 
 
-def test_one_command_installs(install: Install, machine: Machine, measured: Measured) -> None:
-    done = install()
+def test_one_command_installs(node: Node, measured: Measured) -> None:
+    done = node.install()
     measured(f"install: {done.seconds:.1f} s")
     assert done.code == 0, done
     assert "http://127.0.0.1:8000" in done.out
     assert MODEL in done.out
-    found = properties(machine, "ActiveState", "UnitFileState", "Type", "NRestarts")
+    found = node.properties("ActiveState", "UnitFileState", "Type", "NRestarts")
     assert found == {
         "ActiveState": "active",
         "UnitFileState": "enabled",
@@ -103,24 +49,24 @@ def test_one_command_installs(install: Install, machine: Machine, measured: Meas
     }
 
 
-def test_it_answers(machine: Machine) -> None:
-    assert_answers(machine)
+def test_it_answers(node: Node) -> None:
+    node.assert_answers()
 
 
-def test_status_tells_what_runs(machine: Machine) -> None:
-    status = wait_ready(machine)
+def test_status_tells_what_runs(node: Node) -> None:
+    status = node.wait_ready()
     assert status["how"] == "systemd"
     assert status["scope"] == "system"
     assert status["model"] == MODEL
-    assert str(status["pid"]) == properties(machine, "MainPID")["MainPID"]
+    assert str(status["pid"]) == node.properties("MainPID")["MainPID"]
 
 
-def test_an_ordinary_user_talks_to_it_and_can_not_stop_it(machine: Machine) -> None:
-    assert_answers(machine, user=USER)
+def test_an_ordinary_user_talks_to_it_and_can_not_stop_it(node: Node, machine: Machine) -> None:
+    node.assert_answers(user=USER)
     stop = machine.run("local-opus", "stop", user=USER)
     assert stop.code == 1, stop
     assert "root" in stop.err
-    assert properties(machine, "ActiveState")["ActiveState"] == "active"
+    assert node.properties("ActiveState")["ActiveState"] == "active"
 
 
 def test_the_sandbox_holds(machine: Machine, measured: Measured) -> None:
@@ -136,8 +82,8 @@ def test_systemd_finds_nothing_wrong_with_the_unit(machine: Machine) -> None:
     assert (done.code, done.out, done.err) == (0, "", ""), done
 
 
-def test_the_service_can_not_write_what_root_relies_on(machine: Machine) -> None:
-    pid = properties(machine, "MainPID")["MainPID"]
+def test_the_service_can_not_write_what_root_relies_on(node: Node, machine: Machine) -> None:
+    pid = node.properties("MainPID")["MainPID"]
     status = machine.run("cat", f"/proc/{pid}/status").out
     user = re.search(r"^Uid:\t(\d+)", status, re.MULTILINE)
     group = machine.run("getent", "group", "local-opus").out.split(":")[2]
@@ -158,103 +104,99 @@ def test_the_service_can_not_write_what_root_relies_on(machine: Machine) -> None
     assert config.out == "root:local-opus 750\nroot:local-opus 640\n"
 
 
-def test_the_same_command_again_changes_nothing(
-    install: Install, machine: Machine, measured: Measured
-) -> None:
-    pid = properties(machine, "MainPID")
-    done = install()
+def test_the_same_command_again_changes_nothing(node: Node, measured: Measured) -> None:
+    pid = node.properties("MainPID")
+    done = node.install()
     measured(f"again: {done.seconds:.2f} s")
     assert done.code == 0, done
     assert "no changes" in done.out
     assert done.seconds < NO_CHANGES_SECONDS
-    assert properties(machine, "MainPID") == pid
+    assert node.properties("MainPID") == pid
 
 
-def test_it_serves_again_after_a_reboot(install: Install, machine: Machine) -> None:
+def test_it_serves_again_after_a_reboot(node: Node, machine: Machine) -> None:
     assert machine.reboot() == "running"
-    wait_ready(machine)
-    assert_answers(machine)
-    done = install()
+    node.wait_ready()
+    node.assert_answers()
+    done = node.install()
     assert "no changes" in done.out, done
 
 
-def test_stop_and_start(machine: Machine) -> None:
+def test_stop_and_start(node: Node, machine: Machine) -> None:
     stop = machine.run("local-opus", "stop")
     assert stop.code == 0, stop
     assert stop.seconds < 6
-    assert properties(machine, "ActiveState", "Result") == {
+    assert node.properties("ActiveState", "Result") == {
         "ActiveState": "inactive",
         "Result": "success",
     }
     assert machine.run("local-opus", "status", "--json").code == 3
     start = machine.run("local-opus", "start")
     assert start.code == 0, start
-    assert_answers(machine)
+    node.assert_answers()
 
 
-def test_systemd_starts_a_server_again_that_was_killed(machine: Machine) -> None:
-    pid = properties(machine, "MainPID")["MainPID"]
-    send(machine, "KILL", pid)
-    assert str(wait_another(machine, pid)["pid"]) != pid
-    assert properties(machine, "NRestarts")["NRestarts"] == "1"
-    assert_answers(machine)
+def test_systemd_starts_a_server_again_that_was_killed(node: Node) -> None:
+    pid = node.properties("MainPID")["MainPID"]
+    node.send("KILL", pid)
+    assert str(wait_another(node, pid)["pid"]) != pid
+    assert node.properties("NRestarts")["NRestarts"] == "1"
+    node.assert_answers()
 
 
-def test_the_server_starts_an_engine_again_that_was_killed(machine: Machine) -> None:
-    pid = properties(machine, "MainPID")["MainPID"]
+def test_the_server_starts_an_engine_again_that_was_killed(node: Node, machine: Machine) -> None:
+    pid = node.properties("MainPID")["MainPID"]
     engine = machine.run("cat", f"/proc/{pid}/task/{pid}/children").out.split()
     assert len(engine) == 1
-    send(machine, "KILL", *engine)
-    assert str(wait_ready(machine)["pid"]) == pid
-    assert_answers(machine)
+    node.send("KILL", *engine)
+    assert str(node.wait_ready()["pid"]) == pid
+    node.assert_answers()
 
 
-def test_the_watchdog_ends_a_server_that_hangs(machine: Machine) -> None:
+def test_the_watchdog_ends_a_server_that_hangs(node: Node, machine: Machine) -> None:
     folder = f"/run/systemd/system/{UNIT}.d"
     script = (
         f"mkdir -p {folder} && printf '[Service]\\nWatchdogSec=2\\n' >{folder}/quick.conf "
         f"&& systemctl daemon-reload && systemctl restart {UNIT}"
     )
     assert machine.run("sh", "-c", script).code == 0
-    pid = properties(machine, "MainPID")["MainPID"]
+    pid = node.properties("MainPID")["MainPID"]
     time.sleep(5)
-    assert properties(machine, "MainPID")["MainPID"] == pid, "the watchdog ended an idle server"
-    send(machine, "STOP", pid)
-    assert str(wait_another(machine, pid)["pid"]) != pid
-    assert_answers(machine)
+    assert node.properties("MainPID")["MainPID"] == pid, "the watchdog ended an idle server"
+    node.send("STOP", pid)
+    assert str(wait_another(node, pid)["pid"]) != pid
+    node.assert_answers()
     script = f"rm -r {folder} && systemctl daemon-reload && systemctl restart {UNIT}"
     assert machine.run("sh", "-c", script).code == 0
-    assert properties(machine, "WatchdogUSec")["WatchdogUSec"] == "1min"
+    assert node.properties("WatchdogUSec")["WatchdogUSec"] == "1min"
 
 
-def wait_another(machine: Machine, pid: str) -> dict[str, object]:
+def wait_another(node: Node, pid: str) -> dict[str, object]:
     """Wait until a server with another PID is ready."""
     deadline = time.monotonic() + 30
-    while properties(machine, "MainPID")["MainPID"] in {pid, "0"}:
+    while node.properties("MainPID")["MainPID"] in {pid, "0"}:
         assert time.monotonic() < deadline, "systemd did not start it again"
         time.sleep(0.2)
-    return wait_ready(machine)
+    return node.wait_ready()
 
 
-def test_an_upgrade_that_fails_leaves_the_former_server(
-    machine: Machine, pip: Mapping[str, str]
-) -> None:
+def test_an_upgrade_that_fails_leaves_the_former_server(node: Node, machine: Machine) -> None:
     # The new server does not come up: this unit refuses every port but the former one.
     folder = f"/run/systemd/system/{UNIT}.d"
     refuse = "ExecStartPre=/bin/grep -q 8000 /etc/local-opus/server.json"
     script = f"mkdir -p {folder} && printf '[Service]\\n{refuse}\\n' >{folder}/refuse.conf"
     assert machine.run("sh", "-c", script).code == 0
-    done = machine.run(*INSTALL, "--port", "8125", folder=INSIDE, environ=pip, timeout=120)
+    done = node.install("--port", "8125")
     assert done.code == 1, done
     assert f"{UNIT} did not start" in done.err
-    assert wait_ready(machine)["url"] == "http://127.0.0.1:8000"
-    assert_answers(machine)
+    assert node.wait_ready()["url"] == "http://127.0.0.1:8000"
+    node.assert_answers()
     script = f"rm -r {folder} && systemctl daemon-reload"
     assert machine.run("sh", "-c", script).code == 0
 
 
-def test_a_damaged_file_stops_the_start_with_its_name(install: Install, machine: Machine) -> None:
-    weights = f"/var/lib/local-opus/models/{MODEL}/cpu-q4_1/openvino_model.bin"
+def test_a_damaged_file_stops_the_start_with_its_name(node: Node, machine: Machine) -> None:
+    weights = f"{MODELS}/cpu-q4_1/openvino_model.bin"
     damage = (
         "import sys; f = open(sys.argv[1], 'r+b'); f.seek(50_000_000); b = f.read(1); "
         "f.seek(50_000_000); f.write(bytes([b[0] ^ 1]))"
@@ -264,13 +206,13 @@ def test_a_damaged_file_stops_the_start_with_its_name(install: Install, machine:
     start = machine.run("local-opus", "start")
     assert start.code == 1, start
     assert "openvino_model.bin: corrupt" in start.err
-    assert properties(machine, "ActiveState", "NRestarts") == {
+    assert node.properties("ActiveState", "NRestarts") == {
         "ActiveState": "failed",
         "NRestarts": "0",
     }
-    repaired = install()
+    repaired = node.install()
     assert repaired.code == 0, repaired
-    assert_answers(machine)
+    node.assert_answers()
 
 
 def test_uninstall_leaves_the_machine_as_it_was(
@@ -280,10 +222,11 @@ def test_uninstall_leaves_the_machine_as_it_was(
     done = machine.run("local-opus", "uninstall", "--purge", "--yes")
     measured(f"uninstall: {done.seconds:.1f} s")
     assert done.code == 0, done
-    assert difference(before, tree(machine), LEFT_OUT) == []
+    assert difference(before, snapshot(machine), LEFT_OUT) == []
     assert machine.run("getent", "group", "local-opus").code == 2  # getent(1): not found
     units = machine.run("systemctl", "list-units", "--all", "--plain", "--no-legend", "local-opus*")
     assert units.out == ""
+    wait_gone(machine)
     volatile = machine.run("find", "/run", "/tmp", "/dev/shm", "-iname", "*local?opus*")
     assert volatile.out == ""
     assert machine.run("systemctl", "is-system-running").out.strip() == "running"

@@ -46,12 +46,6 @@ def ann(machine: Machine, pip: Mapping[str, str]) -> As:
     return run
 
 
-@pytest.fixture(scope="module")
-def before() -> Tree:
-    """Filled by the first step."""
-    return {}
-
-
 def install(ann: As) -> Done:
     return ann("./installer", "--local-opus", "--model", MODEL, "--yes", timeout=480)
 

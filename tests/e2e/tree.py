@@ -1,4 +1,4 @@
-"""The whole tree of a machine, before and after: what was left behind, and what was taken away."""
+"""All of a machine, before and after: what was left behind, and what was taken away."""
 
 from __future__ import annotations
 
@@ -30,6 +30,9 @@ json.dump(found, sys.stdout)
 #: The kernel's and the running system's, which no install writes to; and what the lab put there.
 _NOT_ON_DISK = ("proc", "sys", "dev", "run", "tmp", "wheelhouse")
 
+#: What a unit's line begins with, beside the paths of a tree.
+_UNIT = "unit "
+
 #: What a machine changes by itself while tests run on it, whoever installs there.
 MACHINES_OWN = {
     "/var/log/journal": "systemd's log, which tells what happened",
@@ -37,6 +40,8 @@ MACHINES_OWN = {
     "/var/log/[bw]tmp": "the log of boots and logins",
     "/var/lib/systemd/*": "systemd's own: random seed, time stamps of timers",
     "/var/tmp/systemd-private-*-systemd-logind.service-*": "another service's, new at each boot",
+    f"{_UNIT}run-*": "the tests' own: each command is run as a unit",
+    f"{_UNIT}e2e-run-*": "the same",
 }
 
 Tree = dict[str, str]
@@ -48,6 +53,14 @@ def tree(machine: Machine) -> Tree:
     assert done.code == 0, done
     found: Tree = json.loads(done.out)
     return found
+
+
+def snapshot(machine: Machine) -> Tree:
+    """Return the tree, and every unit file that systemd knows with its state and its preset."""
+    done = machine.run("systemctl", "list-unit-files", "--plain", "--no-legend", "--no-pager")
+    assert done.code == 0, done
+    lines = (line.split(maxsplit=1) for line in done.out.splitlines())
+    return tree(machine) | {f"{_UNIT}{name}": state.strip() for name, state in lines}
 
 
 def difference(before: Tree, after: Tree, left_out: Mapping[str, str]) -> list[str]:

@@ -63,7 +63,7 @@ def test_an_environment_is_made_through_the_links_of_its_own_root(host, root):
     assert (root / "data/env/.complete").read_text() == f"{SHA} {SHA}\n"
 
 
-@pytest.mark.parametrize("broken", ["no marker", "no python", "another lock"])
+@pytest.mark.parametrize("broken", ["no marker", "no python", "another lock", "closed"])
 def test_a_half_made_environment_is_made_anew(host, root, broken):
     run(build("create_environment", PARAMS), host)
     (root / "opt/env-1/left-over").touch()
@@ -71,6 +71,8 @@ def test_a_half_made_environment_is_made_anew(host, root, broken):
         (root / "opt/env-1/.complete").unlink()
     elif broken == "no python":
         (root / "opt/env-1/bin/python").unlink()
+    elif broken == "closed":  # to the service
+        (root / "opt/env-1").chmod(0o700)
     else:
         (root / "opt/env-1/.complete").write_text(f"{'cd' * 32} {SHA}\n")
     action = build("create_environment", PARAMS)

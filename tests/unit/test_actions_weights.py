@@ -100,6 +100,31 @@ def test_damage_is_seen_and_repaired(host, tmp_path, action, path, damage, verdi
     assert action.inspect(host).state is State.PRESENT
 
 
+@pytest.mark.parametrize(
+    ("action", "path", "mode"),
+    [
+        (FETCH, "models/tiny", 0o700),
+        (FETCH, GGUF, 0o666),
+        (CONVERT, "models/tiny/cpu-q4_1", 0o750),
+        (CONVERT, IR, 0o600),
+    ],
+)
+def test_a_wrong_mode_is_repaired_without_new_bytes(host, tmp_path, action, path, mode):
+    run(FETCH, host)
+    run(CONVERT, host)
+    victim = tmp_path / "root" / path
+    before = victim.stat()
+    victim.chmod(mode)
+    found = action.inspect(host)
+    assert (found.state, f"{path}: mode {mode:04o}" in found.evidence) == (State.DIFFERENT, True)
+    asked = len(host.processes.calls)
+    run(action, host)
+    after = victim.stat()
+    assert (after.st_mode, after.st_ino) == (before.st_mode, before.st_ino)
+    assert len(host.processes.calls) == asked
+    assert action.inspect(host).state is State.PRESENT
+
+
 def test_a_stranger_in_the_folder_is_seen_and_stays(host, tmp_path):
     run(FETCH, host)
     stranger = (tmp_path / "root" / GGUF).parent / "model.pkl"

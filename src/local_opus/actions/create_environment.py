@@ -12,6 +12,7 @@ from local_opus.values import Sha256
 
 #: The last file written: an environment without it is half-made.
 MARKER = ".complete"
+_MODE = 0o755
 _BASE = ("local_opus.cli.choices", "local_opus.control")
 #: What runs from the environment of each lock.
 _LOADED = {
@@ -56,8 +57,11 @@ class CreateEnvironment(Action):
 
     def inspect(self, host: Host) -> Inspection:
         """A complete environment of the same lock and program is present."""
-        if host.files.stat(self.folder) is None:
+        found = host.files.stat(self.folder)
+        if found is None:
             return Inspection(state=State.ABSENT, evidence="not there")
+        if found.mode != _MODE:  # closed to the service, or others may have changed what is in it
+            return Inspection(state=State.DIFFERENT, evidence=f"mode {found.mode:04o}")
         marker = f"{self.folder}/{MARKER}"
         python = f"{self.folder}/bin/python"
         if host.files.stat(marker) is None or host.files.stat(python) is None:
@@ -74,7 +78,7 @@ class CreateEnvironment(Action):
         """Make it anew; the marker comes last."""
         if host.files.stat(self.folder) is not None:
             host.files.remove_tree(self.folder)
-        host.files.make_folder(self.folder, mode=0o755)
+        host.files.make_folder(self.folder, mode=_MODE)
         self._install_packages(host, progress)
         progress("copy the program", 0, None)
         self._copy_program(host)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator
 from typing import Self
 
 from local_opus.actions.base import Action, Inspection, Progress, Record, Reverted, State
@@ -12,6 +13,9 @@ from local_opus.weights import manifest
 from local_opus.weights.door import Progress as WeightsProgress
 from local_opus.weights.store import model_folder
 from local_opus.weights.verify import is_proven, verify_folder
+
+#: By kind of file: the service reads them as another user, and nobody but root writes them.
+_MODES = {"folder": 0o755, "file": 0o644}
 
 
 class OnWeights(Action):
@@ -39,10 +43,32 @@ class OnWeights(Action):
             return Inspection(state=State.ABSENT, evidence="not in the store")
         verdicts = verify_folder(host, folder, quick=True, catalog_files=self.pins())
         if is_proven(verdicts):
+            for path, mode in self._wrong_modes(host):
+                return Inspection(state=State.DIFFERENT, evidence=f"{path}: mode {mode:04o}")
             return Inspection(state=State.PRESENT, evidence=f"{len(verdicts)} files proven")
         bad = next(item for item in verdicts if item.verdict != "real")
         evidence = f"{bad.path}: {bad.verdict.value}: {bad.evidence}"
         return Inspection(state=State.DIFFERENT, evidence=evidence)
+
+    def _wrong_modes(self, host: Host) -> Iterator[tuple[str, int]]:
+        """Yield what the service could not read, or others could write, and its mode."""
+        folder = self.folder()
+        files = (f"{folder}/{name}" for name, _ in host.files.walk(folder, folders=True))
+        for path in (model_folder(self.store, self.model.id), folder, *files):
+            found = host.files.stat(path)
+            if found is not None and found.mode != _MODES.get(found.kind, found.mode):
+                yield path, found.mode
+
+    def set_modes(self, host: Host) -> None:
+        """Give what was just proven the modes that it is made with."""
+        wrong = [path for path, _ in self._wrong_modes(host)]
+        for path in wrong:
+            found = host.files.stat(path)
+            if found is not None:
+                host.files.set_mode(path, _MODES[found.kind])
+        if wrong:  # that changed what quick verification compares
+            listed, digest = manifest.read_with_digest(host, self.folder())
+            manifest.write_stamps(host, self.folder(), listed, digest)
 
     def covers(self, earlier: Self) -> bool:
         """The same files in the same place: a catalog may come to say other things of them."""

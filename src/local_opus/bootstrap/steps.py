@@ -98,6 +98,7 @@ class Build:
         packages = sysconfig.get_path("purelib", scheme="venv", vars=known)
         with open(os.path.join(packages, "local_opus_checkout.pth"), "wb") as link:
             link.write(os.fsencode(os.path.join(self._checkout, "src")) + b"\n")
+        os.sync()  # the stamp must not outlive a power cut that the rest does not
         with open(os.path.join(it.folder, STAMP), "xb") as stamp:
             stamp.write(it.name.encode() + b"\n")
             stamp.flush()
