@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from local_opus.actions.base import Action, Progress, Reverted, State
+from local_opus.actions.base import EARLIER, Action, Progress, Record, Reverted, State
 from local_opus.errors import InterruptedRunError, LocalOpusError
 from local_opus.history import Entry, Event
 from local_opus.host import Host
@@ -101,12 +101,13 @@ class Applier:
         outcome = Outcome()
         self._receipt.append(Event.RUN, data=facts)
         try:
-            self._revert_transients(outcome)
-            for planned in plan.actions:
-                self._apply_one(planned, outcome)
-            outcome.result = self_test()
-            # From here on the new one counts: what comes after is not taken back.
-            self._receipt.append(Event.FINISHED, data=outcome.result)
+            with explained(self._receipt.path):
+                self._revert_transients(outcome)
+                for planned in plan.actions:
+                    self._apply_one(planned, outcome)
+                outcome.result = self_test()
+                # From here on the new one counts: what comes after is not taken back.
+                self._receipt.append(Event.FINISHED, data=outcome.result)
         except Exception as error:
             try:
                 self._roll_back(outcome, error)
@@ -143,13 +144,17 @@ class Applier:
         if not entry.active:
             return None
         action = self._make(entry.kind, entry.params)
-        if entry.after is None:
-            return action.edited_meanwhile(self._host, entry.found)
-        return action.edited(self._host, entry.after)
+        if (after := _after(entry)) is None:
+            return action.edited_meanwhile(self._host, entry.before, entry.found)
+        return action.edited(self._host, after)
 
     def _apply_one(self, planned: PlannedAction, outcome: Outcome) -> None:
+        action = self._make(planned.kind, planned.params)
+        with explained(action.summary()):
+            self._do(action, planned, outcome)
+
+    def _do(self, action: Action, planned: PlannedAction, outcome: Outcome) -> None:
         id_, kind, params = planned.id, planned.kind, planned.params
-        action = self._make(kind, params)
         entry = self._receipt.history.get(id_)
         if entry is not None and (edit := self._edit_of(entry)) is not None:
             if entry.status is not Event.KEPT:
@@ -163,19 +168,19 @@ class Applier:
             self._receipt.append(Event.PREEXISTING, id=id_, kind=kind, params=params)
             return
         self._listener.started(id_, action.summary())
-        with explained(action.summary()):
-            found = action.capture(self._host)
-            before = entry.before if entry is not None and entry.active else found
-            data: dict[str, JsonValue] = {"before": before, "found": found}
-            if planned.transient:
-                data["transient"] = True
-            self._receipt.append(Event.BEGIN, id=id_, kind=kind, params=params, data=data)
-            outcome.changed.append(id_)
-            after = action.execute(self._host, before, self._listener.progress)
-            self._receipt.append(Event.DONE, id=id_, data=after)
-            if planned.transient:
-                action.revert(self._host, found, after)
-                self._receipt.append(Event.REVERTED, id=id_)
+        found = action.capture(self._host)
+        before = entry.before if entry is not None and entry.active else found
+        data: dict[str, JsonValue] = {"before": before, "found": found}
+        if planned.transient:
+            data["transient"] = True
+        self._receipt.append(Event.BEGIN, id=id_, kind=kind, params=params, data=data)
+        outcome.changed.append(id_)
+        after = action.execute(self._host, before, self._listener.progress)
+        self._receipt.append(Event.DONE, id=id_, data=after)
+        if planned.transient:
+            action.revert(self._host, found, after)
+            action.resume(self._host, found)
+            self._receipt.append(Event.REVERTED, id=id_)
         self._listener.finished(id_, "done")
 
     def _stale(self, plan: Plan) -> list[Entry]:
@@ -188,7 +193,14 @@ class Applier:
         """Take back what a killed run meant to take back at once."""
         for entry in reversed(self._receipt.history.entries):
             if entry.transient and entry.active:
-                self._revert_one(entry, outcome)
+                action = self._make(entry.kind, entry.params)
+                with explained(action.summary()):
+                    action.revert(self._host, entry.found, _after(entry))
+                    try:
+                        action.resume(self._host, entry.found)
+                    except LocalOpusError as problem:  # told; the new one may still work
+                        outcome.kept.append(problem.message)
+                    self._receipt.append(Event.REVERTED, id=entry.id)
 
     def _drop(self, entry: Entry, outcome: Outcome) -> None:
         """Take back what a former plan left; the new one works, so a failure is only told."""
@@ -261,7 +273,7 @@ class Applier:
             if not wanted(entry):
                 continue
             try:
-                self._revert_one(entry, outcome)
+                self._revert_one(entry, outcome, failed=bool(problems))
             except KeyboardInterrupt as error:
                 raise InterruptedRunError(
                     "interrupted; what was taken back so far is in the receipt",
@@ -281,10 +293,14 @@ class Applier:
             )
         return outcome
 
-    def _revert_one(self, entry: Entry, outcome: Outcome) -> None:
+    def _revert_one(self, entry: Entry, outcome: Outcome, *, failed: bool = False) -> None:
+        """Revert an entry; where another ``failed``, what it left may be in the way for now."""
         action = self._make(entry.kind, entry.params)
         self._listener.started(entry.id, f"take back: {action.summary()}")
         reverted = self._take_back(action, entry, entry.before)
+        if reverted.later and failed:
+            self._listener.finished(entry.id, "kept")
+            return
         reason: dict[str, JsonValue] = {"kept": reverted.kept} if reverted.kept else {}
         self._receipt.append(Event.REVERTED, id=entry.id, data=reason)
         if reverted.kept:
@@ -297,7 +313,7 @@ class Applier:
         """Revert to what was there ``before``, unless the user edited what a kill had left."""
         if entry.after is None and (edit := self._edit_of(entry)) is not None:
             return Reverted(kept=edit)
-        return action.revert(self._host, before, entry.after)
+        return action.revert(self._host, before, _after(entry))
 
     def _make(self, kind: str, params: dict[str, JsonValue]) -> Action:
         action = self._build(kind, params)
@@ -315,3 +331,8 @@ class Applier:
 
 def _reason(error: Exception) -> str:
     return str(getattr(error, "message", error))
+
+
+def _after(entry: Entry) -> Record | None:
+    """Return what an entry left, with what stood there earlier, as actions want it."""
+    return None if entry.after is None else {**entry.after, EARLIER: [entry.before, entry.found]}

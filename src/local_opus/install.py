@@ -20,6 +20,7 @@ from local_opus.host import Host, locks
 from local_opus.locations import Locations
 from local_opus.profiles import Profile
 from local_opus.receipts import Receipt
+from local_opus.refusals import explained
 from local_opus.report.reporter import Reporter
 from local_opus.shelf import is_stored
 from local_opus.values import Device, HostFacts, Model, Plan, Scope
@@ -169,8 +170,9 @@ def install(host: Host, choice: Choice, tell: Reporter) -> Result:
     _use_workers_of(host, choice)
     if choice.profile.server.enabled and host.root == "/":
         node.require_free_port(host, locations, choice.profile.server.host, choice.port)
-    state.arrive(host, locations)
-    with locks.exclusive(host.files, locations.lock):
+    with explained(locations.state):
+        state.arrive(host, locations)
+    with explained(locations.receipt), locks.exclusive(host.files, locations.lock):
         receipt = Receipt(host, locations.receipt)
         facts: dict[str, JsonValue] = {
             "program": __version__,

@@ -15,6 +15,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 
 from pydantic import JsonValue, ValidationError
 
@@ -173,7 +174,8 @@ class Receipt:
     ) -> None:
         """Write one record and fsync it; for the first, its folder too; then the head.
 
-        Raises OSError, and then the record may be there or not; the head is never two behind.
+        Raises OSError, and then the record may be there or not. Once it is on the disk it counts: a
+        head that can't follow stays one behind, and the next record waits for it.
         """
         if self._headed != len(self.records):
             self._write_head()
@@ -199,7 +201,8 @@ class Receipt:
             self._host.files.sync(self.path.rpartition("/")[0])
         self.records.append(record)
         self._length += len(line)
-        self._write_head()
+        with suppress(OSError):
+            self._write_head()
 
     def _last_sum(self) -> str:
         return self.records[-1].sum if self.records else _FIRST_SUM

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 from local_opus.history import Event
 from local_opus.host import Host, locks
@@ -32,13 +33,15 @@ def arrive(host: Host, locations: Locations) -> None:
                 continue
             new = f"{parent}/{ARRIVING}"
             inside = new + locations.state.removeprefix(top)
-            host.files.make_folders(inside)
-            receipt = Receipt(host, inside + locations.receipt.removeprefix(locations.state))
-            receipt.append(Event.RUN, data={"made": [*missing]})
             try:
+                host.files.make_folders(inside)
+                receipt = Receipt(host, inside + locations.receipt.removeprefix(locations.state))
+                receipt.append(Event.RUN, data={"made": [*missing]})
                 host.files.rename(new, top)
-            except OSError:  # a link to nowhere stands in its place, say
-                host.files.remove_tree(new)
+            except OSError:
+                with suppress(OSError):  # of two errors the first tells more
+                    if host.files.stat(new) is not None:
+                        host.files.remove_tree(new)
                 raise
 
 

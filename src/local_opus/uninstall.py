@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from local_opus import state
 from local_opus.actions import build
 from local_opus.actions.create_folder import CreateFolder
+from local_opus.actions.fetch_weights import FetchWeights
 from local_opus.apply import Applier, Listener
 from local_opus.errors import LocalOpusError
 from local_opus.history import Entry
 from local_opus.host import Host, locks
+from local_opus.host.files import new_name
 from local_opus.locations import Locations
 from local_opus.receipts import Receipt
+from local_opus.refusals import explained
 from local_opus.report.reporter import Reporter
 from local_opus.weights import manifest
 from local_opus.weights.store import PARTIAL
+
+#: What a kill on the way to a manifest leaves.
+_HALF_WRITTEN = {manifest.STAT_NAME, new_name(manifest.NAME), new_name(manifest.STAT_NAME)}
 
 
 @dataclass
@@ -32,6 +40,11 @@ def uninstall(host: Host, locations: Locations, *, purge: bool, tell: Reporter) 
 
     While weights stay, so do the folders that hold them, and the receipt that says who made those.
     """
+    with explained(locations.state):
+        return _uninstall(host, locations, purge=purge, tell=tell)
+
+
+def _uninstall(host: Host, locations: Locations, *, purge: bool, tell: Reporter) -> Removed:
     state.recover(host, locations)
     if host.files.stat(locations.state, follow=True) is None:
         removed = Removed(nothing=True)
@@ -53,14 +66,18 @@ def _revert(
 ) -> Removed:
     removed = Removed(nothing=True)
     reached_folders = False
+    fetched = _fetches(receipt)
 
     def wanted(entry: Entry) -> bool:
         nonlocal reached_folders
         is_folder = entry.kind == CreateFolder.kind
-        if purge and is_folder and not reached_folders:
+        if is_folder and not reached_folders:
             # The store goes once nothing uses it, and before the folders that it lies in.
             reached_folders = True
-            _purge(host, locations, removed)
+            if purge:
+                _purge(host, locations, removed, fetched)
+            else:
+                _drop_empty(host, fetched)
         holds_store = is_folder and f"{locations.models}/".startswith(f"{entry.params['path']}/")
         if holds_store and stored_bytes(host, locations):
             return False
@@ -71,8 +88,31 @@ def _revert(
     applier = Applier(host, receipt, build, locations.roots, listener)
     removed.kept += applier.revert_all(wanted).kept
     if purge:
-        _purge(host, locations, removed)
+        _purge(host, locations, removed, fetched)
     return removed
+
+
+def _fetches(receipt: Receipt) -> list[FetchWeights]:
+    """Return every fetch that was begun: a killed one left files that no manifest names."""
+    begun = {
+        json.dumps(one.params): one for one in receipt.records if one.kind == FetchWeights.kind
+    }
+    actions = [build(record.kind, record.params) for record in begun.values()]
+    return [action for action in actions if isinstance(action, FetchWeights)]
+
+
+def _drop_empty(host: Host, fetched: Sequence[FetchWeights]) -> None:
+    """Remove the folders of models of which nothing has come."""
+    for action in fetched:
+        folder = action.paths()[0]
+        if host.files.stat(folder) is None or any(size for _, size in _sizes(host, folder)):
+            continue
+        if not _foreign_files(host, folder, fetched):
+            host.files.remove_tree(folder)
+
+
+def _sizes(host: Host, folder: str) -> Iterator[tuple[str, int]]:
+    return ((path, found.size) for path, found in host.files.walk(folder))
 
 
 def _model_folders(host: Host, locations: Locations) -> list[str]:
@@ -84,25 +124,28 @@ def _model_folders(host: Host, locations: Locations) -> list[str]:
 
 def stored_bytes(host: Host, locations: Locations) -> int:
     """Return the bytes that the store holds."""
-    return sum(
-        found.size
-        for folder in _model_folders(host, locations)
-        for _, found in host.files.walk(folder)
-    )
+    folders = _model_folders(host, locations)
+    return sum(size for folder in folders for _, size in _sizes(host, folder))
 
 
-def _purge(host: Host, locations: Locations, removed: Removed) -> None:
+def _purge(
+    host: Host, locations: Locations, removed: Removed, fetched: Sequence[FetchWeights] = ()
+) -> None:
     for folder in _model_folders(host, locations):
-        foreign = _foreign_files(host, folder)
+        foreign = _foreign_files(host, folder, fetched)
         if foreign:
             removed.kept.append(f"{folder}: holds files that are not ours ({foreign[0]})")
         else:
             host.files.remove_tree(folder)
 
 
-def _foreign_files(host: Host, folder: str) -> list[str]:
-    """Files that no manifest names, outside of the program's own partial folders."""
-    known: set[str] = set()
+def _foreign_files(host: Host, folder: str, fetched: Sequence[FetchWeights]) -> list[str]:
+    """Files that no manifest and no fetch names, outside of the program's own partial folders."""
+    known = {
+        f"{action.folder()}/{file.path}".removeprefix(f"{folder}/")
+        for action in fetched
+        for file in action.model.files
+    }
     for relative, _ in host.files.walk(folder):
         if relative.endswith(f"/{manifest.NAME}"):
             variant = relative.rpartition("/")[0]
@@ -115,5 +158,7 @@ def _foreign_files(host: Host, folder: str) -> list[str]:
     return [
         relative
         for relative, _ in host.files.walk(folder)
-        if relative not in known and not relative.startswith(f"{PARTIAL}/")
+        if relative not in known
+        and relative.rpartition("/")[2] not in _HALF_WRITTEN
+        and not relative.startswith(f"{PARTIAL}/")
     ]

@@ -18,6 +18,11 @@ Record = dict[str, JsonValue]
 Progress = Callable[[str, int, int | None], None]
 
 
+#: In an ``after`` that is handed back: the records of what was there before the install, and before
+#: the run that wrote it. A revert that was killed has put one of them back.
+EARLIER = "earlier"
+
+
 class State(StrEnum):
     """What inspection found where the action would work."""
 
@@ -78,7 +83,10 @@ class Action(Value, ABC):
 
     @abstractmethod
     def revert(self, host: Host, before: Record, after: Record | None) -> Reverted:
-        """Undo it; ``after`` is None when execute did not come to its end."""
+        """Undo it; ``after`` is None when execute did not come to its end.
+
+        Otherwise it holds what execute returned, and EARLIER.
+        """
 
     def resume(self, host: Host, before: Record) -> None:
         """Start again what ran before; called when a whole run was rolled back.
@@ -91,9 +99,18 @@ class Action(Value, ABC):
         return False
 
     def edited(self, host: Host, after: Record) -> str | None:  # noqa: ARG002 - most actions have nothing to edit
-        """Say what the user edited since it was done; None when nothing."""
+        """Say what the user edited since it was done; None when nothing.
+
+        ``after`` is as for ``revert``: what stood here earlier is nobody's edit.
+        """
         return None
 
-    def edited_meanwhile(self, host: Host, found: Record) -> str | None:  # noqa: ARG002
-        """Say what the user edited since a kill in ``execute``; ``found`` is what it began with."""
+    def edited_meanwhile(self, host: Host, *earlier: Record) -> str | None:  # noqa: ARG002
+        """Say what the user edited since a kill in ``execute``; ``earlier`` is as EARLIER."""
         return None
+
+
+def earlier(after: Record) -> list[Record]:
+    """Return the records under EARLIER."""
+    found = after.get(EARLIER)
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []

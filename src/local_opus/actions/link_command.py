@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from local_opus.actions.base import Action, Inspection, Progress, Record, Reverted, State
+from local_opus.actions.base import Action, Inspection, Progress, Record, Reverted, State, earlier
 from local_opus.errors import LocalOpusError
 from local_opus.host import Host
 
@@ -32,7 +32,8 @@ class LinkCommand(Action):
         if found.kind != "link":
             return Inspection(state=State.DIFFERENT, evidence=f"a {found.kind} is in its place")
         target = host.files.read_link(self.path)
-        state = State.PRESENT if target == self.target else State.DIFFERENT
+        right = target == self.target and not host.files.has_new(self.path)
+        state = State.PRESENT if right else State.DIFFERENT
         return Inspection(state=state, evidence=f"links to {target}")
 
     def capture(self, host: Host) -> Record:
@@ -49,8 +50,6 @@ class LinkCommand(Action):
 
     def execute(self, host: Host, before: Record, progress: Progress) -> Record:  # noqa: ARG002
         """Make the link."""
-        if host.files.stat(self.path) is not None:
-            host.files.remove(self.path)
         host.files.symlink(self.target, self.path)
         return {"target": self.target}
 
@@ -59,21 +58,23 @@ class LinkCommand(Action):
         found = host.files.stat(self.path)
         if found is None:
             return None
-        if found.kind != "link" or host.files.read_link(self.path) != after.get("target"):
+        ours = [record.get("target") for record in (after, *earlier(after))]
+        if found.kind != "link" or host.files.read_link(self.path) not in ours:
             return f"{self.path}: changed since it was linked"
         return None
 
     def revert(self, host: Host, before: Record, after: Record | None) -> Reverted:
         """Put the former link back, or remove ours."""
+        host.files.discard_new(self.path)
         if after is None and self._target(host) == before.get("target"):
             return Reverted()  # killed before anything changed
         if (kept := self.edited(host, after or {"target": self.target})) is not None:
             return Reverted(kept=kept)
-        if host.files.stat(self.path) is not None:
-            host.files.remove(self.path)
         former = before.get("target")
         if isinstance(former, str):
             host.files.symlink(former, self.path)
+        else:
+            host.files.discard(self.path)
         return Reverted()
 
     def _target(self, host: Host) -> str | None:

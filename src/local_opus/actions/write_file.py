@@ -6,7 +6,7 @@ import base64
 import hashlib
 from typing import ClassVar
 
-from local_opus.actions.base import Action, Inspection, Progress, Record, Reverted, State
+from local_opus.actions.base import Action, Inspection, Progress, Record, Reverted, State, earlier
 from local_opus.actions.create_folder import as_int, host_is_image
 from local_opus.actions.ownership import group_number
 from local_opus.errors import LocalOpusError
@@ -46,6 +46,8 @@ class WriteFile(Action):
         group = group_number(host, self.group)
         if found.mode != self.mode or (group is not None and found.gid != group):
             return Inspection(state=State.DIFFERENT, evidence=f"mode {found.mode:04o}")
+        if host.files.has_new(self.path):
+            return Inspection(state=State.DIFFERENT, evidence="a half-written one beside it")
         return Inspection(state=State.PRESENT, evidence=f"{found.size} bytes")
 
     def capture(self, host: Host) -> Record:
@@ -76,17 +78,16 @@ class WriteFile(Action):
         return {"sha256": _digest(data)}
 
     def edited(self, host: Host, after: Record) -> str | None:
-        """Compare with the digest of what was written."""
-        return self._differs(host, {str(after.get("sha256"))})
+        """Compare with the digest of what was written, and with what was there earlier."""
+        return self._differs(host, str(after.get("sha256")), *earlier(after))
 
-    def edited_meanwhile(self, host: Host, found: Record) -> str | None:
+    def edited_meanwhile(self, host: Host, *earlier: Record) -> str | None:
         """Compare with what was there and what was to be written: nothing else can a kill leave."""
-        known = {_digest(self.content.encode())}
-        if found.get("existed"):
-            known.add(_digest(base64.b64decode(str(found["content"]))))
-        return self._differs(host, known)
+        return self._differs(host, _digest(self.content.encode()), *earlier)
 
-    def _differs(self, host: Host, known: set[str]) -> str | None:
+    def _differs(self, host: Host, written: str, *earlier: Record) -> str | None:
+        there = (str(one["content"]) for one in earlier if one.get("existed"))
+        known = {written, *(_digest(base64.b64decode(content)) for content in there)}
         found = host.files.stat(self.path)
         if found is None:
             return None

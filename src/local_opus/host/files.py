@@ -24,6 +24,11 @@ def new_name(name: str) -> str:
     return f".{name}{NEW_SUFFIX}"
 
 
+def _new_path(path: str) -> str:
+    folder, _, name = path.rpartition("/")
+    return f"{folder}/{new_name(name)}"
+
+
 class Files(Reading):
     """The files below the root. Every method raises OSError as the system call does."""
 
@@ -90,7 +95,8 @@ class Files(Reading):
     ) -> None:
         """Make one folder with exactly this mode and owner."""
         with self._at(path) as (parent, name):
-            os.mkdir(name, 0o700, dir_fd=parent)
+            # With its mode from the start: a kill before the next call must leave no other one.
+            os.mkdir(name, mode, dir_fd=parent)
             descriptor = os.open(
                 name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent
             )
@@ -127,12 +133,14 @@ class Files(Reading):
         if self.stat(path) is not None:
             self.remove(path)
 
+    def has_new(self, path: str) -> bool:
+        """Tell whether a killed ``write_atomic`` or ``symlink`` of ``path`` has left something."""
+        return self.stat(_new_path(path)) is not None
+
     def discard_new(self, path: str) -> None:
-        """Remove what a killed ``write_atomic`` of ``path`` has left."""
-        folder, _, name = path.rpartition("/")
-        new = f"{folder}/{new_name(name)}"
-        if self.stat(new) is not None:
-            self.remove(new)
+        """Remove what a killed ``write_atomic`` or ``symlink`` of ``path`` has left."""
+        if self.has_new(path):
+            self.remove(_new_path(path))
 
     def remove(self, path: str) -> None:
         """Remove a file or a link."""
@@ -164,9 +172,17 @@ class Files(Reading):
             self._sync_folder(new_parent)
 
     def symlink(self, target: str, path: str) -> None:
-        """Make a link."""
+        """Make a link, also in the place of a link or file that is there: it is never missing."""
         with self._at(path) as (parent, name):
-            os.symlink(target, name, dir_fd=parent)
+            new = new_name(name)
+            with suppress(FileNotFoundError):  # of a run that was killed
+                os.unlink(new, dir_fd=parent)
+            os.symlink(target, new, dir_fd=parent)
+            try:
+                os.rename(new, name, src_dir_fd=parent, dst_dir_fd=parent)
+            except BaseException:
+                os.unlink(new, dir_fd=parent)
+                raise
             self._sync_folder(parent)
 
     def set_mode(self, path: str, mode: int) -> None:

@@ -26,7 +26,8 @@ def exclusive(files: Files, path: str) -> Iterator[None]:
         try:
             yield
         finally:
-            os.ftruncate(stream.fileno(), 0)
+            with suppress(OSError):  # all is done, and who comes next writes it anew
+                os.ftruncate(stream.fileno(), 0)
 
 
 def _locked(files: Files, path: str) -> BinaryIO:

@@ -69,6 +69,7 @@ def convert_model(
     with disk_errors(target):
         there = _there(host, target, file.sha256, progress, quick=quick)
         if there is not None:
+            _remove_leftovers(host, target)
             return there
         verdicts = verify_folder(host, source, catalog_files=model.files, progress=progress)
         if not is_proven(verdicts):
@@ -112,13 +113,27 @@ def _there(
 
 
 def _new_folder(host: Host, target: str) -> str:
-    """Make an empty folder to convert into; remove those of runs that were killed.
+    """Make an empty folder to convert into.
 
     Its name is new each time: a worker that outlived a killed run may still write into its own.
     """
-    prefix = f"{partial_folder(target)}.partial-"
-    parent, _, start = prefix.rpartition("/")
-    host.files.make_folders(parent)
+    _remove_leftovers(host, target)
+    prefix = _prefix(target)
+    host.files.make_folders(prefix.rpartition("/")[0])
+    folder = f"{prefix}{secrets.token_hex(4)}"
+    host.files.make_folder(folder, mode=0o755)
+    return folder
+
+
+def _prefix(target: str) -> str:
+    return f"{partial_folder(target)}.partial-"
+
+
+def _remove_leftovers(host: Host, target: str) -> None:
+    """Remove the folders of runs that were killed."""
+    parent, _, start = _prefix(target).rpartition("/")
+    if host.files.stat(parent) is None:
+        return
     for name in host.files.list(parent):
         if name.startswith(start):
             try:
@@ -127,9 +142,7 @@ def _new_folder(host: Host, target: str) -> str:
                 if error.errno not in {errno.ENOTEMPTY, errno.ENOENT}:
                     raise
                 # The worker of that run still writes into it: the next run removes it.
-    folder = f"{prefix}{secrets.token_hex(4)}"
-    host.files.make_folder(folder, mode=0o755)
-    return folder
+    drop_empty_partials(host, target)
 
 
 def _convert(

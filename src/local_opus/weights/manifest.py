@@ -189,8 +189,9 @@ def write(host: Writer, folder: str, manifest: Manifest) -> str:
     The files must be in place with their final mode: changing it later changes their ctime.
     """
     data = (manifest.model_dump_json(indent=1) + "\n").encode()
-    host.files.write_atomic(f"{folder}/{NAME}", data, mode=0o644)
+    # The manifest comes last: where it is, all is. Stamps alone belong to no manifest.
     write_stamps(host, folder, manifest, digest(data))
+    host.files.write_atomic(f"{folder}/{NAME}", data, mode=0o644)
     return digest(data)
 
 

@@ -68,11 +68,14 @@ def fetch(host: Host, model: Model, folder: str, progress: Progress | None) -> t
     target = f"{folder}/{file.path}"
     with disk_errors(folder):
         digests = digests_in_place(host, target, file)
+        work = partial_folder(folder)
         if digests is not None:
+            if host.files.stat(work) is not None:  # of a run that was killed after the last step
+                host.files.remove_tree(work)
+            drop_empty_partials(host, folder)
             found = inspect_file(host, folder, file.path, file.size)
             return (Fetched(file.path, digests, origin, Trust.PINNED, dict(found.summary or {}),
                             new=False),)  # fmt: skip
-        work = partial_folder(folder)
         host.files.make_folders(folder)
         host.files.make_folders(work)
         partial = f"{work}/{partial_name(file)}"

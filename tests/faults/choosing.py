@@ -1,0 +1,78 @@
+"""Which faults are tried: by default one action of each kind, with ``LOCAL_OPUS_FAULTS=all`` all.
+
+By default, on the machine that others live on, with systemd: every call and every fault of the
+first action of each kind, of those that take the place of others' files, of the journal around
+them and of the self-test; but the receipt's head, whose refusal a run passes over, is refused only
+around one action and between actions. On a second machine, of a user without systemd and with
+little memory: the same of the two actions that differ there, but for a full disk, which ends as an
+I/O error does. Left out are the further actions of a kind, which go the same way through the code,
+and the nine other variants, which are run without faults.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import worlds
+from cases import Campaign
+from points import Kind, Point
+
+EVERYTHING = os.environ.get("LOCAL_OPUS_FAULTS") == "all"
+#: Steps of the journal and of the test, in the words of the table.
+NOT_ACTIONS = {
+    "begin": "receipt and lock, at the start",
+    "between": "receipt between actions, receipt and lock at the end",
+    "self-test": "self-test",
+}
+#: What takes the place of others' files on the first machine.
+REPLACING = {"folder:prefix", "folder:config", "config:generation", "link", "unit"}
+#: A folder that is not there yet, and the step whose journal is looked at closely.
+NEW, FIRST = "folder:models", "group"
+#: Refusals that go the same way through the code as an I/O error, but for the exit code.
+SAME_WAY = {Kind.ENOSPC, Kind.FULL}
+#: What is done in another way on the second machine.
+OTHERWISE = {"start_server", "try_server"}
+
+
+def kind_of(campaign: Campaign, step: str) -> str:
+    """Return the kind of a step's action, or what else the step is, in the table's words."""
+    if step in NOT_ACTIONS:
+        return NOT_ACTIONS[step]
+    plans = [worlds.choice(campaign.variant, version).plan for version in (1, 2)]
+    return next(one.kind for plan in plans for one in plan.actions if one.id == step)
+
+
+def wanted(campaign: Campaign, operation: str) -> Callable[[Point], tuple[Kind, ...]]:
+    """Return what is tried at each point of an operation."""
+    points = campaign.points[operation]
+    first = 0
+    if operation == "rollback":  # up to the test that fails it is an install
+        first = next(point.number for point in points if point.step == "self-test")
+    steps = {point.step for point in points[first:]}
+    if not EVERYTHING:
+        steps &= _chosen(campaign, points[first:])
+
+    def of(point: Point) -> tuple[Kind, ...]:
+        if point.step not in steps or point.number < first:
+            return ()
+        again = point.step not in {*NOT_ACTIONS, points[first].step, FIRST}
+        if again and not EVERYTHING and point.target.endswith("/receipt.head"):
+            return (Kind.KILL,)
+        if campaign.variant != worlds.MAIN and not EVERYTHING:
+            return tuple(kind for kind in point.faults if kind not in SAME_WAY)
+        return point.faults
+
+    return of
+
+
+def _chosen(campaign: Campaign, points: tuple[Point, ...]) -> set[str]:
+    """Return the first step of each kind (before the self-test, and after), and the replacing."""
+    chosen: dict[tuple[str, bool], str] = {}
+    tested = False
+    for point in points:
+        tested = tested or point.step == "self-test"
+        chosen.setdefault((kind_of(campaign, point.step), tested), point.step)
+    if campaign.variant == worlds.MAIN:
+        return {*chosen.values(), *REPLACING, NEW}
+    return {step for (kind, _), step in chosen.items() if kind in OTHERWISE}
