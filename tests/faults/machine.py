@@ -77,7 +77,7 @@ class PlayedProcesses(FakeProcesses):
             folder = machine.at(command[command.index("-d") + 1])
             return "pip download", [*_download(folder, machine)]
         if "install" in command:
-            return "pip install", [*_packages(machine.at(command[command.index("--python") + 1]))]
+            return "pip install", [*_packages(machine.at(command[0]))]
         if "--version" in command:
             self.code = 0 if machine.starts else 1
             return "local-opus --version", []

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 
-from conftest import CHECKOUT
-
-sys.path.insert(0, str(CHECKOUT / "bench"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "bench"))
 
 from campaign import home, plan, results
 
