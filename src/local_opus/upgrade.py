@@ -53,7 +53,7 @@ def require_newer(history: History, *, allow_downgrade: bool) -> None:
 
 def choose(host: Host, locations: Locations, facts: HostFacts, history: History) -> install.Choice:
     """Plan the upgrade; nothing is changed. Raises LocalOpusError as an install does."""
-    run = history.run
+    run = history.last_run or history.run  # an interrupted run chose nothing yet
     file = run.get("profile_file")
     profile = _profile(host, str(file or run["profile"]))
     model, device, port = run.get("model"), run.get("device"), run.get("port")

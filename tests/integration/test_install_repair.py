@@ -71,7 +71,7 @@ def test_a_failed_update_leaves_the_old_one_serving(program, tmp_path):
     after = tree(program.home)
     differ = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
     assert differ == {f".local/state/local-opus/{name}"
-                      for name in ("receipt.jsonl", "log/server.log", "run/server.pid")}  # fmt: skip
+                      for name in ("receipt.jsonl", "receipt.head", "log/server.log", "run/server.pid")}  # fmt: skip
     assert json.loads(program.run("status", "--json").stdout)["ready"] is True
     assert program.install().stdout.splitlines()[-1] == "no changes"
 
