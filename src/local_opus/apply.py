@@ -262,13 +262,13 @@ class Applier:
     def revert_all(self, wanted: Callable[[Entry], bool] = lambda _entry: True) -> Outcome:
         """Revert every active entry that is ``wanted``, the newest first; each is asked once.
 
-        The order is that of ``Action.reverted_in``. What can't be reverted does not stop the rest;
+        The order is that of ``Action.turn``. What can't be reverted does not stop the rest;
         it is raised at the end.
         """
         outcome = Outcome()
         problems: list[LocalOpusError] = []
         active = [entry for entry in reversed(self._receipt.history.entries) if entry.active]
-        active.sort(key=lambda entry: self._make(entry.kind, entry.params).reverted_in)
+        active.sort(key=lambda entry: self._make(entry.kind, entry.params).turn())
         for entry in active:
             if not wanted(entry):
                 continue

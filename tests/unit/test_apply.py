@@ -210,3 +210,14 @@ def test_what_the_program_runs_from_is_reverted_late(host: FakeHost, monkeypatch
     applier(host).apply(plan(FOLDER, LINK, FILE), {}, nothing)
     Applier(host, Receipt(host, RECEIPT), build, ("/opt/lo",), listener).revert_all()
     assert order == ["link", "file", "folder"]
+
+
+def test_a_folder_that_was_repaired_goes_after_those_in_it(host: FakeHost) -> None:
+    before = tree(host)
+    outer = planned("outer", "create_folder", path="/opt/lo", mode=0o755)
+    both = plan(outer, FOLDER, FILE, LINK)
+    applier(host).apply(both, {}, nothing)
+    host.files.set_mode("/opt/lo", 0o700)
+    assert applier(host).apply(both, {}, nothing).changed == ["outer"]
+    assert applier(host).revert_all().kept == []
+    assert tree(host) == before

@@ -98,6 +98,10 @@ class Action(Value, ABC):
         """Whether what ``earlier`` left, unchanged since, is all that this one wants."""
         return False
 
+    def turn(self) -> tuple[int, int]:
+        """Return what puts its revert in order: the smallest first, equal ones newest first."""
+        return self.reverted_in, 0
+
     def edited(self, host: Host, after: Record) -> str | None:  # noqa: ARG002 - most actions have nothing to edit
         """Say what the user edited since it was done; None when nothing.
 

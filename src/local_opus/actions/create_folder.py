@@ -36,6 +36,10 @@ class CreateFolder(Action):
         """Name the folder."""
         return (self.path,)
 
+    def turn(self) -> tuple[int, int]:
+        """The innermost first: a folder that was repaired is newer than what lies in it."""
+        return self.reverted_in, -self.path.count("/")
+
     def inspect(self, host: Host) -> Inspection:
         """A folder with this mode and group is present."""
         found = host.files.stat(self.path, follow=True)
