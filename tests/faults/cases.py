@@ -18,7 +18,7 @@ from runs import Ended, Place
 from worlds import Variant
 
 from local_opus.errors import LocalOpusError
-from local_opus.receipts import Event, Receipt, parse
+from local_opus.receipts import Event, Receipt
 
 #: From which state each operation starts, and to which it leads.
 START = {"install": "before", "rollback": "before", "upgrade": "installed",
@@ -36,6 +36,15 @@ class Clean:
     place: Place
     tree: trees.Tree
     servers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Left:
+    """What a run left: its files, and its receipt or what is wrong with that."""
+
+    place: Place
+    tree: trees.Tree
+    receipt: Receipt | str
 
 
 @dataclass(frozen=True)
@@ -77,7 +86,8 @@ class Campaign:
             if END[operation] not in self.states:
                 self._keep(END[operation], place)
                 continue
-            problems = self._against(END[operation], place, may_stay=operation == "rollback")
+            may_stay = operation == "rollback"
+            problems = self._against(END[operation], place, place.tree(), may_stay=may_stay)
             if problems:
                 raise AssertionError(f"{self.variant.name}: {operation}: {problems}")
 
@@ -108,58 +118,59 @@ class Campaign:
         yield from found
 
     def _finding(self, operation: str, fault: Fault, place: Place, ended: Ended) -> Finding:
-        outcome, problems = self._look(operation, fault, place, ended)
-        broken = _receipt_problem(place)
-        problems += [broken] if broken else []
+        left = Left(place, place.tree(), _receipt(place))
+        outcome, problems = self._look(operation, fault, left, ended)
+        problems += [left.receipt] if isinstance(left.receipt, str) else []
+        state = self._state(left)
         for way in ("again", "back"):
-            problems += self._way_on(operation, way, place, purge=fault.at % 2 == 0)
+            then = self._then(operation, way, purge=fault.at % 2 == 0)
+            if (then, state) not in self.known:
+                self.known[then, state] = tuple(self._go(then, place))
+            problems += [f"then {then}: {problem}" for problem in self.known[then, state]]
         return Finding(outcome, tuple(problems))
 
     def _look(
-        self, operation: str, fault: Fault, place: Place, ended: Ended
+        self, operation: str, fault: Fault, left: Left, ended: Ended
     ) -> tuple[str, list[str]]:
         if fault.kind in _KILLS:
             killed = ended.code == KILLED
             return "killed", [] if killed else [f"it was not killed: {ended}"]
         if ended.code == 0:
-            return self._worked(operation, place, ended)
+            return self._worked(operation, left, ended)
         problems = _words_problems(ended)
         outcome = f"exit {ended.code}"
         if operation in FORWARD:
-            left = self._against(START[operation], place, may_stay=True)
-            unnamed = [line for line in left if not _is_named(line, ended.err)]
-            if not left:
+            differs = self._against(START[operation], left.place, left.tree, may_stay=True)
+            unnamed = [line for line in differs if not _is_named(line, ended.err)]
+            if not differs:
                 outcome = f"rolled back, {outcome}"
             elif fault.kind is Kind.FULL or operation == "rollback":
                 outcome = f"rolled back but for what is named, {outcome}"
                 problems += [f"after the failure, not named: {line}" for line in unnamed]
             else:
-                problems += [f"after the failure: {line}" for line in left]
+                problems += [f"after the failure: {line}" for line in differs]
         return outcome, problems
 
-    def _worked(self, operation: str, place: Place, ended: Ended) -> tuple[str, list[str]]:
+    def _worked(self, operation: str, left: Left, ended: Ended) -> tuple[str, list[str]]:
         """A run that went on in spite of the fault: all is done, or what is not is told."""
-        left = self._against(END[operation], place, may_stay=operation == "rollback")
+        differs = self._against(END[operation], left.place, left.tree)
         if operation == "rollback":
             return "worked", [f"it should have failed: {ended}"]
-        if not left and not ended.pending:
+        if not differs and not ended.pending:
             return "done all the same", []
         if ended.kept:
             return "done but for what is named", []
-        return "worked", [f"it told of nothing: {line}" for line in [*left, *ended.pending]]
+        return "worked", [f"it told of nothing: {line}" for line in [*differs, *ended.pending]]
 
     # -- the ways on ----------------------------------------------------------------------------
 
-    def _way_on(self, operation: str, way: str, place: Place, *, purge: bool) -> list[str]:
-        back = "purge" if purge else "uninstall"
+    @staticmethod
+    def _then(operation: str, way: str, *, purge: bool) -> str:
+        """Return the operation that goes on from what another left."""
         if operation in FORWARD:
-            then = {"again": operation.replace("rollback", "install"), "back": back}[way]
-        else:
-            then = {"again": operation, "back": "install"}[way]
-        key = (then, self._state(place))
-        if key not in self.known:
-            self.known[key] = tuple(self._go(then, place))
-        return [f"then {then}: {problem}" for problem in self.known[key]]
+            back = "purge" if purge else "uninstall"
+            return {"again": operation.replace("rollback", "install"), "back": back}[way]
+        return {"again": operation, "back": "install"}[way]
 
     def _go(self, then: str, start: Place) -> list[str]:
         self.runs += 1
@@ -170,13 +181,18 @@ class Campaign:
             ended = runs.run(place, then)
             if ended.code != 0 or ended.kept or ended.pending:
                 return [f"{ended}"]
-            problems = self._against(END[then], place, may_stay=then == "uninstall")
+            problems = self._against(
+                END[then], place, place.tree(), may_stay=then == "uninstall", may_lack=True
+            )
             for name, there, before, after in zip(
                 ("downloads", "conversions"), stored, counts, self._counts(place), strict=True
             ):
                 if there and after > before:
                     problems.append(f"{name}: again, though it was there")
-            return problems + ([broken] if (broken := _receipt_problem(place)) else [])
+            if then != "purge" and stored > self._stored(place):
+                problems.append("what was in the store is gone")
+            receipt = _receipt(place)
+            return problems + ([receipt] if isinstance(receipt, str) else [])
         finally:
             shutil.rmtree(place.folder)
 
@@ -192,12 +208,12 @@ class Campaign:
         there = fetched.exists() and fetched.read_bytes() == SOUND
         return there, (store / "cpu-q4_1/weights.json").exists()
 
-    def _state(self, place: Place) -> str:
+    def _state(self, left: Left) -> str:
         """Return a digest of all that a later run can depend on."""
         places = self.variant.places
-        known = self._comparable(place.tree(), self.states["before"].tree.keys())
-        journal = _journal(place)
-        machine = place.machine()
+        known = self._comparable(left.tree, self.states["before"].tree.keys())
+        journal = _journal(left.place, left.receipt)
+        machine = left.place.machine()
         # Numbers of processes differ from run to run: what counts is which of them are there.
         processes = len(list(machine.below("/proc").iterdir()))
         units = [
@@ -223,23 +239,35 @@ class Campaign:
         folder = Path(f"{place.root}{path}")
         return path == f"{self.variant.places.models}/tiny/.partial" and not [*folder.iterdir()]
 
-    def _against(self, state: str, place: Place, *, may_stay: bool) -> list[str]:
-        """Compare with a clean state; return what differs, one line each."""
+    def _against(
+        self,
+        state: str,
+        place: Place,
+        tree: trees.Tree,
+        *,
+        may_stay: bool = False,
+        may_lack: bool = False,
+    ) -> list[str]:
+        """Compare with a clean state; return what differs, one line each.
+
+        Store and receipt may be there where the clean state has none (``may_stay``); and where the
+        store is empty, both may be gone, which the clean state has (``may_lack``).
+        """
         clean, before = self.states[state], self.states["before"].tree
         timed = {path for path, what in before.items() if clean.tree.get(path) == what}
         timed -= {"/etc/group"}  # its own tools write it anew
         places = self.variant.places
         expected = self._comparable(clean.tree, timed)
-        found = self._comparable(place.tree(), timed)
+        found = self._comparable(tree, timed)
         lines = []
         for path in sorted(expected.keys() | found.keys()):
             first, second = expected.get(path), found.get(path)
-            if first == second or worlds.is_told(path) or self._is_empty_partial(place, path):
+            if first == second or self._is_empty_partial(place, path):
                 continue
             if may_stay and first is None and worlds.may_stay(path, places):
                 continue
-            if may_stay and second is None and worlds.may_stay(path, places):
-                continue  # of the clean state: the receipt of what is not there any more
+            if may_stay and may_lack and second is None and worlds.may_stay(path, places):
+                continue
             lines.append(f"{path}: {_words(first)} -> {_words(second)}")
         machine = place.machine()
         if machine.servers() != list(clean.servers):
@@ -250,26 +278,23 @@ class Campaign:
         return lines
 
 
-def _journal(place: Place) -> str:
+def _journal(place: Place, receipt: Receipt | str) -> str:
     """Return what a receipt means: where every action stands, whatever was recorded on the way."""
     path = place.root / place.variant.places.receipt.lstrip("/")
-    if not path.exists():
-        return ""
-    try:
-        receipt = Receipt(place.machine(), place.variant.places.receipt)
-    except LocalOpusError as error:
-        return str(error)
+    if isinstance(receipt, str) or not path.exists():
+        return str(receipt) if isinstance(receipt, str) else ""
     records, history = receipt.records, receipt.history
     entries = [
         {**entry.model_dump(mode="json"), "began": entry.began > history.finished_at}
         for entry in history.entries
     ]
     made = [record.data.get("made") for record in records if record.event is Event.RUN]
-    _, good = parse(path.read_bytes(), "")
-    torn = path.stat().st_size > good
+    torn = not path.read_bytes().endswith(b"\n")
     head = path.with_name("receipt.head")
     behind = head.exists() and head.read_bytes()[:12].strip() != str(len(records)).encode()
-    rest = history.model_dump(mode="json", exclude={"entries", "finished_at", "last_entries"})
+    rest = history.model_dump(
+        mode="json", exclude={"entries", "finished_at", "last_entries", "result"}
+    )
     last = [entry.model_dump(mode="json", exclude={"began"}) for entry in history.last_entries.values()]  # fmt: skip
     meaning = [entries, made[:1], torn, behind, bool(history.finished_at), rest, last]
     meaning.append(bool(records) and records[-1].event is Event.LEFT)
@@ -280,12 +305,12 @@ def _words(what: tuple[str, ...] | None) -> str:
     return " ".join(what) if what is not None else "absent"
 
 
-def _receipt_problem(place: Place) -> str | None:
+def _receipt(place: Place) -> Receipt | str:
+    """Return the receipt, or what is wrong with it."""
     try:
-        Receipt(place.machine(), place.variant.places.receipt)
+        return Receipt(place.machine(), place.variant.places.receipt)
     except (LocalOpusError, OSError) as error:
         return f"the receipt can't be read: {error}"
-    return None
 
 
 def _words_problems(ended: Ended) -> list[str]:

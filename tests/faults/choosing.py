@@ -5,7 +5,8 @@ first action of each kind, of those that take the place of others' files, of the
 them and of the self-test; but the receipt's head, whose refusal a run passes over, is refused only
 around one action and between actions. On a second machine, of a user without systemd and with
 little memory: the same of the two actions that differ there, but for a full disk, which ends as an
-I/O error does. Left out are the further actions of a kind, which go the same way through the code,
+I/O error does. Only calls that take space find none; a kill before a sync leaves what one before
+the next call leaves, and is tried there. Left out are the further actions of a kind, which go the same way through the code,
 and the nine other variants, which are run without faults.
 """
 
@@ -31,6 +32,8 @@ REPLACING = {"folder:prefix", "folder:config", "config:generation", "link", "uni
 NEW, FIRST = "folder:models", "group"
 #: Refusals that go the same way through the code as an I/O error, but for the exit code.
 SAME_WAY = {Kind.ENOSPC, Kind.FULL}
+#: Calls that change nothing that a later run sees: a kill before them is one before the next.
+SYNCS = {"fsync", "fdatasync", "sync"}
 #: What is done in another way on the second machine.
 OTHERWISE = {"start_server", "try_server"}
 
@@ -59,9 +62,14 @@ def wanted(campaign: Campaign, operation: str) -> Callable[[Point], tuple[Kind, 
         again = point.step not in {*NOT_ACTIONS, points[first].step, FIRST}
         if again and not EVERYTHING and point.target.endswith("/receipt.head"):
             return (Kind.KILL,)
-        if campaign.variant != worlds.MAIN and not EVERYTHING:
-            return tuple(kind for kind in point.faults if kind not in SAME_WAY)
-        return point.faults
+        if EVERYTHING:
+            return point.faults
+        left_out = SAME_WAY if campaign.variant != worlds.MAIN else set()
+        if Kind.FULL not in point.faults:
+            left_out = {*left_out, Kind.ENOSPC}
+        if point.name in SYNCS:
+            left_out = {*left_out, Kind.KILL}
+        return tuple(kind for kind in point.faults if kind not in left_out)
 
     return of
 

@@ -7,12 +7,11 @@ import io
 import json
 import os
 import shutil
-import sys
 import tempfile
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr
+from collections.abc import Callable
+from contextlib import redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -122,8 +121,7 @@ Wanted = Callable[[Point], tuple[Kind, ...]]
 def run(place: Place, operation: str, *, note: bool = False) -> Ended:
     """Run an operation in a child process and wait for its end; ``note`` its points."""
     points = Points(log=[] if note else None)
-    with _child(place, operation, points) as child:
-        return _ended(place, child)
+    return _ended(place, _child(place, operation, points))
 
 
 def run_branching(place: Place, operation: str, wanted: Wanted, seen: Seen) -> None:
@@ -131,16 +129,18 @@ def run_branching(place: Place, operation: str, wanted: Wanted, seen: Seen) -> N
     asking, answering = os.pipe()
 
     def tell(fault: Fault, folder: Path, code: int) -> None:
-        sys.stdout.flush()
         os.write(told, json.dumps([fault.kind, fault.at, str(folder), code]).encode() + b"\n")
-        os.read(asking, 1)
+        if not os.read(asking, 1):  # whoever looked is gone
+            os._exit(98)
 
     reading, told = os.pipe()
     points = Points()
     branching = Branching(points, wanted, lambda _old, _new: None, place.folder, tell)
     points.branch = branching.at
-    with _child(place, operation, points, branching) as child:
-        os.close(told)
+    child = _child(place, operation, points, branching, not_its=(reading, answering))
+    os.close(told)
+    os.close(asking)
+    try:
         with os.fdopen(reading) as lines:
             for line in lines:
                 kind, at, folder, code = json.loads(line)
@@ -148,27 +148,33 @@ def run_branching(place: Place, operation: str, wanted: Wanted, seen: Seen) -> N
                 seen(Fault(Kind(kind), at), branch, _ended(branch, code=code))
                 shutil.rmtree(folder)
                 os.write(answering, b"1")
-    os.waitpid(child, 0)
-    os.close(asking)
-    os.close(answering)
+    finally:
+        os.close(answering)  # a run that waits for an answer ends with this
+        os.waitpid(child, 0)
 
 
-@contextmanager
 def _child(
-    place: Place, operation: str, points: Points, branching: Branching | None = None
-) -> Iterator[int]:
+    place: Place,
+    operation: str,
+    points: Points,
+    branching: Branching | None = None,
+    *,
+    not_its: tuple[int, ...] = (),
+) -> int:
     with warnings.catch_warnings():
         # The test process may have threads (its own runner's); the child uses none of theirs.
         warnings.simplefilter("ignore", DeprecationWarning)
         pid = os.fork()
     if pid == 0:
         try:
+            for descriptor in not_its:
+                os.close(descriptor)
             _in_child(place, operation, points, branching)
         except BaseException:  # noqa: BLE001 - nothing of the tests' own process may go on here
             traceback.print_exc()
             os._exit(99)
         os._exit(0)
-    yield pid
+    return pid
 
 
 def _ended(place: Place, pid: int = 0, code: int = 0) -> Ended:

@@ -32,7 +32,7 @@ tests/faults` writes it anew.
 Every call that changes the machine is a point: each call of the files' door that writes, makes,
 renames, removes, syncs or sets something, each child process, each verb of the service manager. At
 every point every fault happens that can: the process is killed before the call, or half-way through
-it (after one call is before the next); the call is refused, once or, where the disk is full, from
+it (after one call is before the next); the call is refused, once or, where it takes space, from
 then on to the end; a child fails or is too slow, with half of its work done.
 
 After each fault, whatever the cell says:
@@ -45,11 +45,10 @@ After each fault, whatever the cell says:
   install that is tried, and leads to what an install leads to.
 
 A cell counts the faults, and says what the run that met them came to itself; one that was killed
-says nothing. Where a run *rolled back*, the tree is as it was before that run. Left out of all comparisons: the
-store of weights (but for `--purge`), and the receipt, its head and its lock as long as the store is
-there or a failed install is to be resumed; the time of `/etc/group`, which its own tools write anew;
-an empty folder `.partial` in the store; pip's words in `/tmp/local-opus-pip-*.log`, which the error
-names.
+says nothing. Where a run *rolled back*, the tree is as it was before that run. Left out of all
+comparisons: the store of weights (but for `--purge`), and the receipt, its head and its lock as
+long as the store is there or a failed install is to be resumed; the time of `/etc/group`, which its
+own tools write anew; an empty folder `.partial` in the store.
 
 An error is one line that names what, and one that says what to do. *Named* are the steps that could
 not be taken back: the rest is, and the next run deals with those.

@@ -127,7 +127,7 @@ def _is_receipt(line: str) -> bool:
     path = line.partition(": ")[0]
     parts = ("/local-opus", "/local-opus/lock", "/local-opus/receipt.jsonl", "/local-opus/receipt.head")  # fmt: skip
     state = path.removeprefix("/var/lib").removeprefix("/home/user/.local/state")
-    return state in parts or path.startswith("/tmp/local-opus-pip-")
+    return state in parts
 
 
 def _immutable_here(folder: Path) -> bool:

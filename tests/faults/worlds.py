@@ -179,11 +179,6 @@ def is_state(path: str, places: Locations) -> bool:
     return path == places.lock or path.startswith(f"{places.receipt.rpartition('.')[0]}.")
 
 
-def is_told(path: str) -> bool:
-    """Tell whether a path is the log that a failed install kept on purpose, and named."""
-    return path.startswith("/tmp/local-opus-pip-")
-
-
 def of_one_run(path: str, places: Locations) -> bool:
     """Tell whether a file's content differs from run to run: process numbers, inodes, times."""
     own = {places.pid_file, places.server_log}
