@@ -131,10 +131,15 @@ class Applier:
             return False
         if self._edit_of(entry) is not None:
             return True
-        if entry.status is Event.BEGIN:
-            return False
         action = self._make(planned.kind, planned.params)
-        if action.inspect(self._host).state is not State.PRESENT:
+        return (
+            self._meant(action, planned, entry)
+            and action.inspect(self._host).state is State.PRESENT
+        )
+
+    def _meant(self, action: Action, planned: PlannedAction, entry: Entry) -> bool:
+        """Whether what an entry left, if it is still there, is all that is planned."""
+        if entry.status is Event.BEGIN:
             return False
         if entry.params == planned.params:
             return True
@@ -161,9 +166,9 @@ class Applier:
                 self._receipt.append(Event.KEPT, id=id_, data={"reason": edit})
             outcome.kept.append(edit)
             return
-        if self._settled(planned, entry):
-            return
         present = action.inspect(self._host).state is State.PRESENT
+        if present and entry is not None and self._meant(action, planned, entry):
+            return
         if present and (entry is None or entry.status is Event.PREEXISTING):
             self._receipt.append(Event.PREEXISTING, id=id_, kind=kind, params=params)
             return

@@ -105,14 +105,14 @@ def _drop_empty(host: Host, fetched: Sequence[FetchWeights]) -> None:
     """Remove the folders of models of which nothing has come."""
     for action in fetched:
         folder = action.paths()[0]
-        if host.files.stat(folder) is None or any(size for _, size in _sizes(host, folder)):
+        if host.files.stat(folder) is None or any(_sizes(host, folder)):
             continue
         if not _foreign_files(host, folder, fetched):
             host.files.remove_tree(folder)
 
 
-def _sizes(host: Host, folder: str) -> Iterator[tuple[str, int]]:
-    return ((path, found.size) for path, found in host.files.walk(folder))
+def _sizes(host: Host, folder: str) -> Iterator[int]:
+    return (found.size for _, found in host.files.walk(folder))
 
 
 def _model_folders(host: Host, locations: Locations) -> list[str]:
@@ -125,7 +125,7 @@ def _model_folders(host: Host, locations: Locations) -> list[str]:
 def stored_bytes(host: Host, locations: Locations) -> int:
     """Return the bytes that the store holds."""
     folders = _model_folders(host, locations)
-    return sum(size for folder in folders for _, size in _sizes(host, folder))
+    return sum(size for folder in folders for size in _sizes(host, folder))
 
 
 def _purge(

@@ -23,6 +23,7 @@ PARTS = (
         "errors.py",
         "clock.py",
         "environment.py",
+        "children.py",
         "interrupts.py",
         "invocation.py",
     ),

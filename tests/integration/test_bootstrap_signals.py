@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import pty
 import signal
 import socket
 import subprocess
-import termios
 import time
 from collections.abc import Sequence
 
 import pytest
 from checkout_tree import Tree, start_and_reach, two_lines, waiting_for
+from terminal import Terminal
 
 SIGNALS = {
     "SIGINT": [signal.SIGINT],
@@ -47,38 +45,24 @@ def test_a_signal_is_130_and_leaves_no_half(tree, silent, numbers):
         assert tree.answer()["version"] == "1.0"
 
 
-class Terminal:
-    """The installer on a terminal of its own, whose session it leads."""
-
-    def __init__(self, tree: Tree, silent: socket.socket, ignoring: Sequence[int] = ()) -> None:
-        self.master, slave = pty.openpty()
-
-        def lead() -> None:
-            os.setsid()
-            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-            for number in ignoring:
-                signal.signal(number, signal.SIG_IGN)
-
-        self.child = subprocess.Popen(
-            [tree.python, str(tree.checkout / "installer")],
-            env={**tree.environ, **waiting_for(silent)}, cwd="/",
-            stdin=slave, stdout=slave, stderr=slave, preexec_fn=lead,  # noqa: PLW1509 - one thread
-        )  # fmt: skip
-        os.close(slave)
-        silent.accept()[0].close()
+def on_terminal(tree: Tree, silent: socket.socket, ignoring: Sequence[int] = ()) -> Terminal:
+    """Start the installer there, and wait until it asks the index."""
+    command = [tree.python, str(tree.checkout / "installer")]
+    terminal = Terminal(command, {**tree.environ, **waiting_for(silent)}, "/", ignoring)
+    silent.accept()[0].close()
+    return terminal
 
 
 def test_the_terminal_closes(tree, silent):
-    terminal = Terminal(tree, silent)
-    os.close(terminal.master)
-    assert terminal.child.wait(30) == 130
+    terminal = on_terminal(tree, silent)
+    assert terminal.close() == 130
     assert tree.environments() == []
     assert pips(tree) == []
 
 
 def test_the_terminal_closes_and_the_caller_wants_it_to_go_on(tree, silent):
     """As under nohup: there is nothing to be told any more, and still something to be done."""
-    terminal = Terminal(tree, silent, ignoring=[signal.SIGHUP])
+    terminal = on_terminal(tree, silent, ignoring=[signal.SIGHUP])
     os.close(terminal.master)
     with pytest.raises(subprocess.TimeoutExpired):
         terminal.child.wait(1.5)  # it shows its progress every half second

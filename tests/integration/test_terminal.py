@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-import pty
 import signal
-import subprocess
 import sys
-import termios
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from node_program import Program, assert_stopped, in_step, tree
+from terminal import Terminal
 
 
 @pytest.fixture
@@ -52,32 +48,13 @@ def test_a_signal_while_the_environment_is_made(empty):
     empty.run("uninstall", "--yes")
 
 
-class Terminal:
-    """A program on a terminal of its own, whose session it leads."""
-
-    def __init__(self, program: Program, *words: str, ignoring: tuple[int, ...] = ()) -> None:
-        self.master, slave = pty.openpty()
-
-        def lead() -> None:
-            os.setsid()
-            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-            for number in ignoring:
-                signal.signal(number, signal.SIG_IGN)
-
-        self.child = subprocess.Popen(
-            [sys.executable, "-s", "-P", "-m", "local_opus.cli", *words],
-            env=program.environ, cwd=program.home, stdin=slave, stdout=slave, stderr=slave,
-            preexec_fn=lead,  # noqa: PLW1509 - the tests have one thread here
-        )  # fmt: skip
-        os.close(slave)
-
-    def close(self) -> int:
-        os.close(self.master)
-        return self.child.wait(60)
+def on_terminal(program: Program, *words: str, ignoring: tuple[int, ...] = ()) -> Terminal:
+    command = [sys.executable, "-s", "-P", "-m", "local_opus.cli", *words]
+    return Terminal(command, program.environ, program.home, ignoring)
 
 
 def test_the_terminal_closes(empty):
-    terminal = Terminal(empty, *CLOUD)
+    terminal = on_terminal(empty, *CLOUD)
     wait_for(lambda: begun(empty, "environment"))
     assert terminal.close() == 130
     assert empty.wait_for_processes(lambda found: not found) == {}
@@ -88,15 +65,15 @@ def test_the_terminal_closes(empty):
 
 def test_the_terminal_closes_and_the_caller_wants_it_to_go_on(empty):
     """As under nohup, with the words left on the terminal: they are lost, the install is not."""
-    terminal = Terminal(empty, *CLOUD, ignoring=(signal.SIGHUP,))
+    terminal = on_terminal(empty, *CLOUD, ignoring=(signal.SIGHUP,))
     wait_for(lambda: begun(empty, "environment"))
     assert terminal.close() == 0
     assert empty.run(*CLOUD).stdout.splitlines()[-1] == "no changes"
-    terminal = Terminal(empty, "uninstall", "--yes", ignoring=(signal.SIGHUP,))
+    terminal = on_terminal(empty, "uninstall", "--yes", ignoring=(signal.SIGHUP,))
     assert terminal.close() == 0
 
 
 def test_the_terminal_closes_at_a_question(empty):
-    terminal = Terminal(empty)
+    terminal = on_terminal(empty)
     time.sleep(0.5)
     assert terminal.close() == 130

@@ -104,8 +104,8 @@ CHILDREN = {
     ),
     "pip of the set-up": """
 import subprocess
-from local_opus.bootstrap import steps
-subprocess.run(["cat", "/proc/self/status"], preexec_fn=steps._dies_with_parent())
+from local_opus import children
+subprocess.run(["cat", "/proc/self/status"], preexec_fn=children.dies_with_me())
 """,
 }
 

@@ -22,7 +22,7 @@ NAMED = re.compile(r"`(?:local-opus|\./installer)(?: ([^`]*))?")
     [
         ("installer", "./installer"),
         ("/home/u/.local/bin/local-opus", "local-opus"),
-        ("/work/installer", "local-opus"),
+        ("/srv/installer", "local-opus"),
         ("", "local-opus"),
     ],
 )

@@ -58,12 +58,7 @@ class CreateFolder(Action):
         found = host.files.stat(self.path, follow=True)
         if found is not None:
             return {"mode": found.mode, "uid": found.uid, "gid": found.gid}
-        missing = []
-        path = self.path
-        while path and host.files.stat(path, follow=True) is None:
-            missing.append(path)
-            path = path.rpartition("/")[0]
-        return {"missing": [*reversed(missing)]}
+        return {"missing": [*host.files.missing(self.path)]}
 
     def execute(self, host: Host, before: Record, progress: Progress) -> Record:  # noqa: ARG002
         """Make the missing levels; the last one gets mode and group."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import importlib.util
 import os
@@ -14,12 +13,12 @@ import sys
 import sysconfig
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import BinaryIO, Protocol
 
 from local_opus import environment as commands
-from local_opus import interrupts
 from local_opus.bootstrap import STAMP, Environment, lock_path, without_python_settings
+from local_opus.children import dies_with_me
 from local_opus.errors import LocalOpusError
 
 try:
@@ -28,7 +27,6 @@ except ModuleNotFoundError:  # distributions ship it separately
     ensurepip = None  # type: ignore[assignment]  # typeshed says that it is always there
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _REFRESH_SECONDS = 0.5
 _DEBIAN_WHEELS = "/usr/share/python-wheels"
 
@@ -134,7 +132,7 @@ class Build:
             cwd=self._environment.base,
             # Should we be killed, it dies too; were it not to, it would still hold the lock.
             pass_fds=(self._descriptor,),
-            preexec_fn=_dies_with_parent(),  # noqa: PLW1509 - this program has one thread
+            preexec_fn=dies_with_me(),  # noqa: PLW1509 - this program has one thread
             start_new_session=True,
         ) as child:
             try:
@@ -176,24 +174,6 @@ class Build:
             what = "preparing"
         seconds = time.monotonic() - self._started
         self._screen.progress(f"Setting up the environment (once): {what}, {seconds:.0f} s")
-
-
-def _dies_with_parent() -> Callable[[], None]:
-    """Return what a child calls to be killed when its parent dies; without a C library less."""
-    try:
-        prctl = ctypes.CDLL(None, use_errno=True).prctl
-    except (OSError, AttributeError):  # a static or unusual C library: the lock guards alone
-        return interrupts.restore_defaults
-
-    parent = os.getpid()
-
-    def ask() -> None:
-        interrupts.restore_defaults()
-        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:  # it died before it was asked for
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    return ask
 
 
 def remove(path: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import selectors
 import signal
@@ -14,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from local_opus import interrupts
+from local_opus.children import dies_with_me
 from local_opus.errors import LocalOpusError, WorkerError
 from local_opus.host.worker_command import worker_command
 from local_opus.runtime import protocol
@@ -27,8 +27,6 @@ _KEPT = frozenset(
 _KEPT_PREFIXES = ("PIP_", "XDG_", "LOCAL_OPUS_")
 _PROXIES = frozenset({"http_proxy", "https_proxy", "no_proxy", "all_proxy"})
 _CHUNK = 65536
-#: ``prctl``'s request "send me this signal when my parent dies" (linux/prctl.h).
-_PR_SET_PDEATHSIG = 1
 #: What children make is for others to read and for its owner to write, whatever the caller's umask.
 _UMASK = 0o022
 #: Administrators' programs (groupadd), which an ordinary user's PATH may lack.
@@ -242,7 +240,7 @@ class Processes:
                 start_new_session=True,
                 # Whatever kills this program ends its children too: none goes on writing.
                 # (Calls into C alone, which take no lock.)
-                preexec_fn=interrupts.restore_defaults if undisturbed else _dies_with(os.getpid()),  # noqa: PLW1509
+                preexec_fn=interrupts.restore_defaults if undisturbed else dies_with_me(),  # noqa: PLW1509
                 umask=_UMASK,
             )
         except FileNotFoundError as error:
@@ -298,18 +296,3 @@ class Processes:
                         key.data(data)
                     else:
                         selector.unregister(key.fileobj)
-
-
-_PRCTL = ctypes.CDLL(None, use_errno=True).prctl
-
-
-def _dies_with(parent: int) -> Callable[[], None]:
-    """Return what a child calls to be killed when its parent dies."""
-
-    def ask() -> None:
-        interrupts.restore_defaults()
-        _PRCTL(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:  # it died before it was asked for
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    return ask
