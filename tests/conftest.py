@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,13 +15,18 @@ from xdist.scheduler import LoadScopeScheduling
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
+# Whoever starts the tests in the background may have them ignored, and children inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+for _number in (signal.SIGHUP, signal.SIGTERM):
+    signal.signal(_number, signal.SIG_DFL)
+
 # No database below the working directory, and no time limit for one example: CI's machine is slow.
 hypothesis.settings.register_profile("here", database=None, deadline=None)
 hypothesis.settings.load_profile("here")
 
 
 #: Modules whose tests start from one shared install; they run in one process, so it is made once.
-SHARES_INSTALL = re.compile(r".*/test_(install\w*|kill|bad_input)\.py")
+SHARES_INSTALL = re.compile(r".*/test_(install\w*|kill|bad_input|upgrade)\.py")
 
 
 class ByFile(LoadScopeScheduling):

@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import runs
+import operations
 import trees
 import worlds
-from machine import SOUND
+from operations import Ended, Place
 from points import KILLED, Fault, Kind, Point
-from runs import Ended, Place
+from stage import SOUND
 from worlds import Variant
 
 from local_opus.errors import LocalOpusError
@@ -71,12 +71,12 @@ class Campaign:
         """Run every operation without a fault; note its points and where it leads."""
         for version in (1, 2):
             worlds.choice(self.variant, version)
-        self._keep("before", runs.fresh(self.variant, self.folder / "before"))
+        self._keep("before", operations.fresh(self.variant, self.folder / "before"))
         for operation in ("install", "upgrade", "uninstall", "purge", "rollback"):
             if operation == "rollback" and self.variant.image:
                 continue  # an image has no self-test that could fail
             place = self._copy(START[operation])
-            ended = runs.run(place, operation, note=True)
+            ended = operations.run(place, operation, note=True)
             expected = 1 if operation == "rollback" else 0
             if ended.code != expected or ended.pending or ended.kept:
                 raise AssertionError(
@@ -112,7 +112,7 @@ class Campaign:
 
         place = self._copy(START[operation])
         try:
-            runs.run_branching(place, operation, wanted, seen)
+            operations.run_branching(place, operation, wanted, seen)
         finally:
             shutil.rmtree(place.folder)
         yield from found
@@ -178,7 +178,7 @@ class Campaign:
         try:
             stored = self._stored(place)
             counts = self._counts(place)
-            ended = runs.run(place, then)
+            ended = operations.run(place, then)
             if ended.code != 0 or ended.kept or ended.pending:
                 return [f"{ended}"]
             problems = self._against(

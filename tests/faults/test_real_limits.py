@@ -21,9 +21,9 @@ import json, subprocess, sys
 from pathlib import Path
 given = json.loads(sys.argv[1])
 sys.path[:0] = given["path"]
-import runs, trees, worlds
+import operations, trees, worlds
 
-place = runs.fresh(worlds.VARIANTS[given["variant"]], Path(given["folder"]) / "machine")
+place = operations.fresh(worlds.VARIANTS[given["variant"]], Path(given["folder"]) / "machine")
 root = place.root
 
 def sh(script):
@@ -34,7 +34,7 @@ found = []
 for script in (given["obstacle"], given["remove"]):
     sh(script)
     before = trees.read(root, worlds.left_out)
-    ended = runs.run(place, "install")
+    ended = operations.run(place, "install")
     after = trees.read(root, worlds.left_out)
     found.append({
         "code": ended.code, "err": ended.err, "pending": ended.pending,

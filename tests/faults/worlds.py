@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from machine import GROUP_ID, MANAGER, PROC, SOUND
+from stage import GROUP_ID, MANAGER, PROC, SOUND
 
 from builders import wheel_model
 from local_opus import install, planner, profiles

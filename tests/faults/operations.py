@@ -19,8 +19,8 @@ from typing import Any
 import trees
 import worlds
 from branches import Branching
-from machine import Machine
 from points import Fault, Kind, Point, Points
+from stage import Machine
 from worlds import Variant
 
 from local_opus import install, node, program, uninstall
