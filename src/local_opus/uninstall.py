@@ -116,10 +116,15 @@ def _sizes(host: Host, folder: str) -> Iterator[int]:
 
 
 def _model_folders(host: Host, locations: Locations) -> list[str]:
-    """Folders of the store that a manifest or a partial download marks as ours."""
+    """Return the folders in the store; a file among them is somebody else's."""
     if host.files.stat(locations.models, follow=True) is None:
         return []
-    return [f"{locations.models}/{name}" for name in host.files.list(locations.models)]
+    folders = (f"{locations.models}/{name}" for name in host.files.list(locations.models))
+    return [
+        path
+        for path in folders
+        if (found := host.files.stat(path)) is not None and found.kind == "folder"
+    ]
 
 
 def stored_bytes(host: Host, locations: Locations) -> int:

@@ -95,9 +95,15 @@ def test_no_space_in_the_middle_of_the_conversion(program, before):
     filler = store(program) / "filler"
 
     def fill(_child: subprocess.Popen[str]) -> None:
-        free = shutil.disk_usage(filler.parent).free
         with filler.open("wb") as stream:
-            os.posix_fallocate(stream.fileno(), 0, free - 20_000_000)
+            for _ in range(100):  # the conversion writes meanwhile, and may have taken some
+                free = shutil.disk_usage(filler.parent).free
+                try:
+                    os.posix_fallocate(stream.fileno(), 0, free - 20_000_000)
+                except OSError:
+                    continue
+                return
+            pytest.fail("the disk could not be filled")
 
     ended = program.run_until(converting, fill, *program.install_words())
     filler.unlink()

@@ -1,0 +1,34 @@
+"""What somebody else put into the store stops no way back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fakes import FakeHost
+from local_opus import planner, state
+from local_opus.actions import build
+from local_opus.apply import Applier
+from local_opus.host import locks
+from local_opus.locations import locate
+from local_opus.receipts import Receipt
+from local_opus.report.reporter import QuietReporter
+from local_opus.uninstall import uninstall
+from local_opus.values import Scope
+
+
+@pytest.mark.parametrize("purge", [False, True])
+def test_a_file_beside_the_models_is_somebody_elses(tmp_path: Path, purge: bool) -> None:
+    (tmp_path / "root/home/user").mkdir(parents=True)
+    host = FakeHost(tmp_path / "root")
+    places = locate(Scope.USER, host.environ)
+    state.arrive(host, places)
+    with locks.exclusive(host.files, places.lock):
+        receipt = Receipt(host, places.receipt)
+        Applier(host, receipt, build, places.roots).ensure(planner.store_folder(places))
+    host.files.write_atomic(f"{places.models}/README.txt", b"theirs")
+    removed = uninstall(host, places, purge=purge, tell=QuietReporter())
+    assert host.files.read_text(f"{places.models}/README.txt") == "theirs"
+    assert [line for line in removed.kept if places.models in line and "README.txt" in line]
+    assert host.files.stat(places.state) is None
