@@ -27,12 +27,14 @@ class Event(StrEnum):
     PREEXISTING = "preexisting"
     KEPT = "kept"
     FAILED = "failed"
+    #: About to be taken back (since schema 2).
+    REVERTING = "reverting"
     #: Gone again, as before the install.
     REVERTED = "reverted"
     #: As at the end of the last run that was finished (since schema 2).
     RESTORED = "restored"
     FINISHED = "finished"
-    #: All was taken back, and the receipt itself is about to go (since schema 2).
+    #: All was taken back, but for folders that hold weights (since schema 2).
     LEFT = "left"
 
 
@@ -76,6 +78,10 @@ class Entry(Value):
     after: dict[str, JsonValue] | None
     #: Number of the record that first began it since the last finished run.
     began: int
+    #: What was there when it was last begun; of schema 1: what it had left there before that.
+    seen: dict[str, JsonValue] = Field(default_factory=dict)
+    #: Number of the record that last began to take it back; 0: none.
+    reverting: int = 0
     #: Undone by the run itself once it came to its end.
     transient: bool = False
 
@@ -86,16 +92,22 @@ class Entry(Value):
 
 
 class History(Value):
-    """The entries in the order in which they were begun, and the last run's facts."""
+    """The entries in the order in which they were begun, and the last run's facts.
+
+    It is at rest when a run was finished, or when all was taken back.
+    """
 
     entries: tuple[Entry, ...] = ()
     run: dict[str, JsonValue] = Field(default_factory=dict)
     finished: bool = False
-    #: Number of the last FINISHED record; 0: no run ever came to its end.
-    finished_at: int = 0
+    #: Whether all was taken back, but for folders that hold weights, and nothing was run since.
+    left: bool = False
+    #: The record with which it last came to rest, and its number; None, 0: it never did.
+    rested: Event | None = None
+    rested_at: int = 0
     #: What the FINISHED record says: the self-test's figures.
     result: dict[str, JsonValue] = Field(default_factory=dict)
-    #: The facts of the last finished run, and its entries by their ids.
+    #: At its last rest: the facts of the run that was finished, and the entries by their ids.
     last_run: dict[str, JsonValue] = Field(default_factory=dict)
     last_entries: dict[str, Entry] = Field(default_factory=dict)
 
@@ -104,8 +116,22 @@ class History(Value):
         return next((entry for entry in self.entries if entry.id == entry_id), None)
 
     def unfinished(self) -> tuple[Entry, ...]:
-        """Return what was begun since the last finished run: half of an install or upgrade."""
-        return tuple(item for item in self.entries if item.active and item.began > self.finished_at)
+        """Return what was begun since the last rest: half of an install or upgrade."""
+        return tuple(item for item in self.entries if item.active and item.began > self.rested_at)
+
+    def earlier(self, entry: Entry) -> list[dict[str, JsonValue]]:
+        """Return what may stand in the place of what an entry left, or was to leave, unedited.
+
+        A kill in its action leaves what this found, and one in a revert what that put back. That a
+        roll-back began could not be recorded where the disk was full: until the next rest what the
+        first run found counts too.
+        """
+        known = [entry.seen] if entry.status is Event.BEGIN else []
+        if entry.began > self.rested_at:
+            known.append(entry.found)
+        if entry.reverting > self.rested_at:
+            known += [entry.before, entry.found]
+        return known
 
 
 class _Fold:
@@ -117,34 +143,48 @@ class _Fold:
         self.run: dict[str, JsonValue] = {}
         self.last_run: dict[str, JsonValue] = {}
         self.result: dict[str, JsonValue] = {}
-        self.finished_at = 0
-        self.finished = False
+        self.rested: Event | None = None
+        self.rested_at = 0
+        self.finished = self.left = False
 
     def take(self, record: Record) -> None:
         match record.event:
             case Event.RUN:
-                self.run, self.finished = record.data, False
-            case Event.FINISHED:
-                self.result, self.finished, self.finished_at = record.data, True, record.n
-                self.last_run, self.last_entries = self.run, dict(self.entries)
+                self.run, self.finished, self.left = record.data, False, False
+            case Event.FINISHED | Event.LEFT:
+                self._rest(record)
             case Event.BEGIN:
                 self._begin(record)
             case Event.PREEXISTING:
                 self.entries[record.id] = _entry(record, Event.PREEXISTING, {}, {})
-            case Event.DONE | Event.KEPT:
-                known = self.entries.get(record.id)
-                if known is not None:
-                    after = record.data if record.event is Event.DONE else known.after
-                    done = {"status": record.event, "after": after}
-                    self.entries[record.id] = known.model_copy(update=done)
+            case Event.DONE:
+                self._update(record.id, status=Event.DONE, after=record.data)
+            case Event.KEPT:
+                self._update(record.id, status=Event.KEPT)
+            case Event.REVERTING:
+                self._update(record.id, reverting=record.n)
             case Event.REVERTED:
                 self.entries.pop(record.id, None)
+                self.last_entries.pop(record.id, None)
             case Event.RESTORED:
                 self.entries.pop(record.id, None)
                 if (last := self.last_entries.get(record.id)) is not None:
                     self.entries[record.id] = last
-            case Event.FAILED | Event.LEFT:
+            case Event.FAILED:
                 pass
+
+    def _rest(self, record: Record) -> None:
+        self.left = record.event is Event.LEFT
+        self.finished = not self.left
+        self.result = record.data
+        if self.left:
+            self.run = {}
+        self.rested, self.rested_at = record.event, record.n
+        self.last_run, self.last_entries = self.run, dict(self.entries)
+
+    def _update(self, entry_id: str, **fields: object) -> None:
+        if (known := self.entries.get(entry_id)) is not None:
+            self.entries[entry_id] = known.model_copy(update=fields)
 
     def _begin(self, record: Record) -> None:
         before, found = record.data, record.data
@@ -155,11 +195,12 @@ class _Fold:
         new = _entry(record, Event.BEGIN, before, found)
         if old is not None and old.status is not Event.PREEXISTING:
             # It keeps the first `before`, and the first `found` of the runs that did not finish.
-            again = old.began > self.finished_at
-            update = {"before": old.before}
-            new = new.model_copy(
-                update={**update, "found": old.found, "began": old.began} if again else update
-            )
+            update: dict[str, object] = {"before": old.before}
+            if record.v == 1 and old.after is not None:
+                update["seen"] = old.after
+            if old.began > self.rested_at:
+                update |= {"found": old.found, "began": old.began}
+            new = new.model_copy(update=update)
         self.entries[record.id] = new
 
 
@@ -180,6 +221,7 @@ def _entry(
         found=found,
         after=None,
         began=record.n,
+        seen=found,
         transient=bool(record.v > 1 and record.data.get("transient")),
     )
 
@@ -193,7 +235,9 @@ def replay(records: Iterable[Record]) -> History:
         entries=tuple(fold.entries.values()),
         run=fold.run,
         finished=fold.finished,
-        finished_at=fold.finished_at,
+        left=fold.left,
+        rested=fold.rested,
+        rested_at=fold.rested_at,
         result=fold.result,
         last_run=fold.last_run,
         last_entries=fold.last_entries,

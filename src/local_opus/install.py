@@ -11,12 +11,13 @@ from pydantic import JsonValue
 from local_opus import __version__, interpreter, node, planner, program, resources, selftest, state
 from local_opus.actions import build
 from local_opus.actions.create_environment import MARKER, CreateEnvironment
-from local_opus.apply import Applier, Listener, Outcome
+from local_opus.apply import Applier
 from local_opus.catalog import load as load_catalog
 from local_opus.catalog.choose import choose, fit
 from local_opus.errors import BadInputError, InterruptedRunError, MachineCannotError
 from local_opus.facts import gather
 from local_opus.host import Host, locks
+from local_opus.journal import Journal, Listener, Outcome
 from local_opus.locations import Locations
 from local_opus.profiles import Profile
 from local_opus.receipts import Receipt
@@ -160,7 +161,8 @@ def detect(host: Host, locations: Locations) -> HostFacts:
 def pending(host: Host, choice: Choice) -> list[str]:
     """Return the ids of the actions that are still to do; none: no changes."""
     receipt = Receipt(host, choice.locations.receipt)
-    waiting = Applier(host, receipt, build, choice.locations.roots).pending(choice.plan)
+    journal = Journal(host, receipt, build, choice.locations.roots)
+    waiting = Applier(journal).pending(choice.plan)
     return waiting if receipt.history.finished else (waiting or ["self-test"])
 
 
@@ -184,7 +186,7 @@ def install(host: Host, choice: Choice, tell: Reporter) -> Result:
             "port": choice.port,
         }
         listener = Listener(tell.started, tell.progress, tell.finished)
-        applier = Applier(host, receipt, build, locations.roots, listener)
+        applier = Applier(Journal(host, receipt, build, locations.roots, listener))
         if host.is_image and "variant" in applier.pending(choice.plan):
             # The conversion runs in the environment, and nothing that an image holds is run.
             host.files.discard(f"{_environment(choice)}/{MARKER}")
@@ -235,4 +237,4 @@ def _self_test(host: Host, choice: Choice, tell: Reporter) -> dict[str, JsonValu
 def edits(host: Host, choice: Choice) -> list[str]:
     """Return what the user edited since it was installed."""
     receipt = Receipt(host, choice.locations.receipt)
-    return Applier(host, receipt, build, choice.locations.roots).edits()
+    return Applier(Journal(host, receipt, build, choice.locations.roots)).edits()

@@ -23,7 +23,7 @@ from local_opus.errors import LocalOpusError
 from local_opus.history import SCHEMA_VERSION, Event, History, Record, replay
 from local_opus.host import Host
 
-_FIRST_SUM = "0" * 64
+FIRST_SUM = "0" * 64
 #: The head has one length, so that it is overwritten in one write within a disk's sector.
 _HEAD = re.compile(rb"( *[0-9]+) ([0-9a-f]{64})\n")
 _REMEDY = "Restore it from a backup, or see `receipt --help` for --salvage; nothing was changed."
@@ -49,7 +49,7 @@ def parse(data: bytes, name: str) -> tuple[list[Record], int]:
 
 def _read(data: bytes, name: str) -> Iterator[tuple[Record, int]]:
     """Yield each record and the length of its line; raise as ``parse`` does."""
-    previous = _FIRST_SUM
+    previous = FIRST_SUM
     for number, line in enumerate(data.splitlines(keepends=True), start=1):
         if not line.endswith(b"\n"):
             return
@@ -69,7 +69,7 @@ def salvage(host: Host, path: str) -> tuple[int, str]:
     made by this program: it stays where it is. The caller holds the lock. Raises NewerReceiptError.
     """
     data = host.files.read_bytes(path) if host.files.stat(path) is not None else b""
-    good, count, last = 0, 0, _FIRST_SUM
+    good, count, last = 0, 0, FIRST_SUM
     try:
         for record, length in _read(data, path):
             good, count, last = good + length, count + 1, record.sum
@@ -158,7 +158,7 @@ class Receipt:
                 "at the end",
                 _REMEDY,
             )
-        known = self.records[number - 1].sum if number else _FIRST_SUM
+        known = self.records[number - 1].sum if number else FIRST_SUM
         if known != sum_ or number < len(self.records) - 1:
             raise LocalOpusError(f"{self.head}: of another receipt", _REMEDY)
         self._headed = number
@@ -205,7 +205,7 @@ class Receipt:
             self._write_head()
 
     def _last_sum(self) -> str:
-        return self.records[-1].sum if self.records else _FIRST_SUM
+        return self.records[-1].sum if self.records else FIRST_SUM
 
     def _write_head(self) -> None:
         with self._host.files.open_in_place(self.head) as stream:

@@ -10,6 +10,7 @@ from local_opus.catalog.choose import fit
 from local_opus.errors import BadInputError, LocalOpusError, MachineCannotError
 from local_opus.facts import gather
 from local_opus.host import Host, locks
+from local_opus.journal import Journal
 from local_opus.locations import Locations
 from local_opus.receipts import Receipt
 from local_opus.report.models import ModelRow
@@ -61,7 +62,8 @@ def pull(host: Host, locations: Locations, model_id: str, tell: Reporter) -> lis
     control.use_installed_workers(host, locations)
     state.arrive(host, locations)
     with locks.exclusive(host.files, locations.lock):
-        applier = Applier(host, Receipt(host, locations.receipt), build, locations.roots)
+        receipt = Receipt(host, locations.receipt)
+        applier = Applier(Journal(host, receipt, build, locations.roots))
         applier.ensure(planner.store_folder(locations))
         tell.started("weights", f"fetch {model_id}")
         stored = fetch_model(

@@ -10,15 +10,16 @@ from local_opus import state
 from local_opus.actions import build
 from local_opus.actions.create_folder import CreateFolder
 from local_opus.actions.fetch_weights import FetchWeights
-from local_opus.apply import Applier, Listener
 from local_opus.errors import LocalOpusError
-from local_opus.history import Entry
+from local_opus.history import Entry, Event
 from local_opus.host import Host, locks
 from local_opus.host.files import new_name
+from local_opus.journal import Journal, Listener
 from local_opus.locations import Locations
 from local_opus.receipts import Receipt
 from local_opus.refusals import explained
 from local_opus.report.reporter import Reporter
+from local_opus.reverting import revert_all
 from local_opus.weights import manifest
 from local_opus.weights.store import PARTIAL
 
@@ -58,6 +59,8 @@ def _uninstall(host: Host, locations: Locations, *, purge: bool, tell: Reporter)
         removed.weights_left = stored_bytes(host, locations)
         if not removed.weights_left:
             state.leave(host, locations, receipt)
+        elif not receipt.history.left:
+            receipt.append(Event.LEFT)
     return removed
 
 
@@ -85,8 +88,8 @@ def _revert(
         return True
 
     listener = Listener(tell.started, tell.progress, tell.finished)
-    applier = Applier(host, receipt, build, locations.roots, listener)
-    removed.kept += applier.revert_all(wanted).kept
+    journal = Journal(host, receipt, build, locations.roots, listener)
+    removed.kept += revert_all(journal, wanted).kept
     if purge:
         _purge(host, locations, removed, fetched)
     return removed

@@ -285,7 +285,11 @@ def _journal(place: Place, receipt: Receipt | str) -> str:
         return str(receipt) if isinstance(receipt, str) else ""
     records, history = receipt.records, receipt.history
     entries = [
-        {**entry.model_dump(mode="json"), "began": entry.began > history.finished_at}
+        {
+            **entry.model_dump(mode="json"),
+            "began": entry.began > history.rested_at,
+            "reverting": entry.reverting > history.rested_at,
+        }
         for entry in history.entries
     ]
     made = [record.data.get("made") for record in records if record.event is Event.RUN]
@@ -293,10 +297,10 @@ def _journal(place: Place, receipt: Receipt | str) -> str:
     head = path.with_name("receipt.head")
     behind = head.exists() and head.read_bytes()[:12].strip() != str(len(records)).encode()
     rest = history.model_dump(
-        mode="json", exclude={"entries", "finished_at", "last_entries", "result"}
+        mode="json", exclude={"entries", "rested_at", "last_entries", "result"}
     )
-    last = [entry.model_dump(mode="json", exclude={"began"}) for entry in history.last_entries.values()]  # fmt: skip
-    meaning = [entries, made[:1], torn, behind, bool(history.finished_at), rest, last]
+    last = [entry.model_dump(mode="json", exclude={"began", "reverting"}) for entry in history.last_entries.values()]  # fmt: skip
+    meaning = [entries, made[:1], torn, behind, rest, last]
     meaning.append(bool(records) and records[-1].event is Event.LEFT)
     return json.dumps(meaning, sort_keys=True)
 

@@ -15,7 +15,9 @@ from local_opus.actions.write_file import WriteFile
 from local_opus.apply import Applier
 from local_opus.errors import InterruptedRunError, LocalOpusError, MachineCannotError
 from local_opus.history import Event
+from local_opus.journal import Journal
 from local_opus.receipts import Receipt
+from local_opus.reverting import revert_all
 from local_opus.values import Plan, PlannedAction, Scope
 
 RECEIPT = "/var/receipt.jsonl"
@@ -54,8 +56,12 @@ def make(kind: str, params: dict) -> Action:  # type: ignore[type-arg]
     return Resuming.model_validate(params) if kind == "write_file" else build(kind, params)
 
 
+def journal(host: FakeHost) -> Journal:
+    return Journal(host, Receipt(host, RECEIPT), make, ("/opt/lo",))
+
+
 def applier(host: FakeHost) -> Applier:
-    return Applier(host, Receipt(host, RECEIPT), make, ("/opt/lo",))
+    return Applier(journal(host))
 
 
 def works() -> dict[str, object]:
@@ -107,7 +113,7 @@ def test_a_failed_update_after_an_interrupted_one_can_still_be_taken_back(host, 
         applier(host).apply(plan("2", "a", "b"), {}, fails)
     applier(host).apply(plan("1", "a", "b"), {}, works)
     assert tree(host) == {"lo": "", "lo/a": "1", "lo/b": "1"}
-    applier(host).revert_all()
+    revert_all(journal(host))
     assert tree(host) == {}
 
 
@@ -120,7 +126,7 @@ def test_after_a_failed_update_nothing_is_pending_for_the_old(host):
     history = Receipt(host, RECEIPT).history
     assert (history.finished, history.run, history.result) == (True, {"profile": "old"}, works())
     assert applier(host).pending(old) == []
-    applier(host).revert_all()
+    revert_all(journal(host))
     assert tree(host) == {}
 
 
@@ -214,7 +220,7 @@ def test_what_can_not_be_put_back_is_named_and_tried_again(host, monkeypatch):
         "not taken back: write /opt/lo/a (1 bytes, 0644): operation not permitted",
     )
     assert tree(host) == {"lo": "", "lo/a": "1"}
-    applier(host).revert_all()
+    revert_all(journal(host))
     assert tree(host) == {}
 
 
@@ -229,7 +235,7 @@ def test_a_folder_that_holds_something_of_others_is_not_forgotten(host):
         applier(host).apply(wanted, {}, leaves_something)
     assert caught.value.details == ()
     host.files.remove("/opt/lo/theirs")
-    applier(host).revert_all()
+    revert_all(journal(host))
     assert tree(host) == {}
 
 
@@ -256,11 +262,11 @@ def test_what_the_user_edits_after_a_kill_is_kept(host, then):
     if then == "again":
         outcome = applier(host).apply(plan("2", "a", "b"), {}, works)
     elif then == "back":
-        outcome = applier(host).revert_all()
+        outcome = revert_all(journal(host))
     else:
         with pytest.raises(LocalOpusError):
             applier(host).apply(plan("2", "a", "b"), {}, fails)
-        outcome = applier(host).revert_all()
+        outcome = revert_all(journal(host))
     assert host.files.read_text("/opt/lo/b") == "theirs"
     assert "/opt/lo/b: edited since it was written" in outcome.kept
 
@@ -307,11 +313,15 @@ def with_trial(word: str, *names: str) -> Plan:
     return wanted.model_copy(update={"actions": (wanted.actions[0], trial, *wanted.actions[1:])})
 
 
-def trying(host: FakeHost) -> Applier:
+def trial_journal(host: FakeHost) -> Journal:
     def made(kind: str, params: dict) -> Action:  # type: ignore[type-arg]
         return Trial.model_validate(params) if kind == "trial" else make(kind, params)
 
-    return Applier(host, Receipt(host, RECEIPT), made, ("/opt/lo",))
+    return Journal(host, Receipt(host, RECEIPT), made, ("/opt/lo",))
+
+
+def trying(host: FakeHost) -> Applier:
+    return Applier(trial_journal(host))
 
 
 def test_a_trial_is_undone_at_once_and_never_pending_alone(host):
@@ -334,8 +344,54 @@ def test_a_trial_that_was_killed_is_undone_first(host, monkeypatch, then):
             trying(host).apply(with_trial("1", "a"), {}, works)
     assert host.files.stat("/opt/lo/trial") is not None
     if then == "back":
-        trying(host).revert_all()
+        revert_all(trial_journal(host))
         assert tree(host) == {}
         return
     trying(host).apply(with_trial("1", "a") if then == "same" else plan("1", "a"), {}, works)
     assert tree(host) == {"lo": "", "lo/a": "1"}
+
+
+def test_after_an_uninstall_that_left_something_a_failed_run_brings_nothing_back(host):
+    applier(host).apply(plan("1", "a"), {"profile": "old"}, works)
+    held = journal(host)
+    revert_all(held, lambda entry: entry.kind == "write_file")
+    held.receipt.append(Event.LEFT)
+    with pytest.raises(LocalOpusError, match="does not answer"):
+        applier(host).apply(plan("2", "a"), {"profile": "new"}, fails)
+    history = Receipt(host, RECEIPT).history
+    assert (history.left, history.finished, history.run) == (True, False, {})
+    assert [entry.id for entry in history.entries] == ["folder"]
+    assert tree(host) == {"lo": ""}
+
+
+def test_a_folder_of_a_former_plan_goes_once_nothing_is_in_it(host):
+    def with_folders(*names: str) -> Plan:
+        folders = [planned(name, "create_folder", path=f"/opt/lo/{name}") for name in names]
+        return plan("1").model_copy(update={"actions": (*plan("1").actions, *folders)})
+
+    applier(host).apply(with_folders("x", "y"), {}, works)
+    host.files.write_atomic("/opt/lo/y/weights", b"")
+    outcome = applier(host).apply(with_folders("x"), {}, works)
+    assert outcome.kept == ["/opt/lo/y: not empty (weights)"]
+    assert applier(host).pending(with_folders("x")) == []
+    host.files.remove("/opt/lo/y/weights")
+    assert applier(host).pending(with_folders("x")) == ["y"]
+    applier(host).apply(with_folders("x"), {}, works)
+    assert tree(host) == {"lo": "", "lo/x": ""}
+
+
+def test_the_folders_of_a_former_plan_go_from_the_inside_out_also_when_one_was_repaired(host):
+    both = plan("1", "a")
+    applier(host).apply(both, {}, works)
+    host.files.set_mode("/opt/lo", 0o700)
+    applier(host).apply(both, {}, works)
+    applier(host).apply(both.model_copy(update={"actions": ()}), {}, works)
+    assert tree(host) == {}
+
+
+def test_a_failed_first_run_takes_folders_back_from_the_inside_out_also_when_one_was_repaired(host):
+    interrupted(host, plan("1", "a", "b"), "b", after=True)
+    host.files.set_mode("/opt/lo", 0o700)
+    with pytest.raises(LocalOpusError):
+        applier(host).apply(plan("1", "a", "b"), {}, fails)
+    assert tree(host) == {}

@@ -18,6 +18,7 @@ from local_opus.actions.install_unit import InstallUnit
 from local_opus.apply import Applier
 from local_opus.errors import LocalOpusError
 from local_opus.host import Completed, Files, Services
+from local_opus.journal import Journal
 from local_opus.locations import UNIT
 from local_opus.receipts import Receipt
 from local_opus.render import render
@@ -137,14 +138,14 @@ def test_a_server_that_ran_before_starts_again_when_its_own_unit_is_back(host: F
     plan = Plan(
         profile="p", scope=Scope.SYSTEM, root="/", model=None, device=None, actions=tuple(steps)
     )
-    applier = Applier(
+    journal = Journal(
         host,
         Receipt(host, "/var/receipt"),
         lambda kind, params: kinds[kind].model_validate(params),
         ("/units",),
     )
     with pytest.raises(LocalOpusError, match="it broke"):
-        applier.apply(plan, {}, dict)
+        Applier(journal).apply(plan, {}, dict)
     assert seen == ["the new\n", "the former\n"]
 
 

@@ -11,10 +11,12 @@ from local_opus.actions.base import Action
 from local_opus.actions.create_folder import CreateFolder
 from local_opus.actions.link_command import LinkCommand
 from local_opus.actions.write_file import WriteFile
-from local_opus.apply import Applier, Listener
+from local_opus.apply import Applier
 from local_opus.errors import InterruptedRunError, LocalOpusError
 from local_opus.history import Event
+from local_opus.journal import Journal, Listener
 from local_opus.receipts import Receipt
+from local_opus.reverting import revert_all
 from local_opus.values import Plan, PlannedAction, Scope
 
 RECEIPT = "/var/receipt.jsonl"
@@ -46,8 +48,12 @@ def host(tmp_path: Path) -> FakeHost:
     return FakeHost(tmp_path / "root")
 
 
+def journal(host: FakeHost) -> Journal:
+    return Journal(host, Receipt(host, RECEIPT), build, ("/opt/lo",))
+
+
 def applier(host: FakeHost) -> Applier:
-    return Applier(host, Receipt(host, RECEIPT), build, ("/opt/lo",))
+    return Applier(journal(host))
 
 
 def tree(host: FakeHost) -> dict[str, tuple[str, int, bytes | str]]:
@@ -70,7 +76,7 @@ def test_apply_then_revert_leaves_the_tree_as_it_was(host: FakeHost) -> None:
     before = tree(host)
     applier(host).apply(PLAN, {}, nothing)
     assert host.files.read_text("/opt/lo/link") == "one\n"
-    applier(host).revert_all()
+    revert_all(journal(host))
     assert tree(host) == before
 
 
@@ -129,7 +135,7 @@ def test_a_kill_at_any_action_resumes_or_reverts(
     if then == "resume":
         applier(host).apply(PLAN, {}, nothing)
         assert host.files.read_text("/opt/lo/link") == "one\n"
-    applier(host).revert_all()
+    revert_all(journal(host))
     assert tree(host) == before
 
 
@@ -138,7 +144,7 @@ def test_what_was_there_before_is_never_removed(host: FakeHost) -> None:
     host.files.write_atomic("/opt/lo/bin/x", b"one\n")
     before = tree(host)
     applier(host).apply(PLAN, {}, nothing)
-    applier(host).revert_all()
+    revert_all(journal(host))
     assert tree(host) == before
 
 
@@ -148,7 +154,7 @@ def test_a_file_that_was_overwritten_comes_back(host: FakeHost) -> None:
     before = tree(host)
     applier(host).apply(PLAN, {}, nothing)
     assert host.files.read_text("/opt/lo/bin/x") == "one\n"
-    applier(host).revert_all()
+    revert_all(journal(host))
     assert tree(host) == before
 
 
@@ -158,7 +164,7 @@ def test_an_edited_file_is_kept_by_install_and_by_revert(host: FakeHost) -> None
     assert applier(host).pending(PLAN) == []
     outcome = applier(host).apply(PLAN, {}, nothing)
     assert outcome.kept == ["/opt/lo/bin/x: edited since it was written"]
-    outcome = applier(host).revert_all()
+    outcome = revert_all(journal(host))
     assert host.files.read_text("/opt/lo/bin/x") == "edited"
     assert "/opt/lo/bin/x: edited since it was written" in outcome.kept
 
@@ -188,7 +194,7 @@ def test_new_content_replaces_the_old(host: FakeHost) -> None:
     newer = planned("file", "write_file", path="/opt/lo/bin/x", content="two\n", mode=0o644)
     applier(host).apply(plan(FOLDER, newer, LINK), {}, nothing)
     assert host.files.read_text("/opt/lo/bin/x") == "two\n"
-    applier(host).revert_all()
+    revert_all(journal(host))
     assert tree(host) == {}
 
 
@@ -200,7 +206,7 @@ def test_a_receipt_can_not_name_a_path_outside_of_the_roots(host: FakeHost, path
         Event.BEGIN, id="evil", kind="write_file", params=params, data={"existed": False}
     )
     with pytest.raises(LocalOpusError, match="outside of the folders"):
-        applier(host).revert_all()
+        revert_all(journal(host))
 
 
 def test_what_the_program_runs_from_is_reverted_late(host: FakeHost, monkeypatch) -> None:  # type: ignore[no-untyped-def]
@@ -208,7 +214,7 @@ def test_what_the_program_runs_from_is_reverted_late(host: FakeHost, monkeypatch
     order: list[str] = []
     listener = Listener(started=lambda id_, _summary: order.append(id_))
     applier(host).apply(plan(FOLDER, LINK, FILE), {}, nothing)
-    Applier(host, Receipt(host, RECEIPT), build, ("/opt/lo",), listener).revert_all()
+    revert_all(Journal(host, Receipt(host, RECEIPT), build, ("/opt/lo",), listener))
     assert order == ["link", "file", "folder"]
 
 
@@ -219,5 +225,5 @@ def test_a_folder_that_was_repaired_goes_after_those_in_it(host: FakeHost) -> No
     applier(host).apply(both, {}, nothing)
     host.files.set_mode("/opt/lo", 0o700)
     assert applier(host).apply(both, {}, nothing).changed == ["outer"]
-    assert applier(host).revert_all().kept == []
+    assert revert_all(journal(host)).kept == []
     assert tree(host) == before

@@ -15,8 +15,10 @@ from local_opus.actions import build
 from local_opus.apply import Applier
 from local_opus.errors import InterruptedRunError, LocalOpusError
 from local_opus.host import Completed
+from local_opus.journal import Journal
 from local_opus.locations import UNIT
 from local_opus.receipts import Event, Receipt
+from local_opus.reverting import revert_all
 from local_opus.values import Plan, PlannedAction, Scope
 
 RECEIPT = "/var/receipt.jsonl"
@@ -155,8 +157,12 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Machin
     return new
 
 
+def journal(host: Machine) -> Journal:
+    return Journal(host, Receipt(host, RECEIPT), build, ROOTS)
+
+
 def applier(host: Machine) -> Applier:
-    return Applier(host, Receipt(host, RECEIPT), build, ROOTS)
+    return Applier(journal(host))
 
 
 def install(host: Machine) -> None:
@@ -197,7 +203,7 @@ def test_the_install_at_every_step(make):
                 install(host)
                 assert host.state() == good, at
                 assert applier(host).pending(PLAN) == []
-            applier(host).revert_all()
+            revert_all(journal(host))
             assert host.state() == before, (at, then)
 
 
@@ -205,13 +211,13 @@ def test_the_way_back_at_every_step(make):
     host = make()
     before = host.state()
     install(host)
-    count = steps_of(host, lambda: applier(host).revert_all())
+    count = steps_of(host, lambda: revert_all(journal(host)))
     assert count > 20
     for at in range(1, count + 1):
         host = make()
         install(host)
-        interrupt(host, at, lambda host=host: applier(host).revert_all())
-        applier(host).revert_all()
+        interrupt(host, at, lambda host=host: revert_all(journal(host)))
+        revert_all(journal(host))
         assert host.state() == before, at
         assert [e for e in Receipt(host, RECEIPT).history.entries if e.active] == []
 
@@ -238,7 +244,7 @@ def test_the_rollback_of_a_failure_at_every_step(make):
         history = Receipt(host, RECEIPT).history
         assert not history.finished
         install(host)
-        applier(host).revert_all()
+        revert_all(journal(host))
         assert host.state() == before, at
 
 

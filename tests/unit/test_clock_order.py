@@ -14,7 +14,9 @@ from local_opus import clock
 from local_opus.actions import build
 from local_opus.apply import Applier
 from local_opus.host import Host, locks
+from local_opus.journal import Journal
 from local_opus.receipts import Receipt
+from local_opus.reverting import revert_all
 from local_opus.values import Plan, PlannedAction, Scope
 from local_opus.weights import manifest
 from local_opus.weights.verify import is_proven, verify_folder
@@ -51,8 +53,11 @@ def host(tmp_path: Path, request: pytest.FixtureRequest) -> FakeHost:
 
 
 def test_a_receipt_is_in_the_order_of_its_records(host):
+    def journal() -> Journal:
+        return Journal(host, Receipt(host, RECEIPT), build, ("/opt/lo",))
+
     def applier() -> Applier:
-        return Applier(host, Receipt(host, RECEIPT), build, ("/opt/lo",))
+        return Applier(journal())
 
     applier().apply(plan("1", "a", "b"), {}, dict)
     assert applier().pending(plan("1", "a", "b")) == []
@@ -62,7 +67,7 @@ def test_a_receipt_is_in_the_order_of_its_records(host):
     }  # fmt: skip
     records = Receipt(host, RECEIPT).records
     assert [record.n for record in records] == list(range(1, len(records) + 1))
-    applier().revert_all()
+    revert_all(journal())
     assert host.files.list("/opt/lo") == []
 
 

@@ -56,7 +56,19 @@ PURE = ("values", "errors", "planner", "render")
 PRINTING = ("cli", "report")
 PRINTERS = {"print", "click.echo", "click.secho"}
 IMPORTERS = {"__import__", "importlib.import_module", "import_module"}
-EFFECTS = {"host", "facts", "checks", "runtime", "cli", "report", "server", "bootstrap", "apply"}
+#: What runs actions and takes them back.
+JOURNALLED = {"apply", "journal", "reverting", "rollback"}
+EFFECTS = {
+    "host",
+    "facts",
+    "checks",
+    "runtime",
+    "cli",
+    "report",
+    "server",
+    "bootstrap",
+    *JOURNALLED,
+}
 #: How host's objects are called where they are used.
 HOSTS = re.compile(r"\b(?:host|_host|files|_files)\b")
 SERVER_MAY = {
@@ -161,7 +173,8 @@ def _room_rules(module: Module, name: str) -> Iterator[str]:
     ours = name.removeprefix("local_opus.")
     if module.room in PURE and within(ours, EFFECTS):
         yield "rule 1, not a room that reaches the machine"
-    if module.room == "apply" and within(ours, {"actions"}) and not within(ours, {"actions.base"}):
+    concrete = within(ours, {"actions"}) and not within(ours, {"actions.base"})
+    if module.room in JOURNALLED and concrete:
         yield "rule 3, no concrete action"
     if module.room == "server" and not within(ours, SERVER_MAY):
         yield "rule 4, no room of the server's"
@@ -211,6 +224,7 @@ BREAKING = [
     ("weights.fetch", "from requests import get", "rule 2"),
     ("apply", "from local_opus.actions.write_file import WriteFile", "rule 3"),
     ("apply", "from local_opus import actions", "rule 3"),
+    ("rollback", "from local_opus.actions.write_file import WriteFile", "rule 3"),
     ("server.app", "from local_opus.host import Host", "rule 4"),
     ("server.app", "from ..cli import main", "rule 4"),
     ("server.api.chat", "from local_opus import actions", "rule 4"),

@@ -11,6 +11,7 @@ from local_opus import planner, state
 from local_opus.actions import build
 from local_opus.apply import Applier
 from local_opus.host import locks
+from local_opus.journal import Journal
 from local_opus.locations import locate
 from local_opus.receipts import Receipt
 from local_opus.report.reporter import QuietReporter
@@ -26,7 +27,7 @@ def test_a_file_beside_the_models_is_somebody_elses(tmp_path: Path, purge: bool)
     state.arrive(host, places)
     with locks.exclusive(host.files, places.lock):
         receipt = Receipt(host, places.receipt)
-        Applier(host, receipt, build, places.roots).ensure(planner.store_folder(places))
+        Applier(Journal(host, receipt, build, places.roots)).ensure(planner.store_folder(places))
     host.files.write_atomic(f"{places.models}/README.txt", b"theirs")
     removed = uninstall(host, places, purge=purge, tell=QuietReporter())
     assert host.files.read_text(f"{places.models}/README.txt") == "theirs"

@@ -18,8 +18,8 @@ Record = dict[str, JsonValue]
 Progress = Callable[[str, int, int | None], None]
 
 
-#: In an ``after`` that is handed back: the records of what was there before the install, and before
-#: the run that wrote it. A revert that was killed has put one of them back.
+#: In an ``after`` that is handed back: the records of what may stand there in its place, unedited,
+#: because a revert was killed.
 EARLIER = "earlier"
 
 
@@ -102,6 +102,10 @@ class Action(Value, ABC):
         """Return what puts its revert in order: the smallest first, equal ones newest first."""
         return self.reverted_in, 0
 
+    def held(self, host: Host, before: Record) -> str | None:  # noqa: ARG002 - most are free
+        """Say what of others is in the way of a revert for now; None when nothing."""
+        return None
+
     def edited(self, host: Host, after: Record) -> str | None:  # noqa: ARG002 - most actions have nothing to edit
         """Say what the user edited since it was done; None when nothing.
 
@@ -110,7 +114,10 @@ class Action(Value, ABC):
         return None
 
     def edited_meanwhile(self, host: Host, *earlier: Record) -> str | None:  # noqa: ARG002
-        """Say what the user edited since a kill in ``execute``; ``earlier`` is as EARLIER."""
+        """Say what the user edited where ``execute`` did not come to its end, or was not needed.
+
+        ``earlier`` is what else can stand there: records of what was found or left before.
+        """
         return None
 
 

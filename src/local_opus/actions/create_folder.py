@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 from local_opus.actions.base import Action, Inspection, Progress, Record, Reverted, State
@@ -78,24 +79,39 @@ class CreateFolder(Action):
 
     def revert(self, host: Host, before: Record, after: Record | None) -> Reverted:  # noqa: ARG002
         """Remove the levels that were missing where they are empty, else restore mode and owner."""
-        missing = before.get("missing")
-        if not isinstance(missing, list):
+        if not isinstance(before.get("missing"), list):
             if host.files.stat(self.path, follow=True) is not None:
                 host.files.set_owner(self.path, as_int(before["uid"]), as_int(before["gid"]))
                 host.files.set_mode(self.path, as_int(before["mode"]))
             return Reverted()
-        for path in reversed([str(path) for path in missing]):
+        for path in self._made(host, before):
+            left = host.files.list(path)
+            if left:
+                return Reverted(kept=_not_empty(path, left), later=True)
+            host.files.remove_folder(path)
+        return Reverted()
+
+    def held(self, host: Host, before: Record) -> str | None:
+        """A folder that was made and holds something can't go."""
+        for path in self._made(host, before):
+            left = host.files.list(path)
+            return _not_empty(path, left) if left else None
+        return None
+
+    def _made(self, host: Host, before: Record) -> Iterator[str]:
+        """Yield the levels that were missing and are there, the innermost first."""
+        missing = before.get("missing")
+        for path in reversed([str(path) for path in missing] if isinstance(missing, list) else []):
             if not f"{self.path}/".startswith(f"{path}/"):
                 raise LocalOpusError(
                     f"{path}: not on the way to {self.path}", "Restore the receipt from a backup."
                 )
-            if host.files.stat(path) is None:
-                continue
-            left = host.files.list(path)
-            if left:
-                return Reverted(kept=f"{path}: not empty ({', '.join(left[:3])})", later=True)
-            host.files.remove_folder(path)
-        return Reverted()
+            if host.files.stat(path) is not None:
+                yield path
+
+
+def _not_empty(path: str, left: Sequence[str]) -> str:
+    return f"{path}: not empty ({', '.join(left[:3])})"
 
 
 def host_is_image(host: Host) -> bool:

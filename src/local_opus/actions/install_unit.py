@@ -30,8 +30,8 @@ class InstallUnit(WriteFile):
         """Keep the unit that is there, or remember that it is masked."""
         return {"masked": True} if self._masked(host) else super().capture(host)
 
-    def _differs(self, host: Host, written: str, *earlier: Record) -> str | None:
-        return None if self._masked(host) else super()._differs(host, written, *earlier)
+    def _differs(self, host: Host, *known: Record) -> str | None:
+        return None if self._masked(host) else super()._differs(host, *known)
 
     def _masked(self, host: Host) -> bool:
         found = host.files.stat(self.path)

@@ -54,11 +54,18 @@ class LinkCommand(Action):
         return {"target": self.target}
 
     def edited(self, host: Host, after: Record) -> str | None:
-        """Compare the target with what was linked."""
+        """Compare the target with what was linked, and with what stood there earlier."""
+        return self._differs(host, after, *earlier(after))
+
+    def edited_meanwhile(self, host: Host, *earlier: Record) -> str | None:
+        """Compare the target with what stood there and what was to be linked."""
+        return self._differs(host, {"target": self.target}, *earlier)
+
+    def _differs(self, host: Host, *known: Record) -> str | None:
         found = host.files.stat(self.path)
         if found is None:
             return None
-        ours = [record.get("target") for record in (after, *earlier(after))]
+        ours = [record.get("target") for record in known]
         if found.kind != "link" or host.files.read_link(self.path) not in ours:
             return f"{self.path}: changed since it was linked"
         return None
@@ -66,9 +73,7 @@ class LinkCommand(Action):
     def revert(self, host: Host, before: Record, after: Record | None) -> Reverted:
         """Put the former link back, or remove ours."""
         host.files.discard_new(self.path)
-        if after is None and self._target(host) == before.get("target"):
-            return Reverted()  # killed before anything changed
-        if (kept := self.edited(host, after or {"target": self.target})) is not None:
+        if after is not None and (kept := self.edited(host, after)) is not None:
             return Reverted(kept=kept)
         former = before.get("target")
         if isinstance(former, str):
@@ -76,7 +81,3 @@ class LinkCommand(Action):
         else:
             host.files.discard(self.path)
         return Reverted()
-
-    def _target(self, host: Host) -> str | None:
-        found = host.files.stat(self.path)
-        return host.files.read_link(self.path) if found and found.kind == "link" else None

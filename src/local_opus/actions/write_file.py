@@ -78,22 +78,24 @@ class WriteFile(Action):
         return {"sha256": _digest(data)}
 
     def edited(self, host: Host, after: Record) -> str | None:
-        """Compare with the digest of what was written, and with what was there earlier."""
-        return self._differs(host, str(after.get("sha256")), *earlier(after))
+        """Compare with the digest of what was written, and with what stood there earlier."""
+        return self._differs(host, after, *earlier(after))
 
     def edited_meanwhile(self, host: Host, *earlier: Record) -> str | None:
-        """Compare with what was there and what was to be written: nothing else can a kill leave."""
-        return self._differs(host, _digest(self.content.encode()), *earlier)
+        """Compare with what stood there and what was to be written: nothing else a kill leaves."""
+        return self._differs(host, {"sha256": _digest(self.content.encode())}, *earlier)
 
-    def _differs(self, host: Host, written: str, *earlier: Record) -> str | None:
-        there = (str(one["content"]) for one in earlier if one.get("existed"))
-        known = {written, *(_digest(base64.b64decode(content)) for content in there)}
+    def _differs(self, host: Host, *known: Record) -> str | None:
+        """Say so where nothing of what is ``known`` is there; each as captured, or as written."""
         found = host.files.stat(self.path)
         if found is None:
             return None
         if found.kind != "file":
             return f"{self.path}: a {found.kind} took its place"
-        if _digest(host.files.read_bytes(self.path)) not in known:
+        digests = {one["sha256"] for one in known if "sha256" in one}
+        contents = (str(one["content"]) for one in known if one.get("existed"))
+        digests |= {_digest(base64.b64decode(content)) for content in contents}
+        if _digest(host.files.read_bytes(self.path)) not in digests:
             return f"{self.path}: edited since it was written"
         return None
 

@@ -44,6 +44,8 @@ def command(scope: str | None, *, salvage: bool, as_json: bool) -> None:
     history = receipt.history
     facts = ", ".join(f"{name} {value}" for name, value in history.run.items() if value)
     state = "complete" if history.finished else "not finished: install again, or uninstall"
+    if history.left:
+        state = "uninstalled, but for the folders of the weights"
     click.echo(f"{receipt.path}: {len(receipt.records)} records, checksums right, {state}")
     click.echo(f"{facts}")
     for entry in history.entries:

@@ -1,0 +1,108 @@
+"""The entries of a receipt on their machine: made to actions, looked at for edits, taken back.
+
+Knows the interfaces of actions and receipts, and no action in particular.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pydantic import JsonValue
+
+from local_opus.actions.base import EARLIER, Action, Progress, Record, Reverted
+from local_opus.errors import LocalOpusError
+from local_opus.history import Entry, Event, History
+from local_opus.host import Host
+from local_opus.receipts import Receipt
+
+#: Makes an action from its kind and its parameters; raises LocalOpusError for an unknown kind.
+Build = Callable[[str, dict[str, JsonValue]], Action]
+
+
+@dataclass
+class Listener:
+    """Who is told of each step. The default tells nobody."""
+
+    started: Callable[[str, str], None] = lambda _id, _summary: None
+    progress: Progress = lambda _step, _done, _total: None
+    finished: Callable[[str, str], None] = lambda _id, _outcome: None
+
+
+@dataclass
+class Outcome:
+    """What a run came to."""
+
+    changed: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+    result: dict[str, JsonValue] = field(default_factory=dict)
+
+
+@dataclass
+class Journal:
+    """A receipt, the host that it speaks of, and the ``roots``: the only folders it may touch."""
+
+    host: Host
+    receipt: Receipt
+    build: Build
+    roots: tuple[str, ...]
+    listener: Listener = field(default_factory=Listener)
+
+    @property
+    def history(self) -> History:
+        """Where each action stands now."""
+        return self.receipt.history
+
+    def make(self, kind: str, params: dict[str, JsonValue]) -> Action:
+        """Make an action. Raises LocalOpusError for one that would leave the roots."""
+        action = self.build(kind, params)
+        for path in action.paths():
+            parts = path.split("/")
+            if ".." in parts or not any(
+                path == root or path.startswith(f"{root}/") for root in self.roots
+            ):
+                raise LocalOpusError(
+                    f"{path}: outside of the folders of an install",
+                    "Nothing was touched; restore the receipt from a backup.",
+                )
+        return action
+
+    def of(self, entry: Entry) -> Action:
+        """Make the action of an entry."""
+        return self.make(entry.kind, entry.params)
+
+    def edit_of(self, entry: Entry) -> str | None:
+        """Say what the user edited since; None when nothing."""
+        action = self.of(entry)
+        if (after := self.after(entry)) is not None:
+            return action.edited(self.host, after)
+        return action.edited_meanwhile(self.host, *self.history.earlier(entry))
+
+    def after(self, entry: Entry) -> Record | None:
+        """Return what an entry left, with what stood there earlier, as actions want it."""
+        if entry.after is None:
+            return None
+        return {**entry.after, EARLIER: [*self.history.earlier(entry)]}
+
+    def in_turn(self, entries: Iterable[Entry]) -> list[Entry]:
+        """Put entries in the order in which they are reverted."""
+        newest_first = [*entries][::-1]
+        return sorted(newest_first, key=lambda entry: self.of(entry).turn())
+
+    def take_back(self, entry: Entry, to: Literal["before", "found"]) -> Reverted:
+        """Revert an entry, unless the user edited what a kill had left."""
+        if entry.after is None and (edit := self.edit_of(entry)) is not None:
+            return Reverted(kept=edit)
+        self.record(Event.REVERTING, id=entry.id)
+        former = entry.before if to == "before" else entry.found
+        return self.of(entry).revert(self.host, former, self.after(entry))
+
+    def record(self, event: Event, **fields: Any) -> None:  # noqa: ANN401 - those of Receipt.append
+        """Write a record of a way back; a disk that is full must not keep it from going on.
+
+        What is not recorded as taken back is inspected, and done again, by the next run.
+        """
+        with suppress(OSError):
+            self.receipt.append(event, **fields)
