@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import JsonValue
 
+from local_opus import making
 from local_opus.actions.base import EARLIER, Action, Progress, Record, Reverted, State
 from local_opus.errors import InterruptedRunError, LocalOpusError
 from local_opus.history import Entry, Event
@@ -321,17 +322,7 @@ class Applier:
         return action.revert(self._host, before, _after(entry))
 
     def _make(self, kind: str, params: dict[str, JsonValue]) -> Action:
-        action = self._build(kind, params)
-        for path in action.paths():
-            parts = path.split("/")
-            if ".." in parts or not any(
-                path == root or path.startswith(f"{root}/") for root in self._roots
-            ):
-                raise LocalOpusError(
-                    f"{path}: outside of the folders of an install",
-                    "Nothing was touched; restore the receipt from a backup.",
-                )
-        return action
+        return making.make(self._build, kind, params, self._roots)
 
 
 def _reason(error: Exception) -> str:
