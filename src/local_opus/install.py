@@ -16,7 +16,7 @@ from local_opus.catalog import load as load_catalog
 from local_opus.catalog.choose import choose, fit
 from local_opus.errors import BadInputError, InterruptedRunError, MachineCannotError
 from local_opus.facts import gather
-from local_opus.host import Host, locks
+from local_opus.host import Host
 from local_opus.locations import Locations
 from local_opus.profiles import Profile
 from local_opus.receipts import Receipt
@@ -170,9 +170,8 @@ def install(host: Host, choice: Choice, tell: Reporter) -> Result:
     _use_workers_of(host, choice)
     if choice.profile.server.enabled and host.root == "/":
         node.require_free_port(host, locations, choice.profile.server.host, choice.port)
-    with explained(locations.state):
-        state.arrive(host, locations)
-    with explained(locations.receipt), locks.exclusive(host.files, locations.lock):
+    held = state.held(host, locations)
+    with explained(locations.state), held, explained(locations.receipt):
         receipt = Receipt(host, locations.receipt)
         facts: dict[str, JsonValue] = {
             "program": __version__,

@@ -9,7 +9,7 @@ from local_opus.catalog import load as load_catalog
 from local_opus.catalog.choose import fit
 from local_opus.errors import BadInputError, LocalOpusError, MachineCannotError
 from local_opus.facts import gather
-from local_opus.host import Host, locks
+from local_opus.host import Host
 from local_opus.locations import Locations
 from local_opus.receipts import Receipt
 from local_opus.report.models import ModelRow
@@ -59,8 +59,7 @@ def pull(host: Host, locations: Locations, model_id: str, tell: Reporter) -> lis
         )
     device = found.fit.device
     control.use_installed_workers(host, locations)
-    state.arrive(host, locations)
-    with locks.exclusive(host.files, locations.lock):
+    with state.held(host, locations):
         applier = Applier(host, Receipt(host, locations.receipt), build, locations.roots)
         applier.ensure(planner.store_folder(locations))
         tell.started("weights", f"fetch {model_id}")
@@ -102,7 +101,7 @@ def removable(host: Host, locations: Locations, model_id: str) -> str:
 
 def remove(host: Host, locations: Locations, folder: str) -> int:
     """Remove a folder of the store; return the bytes that it held."""
-    with locks.exclusive(host.files, locations.lock):
+    with state.held_if_there(host, locations):
         freed = sum(found.size for _, found in host.files.walk(folder))
         host.files.remove_tree(folder)
     return freed

@@ -13,7 +13,7 @@ from local_opus.actions.fetch_weights import FetchWeights
 from local_opus.apply import Applier, Listener
 from local_opus.errors import LocalOpusError
 from local_opus.history import Entry, Record
-from local_opus.host import Host, locks
+from local_opus.host import Host
 from local_opus.host.files import new_name
 from local_opus.locations import Locations
 from local_opus.receipts import Receipt
@@ -45,14 +45,13 @@ def uninstall(host: Host, locations: Locations, *, purge: bool, tell: Reporter) 
 
 
 def _uninstall(host: Host, locations: Locations, *, purge: bool, tell: Reporter) -> Removed:
-    state.recover(host, locations)
-    if host.files.stat(locations.state, follow=True) is None:
-        removed = Removed(nothing=True)
-        if purge:
-            _purge(host, locations, removed)
-        removed.weights_left = stored_bytes(host, locations)
-        return removed
-    with locks.exclusive(host.files, locations.lock):
+    with state.held_if_there(host, locations) as is_there:
+        if not is_there:
+            removed = Removed(nothing=True)
+            if purge:
+                _purge(host, locations, removed)
+            removed.weights_left = stored_bytes(host, locations)
+            return removed
         receipt = Receipt(host, locations.receipt)
         removed = _revert(host, locations, receipt, tell, purge=purge)
         removed.weights_left = stored_bytes(host, locations)
