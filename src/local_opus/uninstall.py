@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from local_opus import making, state
+from local_opus import making, receipts, state
 from local_opus.actions import build
 from local_opus.actions.create_folder import CreateFolder
 from local_opus.actions.fetch_weights import FetchWeights
@@ -57,6 +57,10 @@ def _uninstall(host: Host, locations: Locations, *, purge: bool, tell: Reporter)
         removed.weights_left = stored_bytes(host, locations)
         if not removed.weights_left:
             state.leave(host, locations, receipt)
+        removed.kept += [
+            f"{path}: a damaged receipt; nothing here reads it, so remove it when you want"
+            for path in receipts.set_aside(host, locations.receipt)
+        ]
     return removed
 
 

@@ -9,7 +9,7 @@ from pydantic import JsonValue
 
 from builders import wheel_model
 from fakes import FakeHost
-from local_opus import planner, state
+from local_opus import planner, receipts, state
 from local_opus.actions import build
 from local_opus.apply import Applier
 from local_opus.history import Event
@@ -71,3 +71,21 @@ def test_the_empty_folder_of_a_fetch_into_the_store_goes(host, places):
     host.files.make_folders(f"{places.models}/tiny/.partial")
     uninstall(host, places, purge=False, tell=QuietReporter())
     assert host.files.list("/home/user") == []
+
+
+@pytest.mark.parametrize("purge", [False, True])
+def test_a_damaged_receipt_that_was_set_aside_stays_and_is_named(host, places, purge):
+    begun_and_reverted(host, places, {"model": MODEL, "store": places.models})
+    with locks.exclusive(host.files, places.lock):
+        assert receipts.salvage(host, places.receipt)[1] == f"{places.receipt}.damaged-1"
+    removed = uninstall(host, places, purge=purge, tell=QuietReporter())
+    assert [line.partition(":")[0] for line in removed.kept] == [f"{places.receipt}.damaged-1"]
+    assert host.files.list(places.state) == ["receipt.jsonl.damaged-1"]
+
+
+def test_what_was_set_aside_is_named_until_it_is_removed(host, places):
+    host.files.make_folders(places.state)
+    host.files.write_atomic(f"{places.receipt}.damaged-1", b"x")
+    removed = uninstall(host, places, purge=False, tell=QuietReporter())
+    assert len(removed.kept) == 1
+    assert host.files.list(places.state) == ["receipt.jsonl.damaged-1"]
