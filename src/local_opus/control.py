@@ -45,7 +45,7 @@ def use_installed_workers(host: Host, locations: Locations) -> None:
             python = f"{entry.params['folder']}/bin/python"
             if host.files.stat(python) is not None:
                 host.processes.worker_python = host.files.real_path(python)
-            return
+                return
 
 
 def start(
