@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
-from local_opus import __version__, interpreter, node, planner, program, resources, selftest, state
+from local_opus import __version__, interpreter, node, planner, program, proof, resources, state
 from local_opus.actions import build
 from local_opus.actions.create_environment import MARKER, CreateEnvironment
 from local_opus.apply import Applier, Listener, Outcome
@@ -40,6 +40,12 @@ class Choice:
     plan: Plan
     #: Absolute path of a profile that is not the program's own.
     profile_file: str | None = None
+
+    @property
+    def environment(self) -> str:
+        """The folder of the planned environment."""
+        kind = CreateEnvironment.kind
+        return next(str(one.params["folder"]) for one in self.plan.actions if one.kind == kind)
 
 
 @dataclass(frozen=True)
@@ -186,9 +192,9 @@ def install(host: Host, choice: Choice, tell: Reporter) -> Result:
         applier = Applier(host, receipt, build, locations.roots, listener)
         if host.is_image and "variant" in applier.pending(choice.plan):
             # The conversion runs in the environment, and nothing that an image holds is run.
-            host.files.discard(f"{_environment(choice)}/{MARKER}")
+            host.files.discard(f"{choice.environment}/{MARKER}")
         try:
-            outcome = applier.apply(choice.plan, facts, lambda: _self_test(host, choice, tell))
+            outcome = applier.apply(choice.plan, facts, lambda: proof.prove(host, choice, tell))
         except InterruptedRunError:
             raise
         except Exception:
@@ -201,34 +207,7 @@ def install(host: Host, choice: Choice, tell: Reporter) -> Result:
 
 def _use_workers_of(host: Host, choice: Choice) -> None:
     """Run workers in the planned environment: the installer's own has no GenAI."""
-    host.processes.worker_python = host.files.real_path(f"{_environment(choice)}/bin/python")
-
-
-def _environment(choice: Choice) -> str:
-    """Return the folder of the planned environment."""
-    kind = CreateEnvironment.kind
-    return next(str(a.params["folder"]) for a in choice.plan.actions if a.kind == kind)
-
-
-def _self_test(host: Host, choice: Choice, tell: Reporter) -> dict[str, JsonValue]:
-    result: dict[str, JsonValue] = {}
-    if host.root != "/":
-        return {"self_test": "not run: the program of an image can't be started here"}
-    tell.started("self-test", "test what was installed")
-    tell.progress("start the program", 0, None)
-    result |= selftest.program(host, f"{_environment(choice)}/bin/python")
-    model, device = choice.model, choice.device
-    if model is not None and device is not None:
-        folder = planner.model_folder(choice.locations, model, device)
-        tell.progress("verify the weights", 0, None)
-        folders = {folder, planner.source_folder(choice.locations, model)}
-        result |= selftest.weights(host, tuple(sorted(folders)))
-        tell.progress("canary", 0, None)
-        result |= selftest.canary(host, folder, device, model.canary)
-        tell.progress("ask over HTTP", 0, None)
-        result |= selftest.server(host, choice.locations, model.id)
-    tell.finished("self-test", "done")
-    return result
+    host.processes.worker_python = host.files.real_path(f"{choice.environment}/bin/python")
 
 
 def edits(host: Host, choice: Choice) -> list[str]:
