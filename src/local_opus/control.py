@@ -81,13 +81,7 @@ def status(host: Host, locations: Locations) -> dict[str, JsonValue]:
     except LocalOpusError as error:
         if isinstance(error.__cause__, PermissionError):
             return _status_from_outside(host, locations)
-        return {
-            "installed": False,
-            "scope": locations.scope.value,
-            "running": False,
-            "server": None,
-            "note": error.message,
-        }
+        return _status_without_settings(host, locations, error)
     running = node.serving(host, locations)
     ready = node.ask_ready(host, where.host, where.port) if running is not None else None
     systemd = running.how == "systemd" if running else host.services.running(locations.scope)
@@ -105,6 +99,23 @@ def status(host: Host, locations: Locations) -> dict[str, JsonValue]:
         "config": locations.server_config,
         "log": UNIT if systemd else locations.server_log,
         "sandbox": _sandbox(locations, running),
+    }
+
+
+def _status_without_settings(
+    host: Host, locations: Locations, error: LocalOpusError
+) -> dict[str, JsonValue]:
+    """Return what can be known where there is no config, or one that says what can't be."""
+    running = node.serving(host, locations)
+    return {
+        "installed": host.files.stat(locations.server_config) is not None,
+        "scope": locations.scope.value,
+        "running": running is not None,
+        "ready": None,
+        "pid": running.pid if running else None,
+        "how": running.how if running else None,
+        "problem": error.message,
+        "fix": error.remedy,
     }
 
 

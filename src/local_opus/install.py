@@ -8,7 +8,17 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
-from local_opus import __version__, interpreter, node, planner, program, proof, resources, state
+from local_opus import (
+    __version__,
+    interpreter,
+    kept_configs,
+    node,
+    planner,
+    program,
+    proof,
+    resources,
+    state,
+)
 from local_opus.actions import build
 from local_opus.actions.create_environment import MARKER, CreateEnvironment
 from local_opus.apply import Applier, Listener, Outcome
@@ -164,9 +174,14 @@ def detect(host: Host, locations: Locations) -> HostFacts:
 
 
 def pending(host: Host, choice: Choice) -> list[str]:
-    """Return the ids of the actions that are still to do; none: no changes."""
+    """Return the ids of the actions that are still to do; none: no changes.
+
+    Raises BadInputError for a config that the user edited to what can't be: it would be kept.
+    """
     receipt = Receipt(host, choice.locations.receipt)
-    waiting = Applier(host, receipt, build, choice.locations.roots).pending(choice.plan)
+    applier = Applier(host, receipt, build, choice.locations.roots)
+    kept_configs.require_sound(host, choice.plan, choice.locations.server_config, applier.edits())
+    waiting = applier.pending(choice.plan)
     return waiting if receipt.history.finished else (waiting or ["self-test"])
 
 
