@@ -8,7 +8,7 @@ from pydantic import JsonValue
 
 from local_opus import node
 from local_opus.actions.create_environment import CreateEnvironment
-from local_opus.errors import LocalOpusError
+from local_opus.errors import BadInputError, LocalOpusError
 from local_opus.history import Event
 from local_opus.host import Host
 from local_opus.locations import UNIT, Locations
@@ -107,8 +107,9 @@ def _status_without_settings(
 ) -> dict[str, JsonValue]:
     """Return what can be known where there is no config, or one that says what can't be."""
     running = node.serving(host, locations)
+    is_there = host.files.stat(locations.server_config) is not None
     return {
-        "installed": host.files.stat(locations.server_config) is not None,
+        "installed": is_there or isinstance(error, BadInputError),  # elsewhere: so it says
         "scope": locations.scope.value,
         "running": running is not None,
         "ready": None,

@@ -18,6 +18,7 @@ from local_opus import (
     proof,
     resources,
     state,
+    whereabouts,
 )
 from local_opus.actions import build
 from local_opus.actions.create_environment import MARKER, CreateEnvironment
@@ -29,7 +30,6 @@ from local_opus.facts import gather
 from local_opus.host import Host
 from local_opus.locations import Locations
 from local_opus.profiles import Profile
-from local_opus.receipts import Receipt
 from local_opus.refusals import explained
 from local_opus.report.reporter import Reporter
 from local_opus.shelf import is_stored
@@ -178,7 +178,7 @@ def pending(host: Host, choice: Choice) -> list[str]:
 
     Raises BadInputError for a config that the user edited to what can't be: it would be kept.
     """
-    receipt = Receipt(host, choice.locations.receipt)
+    receipt = whereabouts.receipt(host, choice.locations)
     applier = Applier(host, receipt, build, choice.locations.roots)
     kept_configs.require_sound(host, choice.plan, choice.locations.server_config, applier.edits())
     waiting = applier.pending(choice.plan)
@@ -193,7 +193,7 @@ def install(host: Host, choice: Choice, tell: Reporter) -> Result:
         node.require_free_port(host, locations, choice.profile.server.host, choice.port)
     held = state.held(host, locations)
     with explained(locations.state), held, explained(locations.receipt):
-        receipt = Receipt(host, locations.receipt)
+        receipt = whereabouts.receipt(host, locations)
         facts: dict[str, JsonValue] = {
             "program": __version__,
             "profile": choice.profile.name,
@@ -227,5 +227,5 @@ def _use_workers_of(host: Host, choice: Choice) -> None:
 
 def edits(host: Host, choice: Choice) -> list[str]:
     """Return what the user edited since it was installed."""
-    receipt = Receipt(host, choice.locations.receipt)
+    receipt = whereabouts.receipt(host, choice.locations)
     return Applier(host, receipt, build, choice.locations.roots).edits()

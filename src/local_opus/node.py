@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from local_opus import server_config, server_log
+from local_opus import server_config, server_log, whereabouts
 from local_opus.errors import BadInputError, LocalOpusError, MachineCannotError
 from local_opus.host import Host
 from local_opus.locations import GROUP, Locations
@@ -55,6 +55,7 @@ def settings(host: Host, locations: Locations) -> Settings:
     path = locations.server_config
     try:
         if host.files.stat(path) is None:
+            whereabouts.require(host, locations)
             raise LocalOpusError(
                 f"{path}: there is no server installed here",
                 "Run `local-opus install --local-opus` first.",

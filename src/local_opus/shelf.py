@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from local_opus import control, node, planner, state
+from local_opus import control, node, planner, state, whereabouts
 from local_opus.actions import build
 from local_opus.apply import Applier
 from local_opus.catalog import load as load_catalog
@@ -11,7 +11,6 @@ from local_opus.errors import BadInputError, LocalOpusError, MachineCannotError
 from local_opus.facts import gather
 from local_opus.host import Host
 from local_opus.locations import Locations
-from local_opus.receipts import Receipt
 from local_opus.report.models import ModelRow
 from local_opus.report.reporter import Reporter
 from local_opus.values import Device, HostFacts, Model
@@ -60,7 +59,7 @@ def pull(host: Host, locations: Locations, model_id: str, tell: Reporter) -> lis
     device = found.fit.device
     control.use_installed_workers(host, locations)
     with state.held(host, locations):
-        applier = Applier(host, Receipt(host, locations.receipt), build, locations.roots)
+        applier = Applier(host, whereabouts.receipt(host, locations), build, locations.roots)
         applier.ensure(planner.store_folder(locations))
         tell.started("weights", f"fetch {model_id}")
         stored = fetch_model(
@@ -84,6 +83,7 @@ def removable(host: Host, locations: Locations, model_id: str) -> str:
 
     Raises BadInputError where it is not in the store, LocalOpusError where the server loads it.
     """
+    whereabouts.require(host, locations)
     folder = model_folder(locations.models, model_id)
     if host.files.stat(folder) is None:
         raise BadInputError(

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from local_opus import making, receipts, state
+from local_opus import making, receipts, state, whereabouts
 from local_opus.actions import build
 from local_opus.actions.create_folder import CreateFolder
 from local_opus.actions.fetch_weights import FetchWeights
@@ -52,7 +52,7 @@ def _uninstall(host: Host, locations: Locations, *, purge: bool, tell: Reporter)
                 _purge(host, locations, removed)
             removed.weights_left = stored_bytes(host, locations)
             return removed
-        receipt = Receipt(host, locations.receipt)
+        receipt = whereabouts.receipt(host, locations)
         removed = _revert(host, locations, receipt, tell, purge=purge)
         removed.weights_left = stored_bytes(host, locations)
         if not removed.weights_left:
