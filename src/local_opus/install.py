@@ -24,7 +24,7 @@ from local_opus.actions import build
 from local_opus.actions.create_environment import MARKER, CreateEnvironment
 from local_opus.apply import Applier, Listener, Outcome
 from local_opus.catalog import load as load_catalog
-from local_opus.catalog.choose import choose, fit
+from local_opus.catalog.choose import choose, fit, remedy
 from local_opus.errors import BadInputError, InterruptedRunError, MachineCannotError
 from local_opus.facts import gather
 from local_opus.host import Host
@@ -107,7 +107,7 @@ def pick_model(
     if not fitting.fits:
         raise MachineCannotError(
             f"{model.id}: {fitting.reasons[0]}",
-            "Choose another: `local-opus models list` shows what fits this machine.",
+            remedy(fitting, facts),
             details=fitting.reasons[1:],
         )
     return model, fitting.device

@@ -6,7 +6,7 @@ from local_opus import control, node, planner, state, whereabouts
 from local_opus.actions import build
 from local_opus.apply import Applier
 from local_opus.catalog import load as load_catalog
-from local_opus.catalog.choose import fit
+from local_opus.catalog.choose import fit, remedy
 from local_opus.errors import BadInputError, LocalOpusError, MachineCannotError
 from local_opus.facts import gather
 from local_opus.host import Host
@@ -49,11 +49,12 @@ def row(host: Host, locations: Locations, model_id: str) -> ModelRow:
 
 def pull(host: Host, locations: Locations, model_id: str, tell: Reporter) -> list[str]:
     """Fetch and convert a model; return its folders. Raises LocalOpusError."""
-    found = row(host, locations, model_id)
+    model, facts = load_catalog().get(model_id), gather(host, disk_path=locations.models)
+    found = _row(host, locations, facts, model, None)
     if not found.fit.fits or found.fit.device is None:
         raise MachineCannotError(
             f"{model_id}: {found.fit.reasons[0]}",
-            "Choose another: `local-opus models list --fitting`.",
+            remedy(found.fit, facts),
             details=found.fit.reasons[1:],
         )
     device = found.fit.device
