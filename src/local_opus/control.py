@@ -8,7 +8,7 @@ from pydantic import JsonValue
 
 from local_opus import node
 from local_opus.actions.create_environment import CreateEnvironment
-from local_opus.errors import LocalOpusError
+from local_opus.errors import BadInputError, LocalOpusError
 from local_opus.history import Event
 from local_opus.host import Host
 from local_opus.locations import UNIT, Locations
@@ -45,7 +45,7 @@ def use_installed_workers(host: Host, locations: Locations) -> None:
             python = f"{entry.params['folder']}/bin/python"
             if host.files.stat(python) is not None:
                 host.processes.worker_python = host.files.real_path(python)
-            return
+                return
 
 
 def start(
@@ -81,13 +81,7 @@ def status(host: Host, locations: Locations) -> dict[str, JsonValue]:
     except LocalOpusError as error:
         if isinstance(error.__cause__, PermissionError):
             return _status_from_outside(host, locations)
-        return {
-            "installed": False,
-            "scope": locations.scope.value,
-            "running": False,
-            "server": None,
-            "note": error.message,
-        }
+        return _status_without_settings(host, locations, error)
     running = node.serving(host, locations)
     ready = node.ask_ready(host, where.host, where.port) if running is not None else None
     systemd = running.how == "systemd" if running else host.services.running(locations.scope)
@@ -105,6 +99,24 @@ def status(host: Host, locations: Locations) -> dict[str, JsonValue]:
         "config": locations.server_config,
         "log": UNIT if systemd else locations.server_log,
         "sandbox": _sandbox(locations, running),
+    }
+
+
+def _status_without_settings(
+    host: Host, locations: Locations, error: LocalOpusError
+) -> dict[str, JsonValue]:
+    """Return what can be known where there is no config, or one that says what can't be."""
+    running = node.serving(host, locations)
+    is_there = host.files.stat(locations.server_config) is not None
+    return {
+        "installed": is_there or isinstance(error, BadInputError),  # elsewhere: so it says
+        "scope": locations.scope.value,
+        "running": running is not None,
+        "ready": None,
+        "pid": running.pid if running else None,
+        "how": running.how if running else None,
+        "problem": error.message,
+        "fix": error.remedy,
     }
 
 

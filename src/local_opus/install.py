@@ -8,19 +8,29 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
-from local_opus import __version__, interpreter, node, planner, program, resources, selftest, state
+from local_opus import (
+    __version__,
+    interpreter,
+    kept_configs,
+    node,
+    planner,
+    program,
+    proof,
+    resources,
+    state,
+    whereabouts,
+)
 from local_opus.actions import build
 from local_opus.actions.create_environment import MARKER, CreateEnvironment
 from local_opus.apply import Applier
 from local_opus.catalog import load as load_catalog
-from local_opus.catalog.choose import choose, fit
+from local_opus.catalog.choose import choose, fit, remedy
 from local_opus.errors import BadInputError, InterruptedRunError, MachineCannotError
 from local_opus.facts import gather
-from local_opus.host import Host, locks
+from local_opus.host import Host
 from local_opus.journal import Journal, Listener, Outcome
 from local_opus.locations import Locations
 from local_opus.profiles import Profile
-from local_opus.receipts import Receipt
 from local_opus.refusals import explained
 from local_opus.report.reporter import Reporter
 from local_opus.shelf import is_stored
@@ -41,6 +51,12 @@ class Choice:
     plan: Plan
     #: Absolute path of a profile that is not the program's own.
     profile_file: str | None = None
+
+    @property
+    def environment(self) -> str:
+        """The folder of the planned environment."""
+        kind = CreateEnvironment.kind
+        return next(str(one.params["folder"]) for one in self.plan.actions if one.kind == kind)
 
 
 @dataclass(frozen=True)
@@ -92,7 +108,7 @@ def pick_model(
     if not fitting.fits:
         raise MachineCannotError(
             f"{model.id}: {fitting.reasons[0]}",
-            "Choose another: `local-opus models list` shows what fits this machine.",
+            remedy(fitting, facts),
             details=fitting.reasons[1:],
         )
     return model, fitting.device
@@ -159,10 +175,14 @@ def detect(host: Host, locations: Locations) -> HostFacts:
 
 
 def pending(host: Host, choice: Choice) -> list[str]:
-    """Return the ids of the actions that are still to do; none: no changes."""
-    receipt = Receipt(host, choice.locations.receipt)
-    journal = Journal(host, receipt, build, choice.locations.roots)
-    waiting = Applier(journal).pending(choice.plan)
+    """Return the ids of the actions that are still to do; none: no changes.
+
+    Raises BadInputError for a config that the user edited to what can't be: it would be kept.
+    """
+    receipt = whereabouts.receipt(host, choice.locations)
+    applier = Applier(Journal(host, receipt, build, choice.locations.roots))
+    kept_configs.require_sound(host, choice.plan, choice.locations.server_config, applier.edits())
+    waiting = applier.pending(choice.plan)
     return waiting if receipt.history.finished else (waiting or ["self-test"])
 
 
@@ -172,10 +192,9 @@ def install(host: Host, choice: Choice, tell: Reporter) -> Result:
     _use_workers_of(host, choice)
     if choice.profile.server.enabled and host.root == "/":
         node.require_free_port(host, locations, choice.profile.server.host, choice.port)
-    with explained(locations.state):
-        state.arrive(host, locations)
-    with explained(locations.receipt), locks.exclusive(host.files, locations.lock):
-        receipt = Receipt(host, locations.receipt)
+    held = state.held(host, locations)
+    with explained(locations.state), held, explained(locations.receipt):
+        receipt = whereabouts.receipt(host, locations)
         facts: dict[str, JsonValue] = {
             "program": __version__,
             "profile": choice.profile.name,
@@ -189,9 +208,9 @@ def install(host: Host, choice: Choice, tell: Reporter) -> Result:
         applier = Applier(Journal(host, receipt, build, locations.roots, listener))
         if host.is_image and "variant" in applier.pending(choice.plan):
             # The conversion runs in the environment, and nothing that an image holds is run.
-            host.files.discard(f"{_environment(choice)}/{MARKER}")
+            host.files.discard(f"{choice.environment}/{MARKER}")
         try:
-            outcome = applier.apply(choice.plan, facts, lambda: _self_test(host, choice, tell))
+            outcome = applier.apply(choice.plan, facts, lambda: proof.prove(host, choice, tell))
         except InterruptedRunError:
             raise
         except Exception:
@@ -204,37 +223,10 @@ def install(host: Host, choice: Choice, tell: Reporter) -> Result:
 
 def _use_workers_of(host: Host, choice: Choice) -> None:
     """Run workers in the planned environment: the installer's own has no GenAI."""
-    host.processes.worker_python = host.files.real_path(f"{_environment(choice)}/bin/python")
-
-
-def _environment(choice: Choice) -> str:
-    """Return the folder of the planned environment."""
-    kind = CreateEnvironment.kind
-    return next(str(a.params["folder"]) for a in choice.plan.actions if a.kind == kind)
-
-
-def _self_test(host: Host, choice: Choice, tell: Reporter) -> dict[str, JsonValue]:
-    result: dict[str, JsonValue] = {}
-    if host.root != "/":
-        return {"self_test": "not run: the program of an image can't be started here"}
-    tell.started("self-test", "test what was installed")
-    tell.progress("start the program", 0, None)
-    result |= selftest.program(host, f"{_environment(choice)}/bin/python")
-    model, device = choice.model, choice.device
-    if model is not None and device is not None:
-        folder = planner.model_folder(choice.locations, model, device)
-        tell.progress("verify the weights", 0, None)
-        folders = {folder, planner.source_folder(choice.locations, model)}
-        result |= selftest.weights(host, tuple(sorted(folders)))
-        tell.progress("canary", 0, None)
-        result |= selftest.canary(host, folder, device, model.canary)
-        tell.progress("ask over HTTP", 0, None)
-        result |= selftest.server(host, choice.locations, model.id)
-    tell.finished("self-test", "done")
-    return result
+    host.processes.worker_python = host.files.real_path(f"{choice.environment}/bin/python")
 
 
 def edits(host: Host, choice: Choice) -> list[str]:
     """Return what the user edited since it was installed."""
-    receipt = Receipt(host, choice.locations.receipt)
+    receipt = whereabouts.receipt(host, choice.locations)
     return Applier(Journal(host, receipt, build, choice.locations.roots)).edits()

@@ -12,14 +12,12 @@ from typing import Any, Literal
 
 from pydantic import JsonValue
 
+from local_opus import making
 from local_opus.actions.base import EARLIER, Action, Progress, Record, Reverted
-from local_opus.errors import LocalOpusError
 from local_opus.history import Entry, Event, History
 from local_opus.host import Host
+from local_opus.making import Build
 from local_opus.receipts import Receipt
-
-#: Makes an action from its kind and its parameters; raises LocalOpusError for an unknown kind.
-Build = Callable[[str, dict[str, JsonValue]], Action]
 
 
 @dataclass
@@ -57,17 +55,7 @@ class Journal:
 
     def make(self, kind: str, params: dict[str, JsonValue]) -> Action:
         """Make an action. Raises LocalOpusError for one that would leave the roots."""
-        action = self.build(kind, params)
-        for path in action.paths():
-            parts = path.split("/")
-            if ".." in parts or not any(
-                path == root or path.startswith(f"{root}/") for root in self.roots
-            ):
-                raise LocalOpusError(
-                    f"{path}: outside of the folders of an install",
-                    "Nothing was touched; restore the receipt from a backup.",
-                )
-        return action
+        return making.make(self.build, kind, params, self.roots)
 
     def of(self, entry: Entry) -> Action:
         """Make the action of an entry."""

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from local_opus import server_config
+from local_opus import server_config, server_log, whereabouts
 from local_opus.errors import BadInputError, LocalOpusError, MachineCannotError
 from local_opus.host import Host
 from local_opus.locations import GROUP, Locations
@@ -55,6 +55,7 @@ def settings(host: Host, locations: Locations) -> Settings:
     path = locations.server_config
     try:
         if host.files.stat(path) is None:
+            whereabouts.require(host, locations)
             raise LocalOpusError(
                 f"{path}: there is no server installed here",
                 "Run `local-opus install --local-opus` first.",
@@ -206,7 +207,7 @@ def wait_ready(
 ) -> Mapping[str, object]:
     """Wait until the server is ready; return what ``/ready`` says.
 
-    Raises LocalOpusError with the log's last line when the server ends, and at the time limit.
+    Raises LocalOpusError with the server's last words when it ends, and at the time limit.
     """
     begin = time.monotonic()
     while (waited := time.monotonic() - begin) < seconds:
@@ -214,23 +215,13 @@ def wait_ready(
         if (answer := ask_ready(host, where.host, where.port)) is not None:
             return answer
         if waited > 1 and serving(host, locations) is None:
-            raise LocalOpusError(
-                f"the server ended while it started: {last_log_line(host, locations)}",
-                "See `local-opus logs`.",
-            )
+            why, remedy = server_log.last_words(host, locations)
+            raise LocalOpusError(f"the server ended while it started: {why}", remedy)
         time.sleep(_POLL_SECONDS)
     raise LocalOpusError(
         f"the server on port {where.port} was not ready within {seconds:.0f} s",
-        "See `local-opus logs`.",
+        server_log.see(host, locations),
     )
-
-
-def last_log_line(host: Host, locations: Locations) -> str:
-    """Return the last line that a detached server printed; where systemd keeps the log, say so."""
-    if host.files.stat(locations.server_log) is None:
-        return f"see `journalctl -u {locations.unit}`"
-    lines = host.files.read_text(locations.server_log)[-4096:].strip().splitlines()
-    return lines[-1] if lines else "it printed nothing"
 
 
 def require_free_port(host: Host, locations: Locations, address: str, port: int) -> None:

@@ -26,6 +26,8 @@ from local_opus.host import Host
 FIRST_SUM = "0" * 64
 #: The head has one length, so that it is overwritten in one write within a disk's sector.
 _HEAD = re.compile(rb"( *[0-9]+) ([0-9a-f]{64})\n")
+#: In the name of a damaged receipt that was set aside, before its number.
+_ASIDE = ".damaged-"
 _REMEDY = "Restore it from a backup, or see `receipt --help` for --salvage; nothing was changed."
 
 
@@ -77,7 +79,7 @@ def salvage(host: Host, path: str) -> tuple[int, str]:
         raise
     except LocalOpusError:  # the one that is damaged: the rest hangs on it
         pass
-    names = (f"{path}.damaged-{number}" for number in itertools.count(1))
+    names = (f"{path}{_ASIDE}{number}" for number in itertools.count(1))
     aside = next(name for name in names if host.files.stat(name) is None)
     host.files.write_atomic(aside, data, mode=0o600)
     # The head goes first: without it a kill here leaves a receipt that is salvaged once more.
@@ -86,6 +88,13 @@ def salvage(host: Host, path: str) -> tuple[int, str]:
     host.files.write_atomic(path, data[:good], mode=0o600)
     host.files.write_atomic(head, _head_line(count, last), mode=0o600)
     return count, aside
+
+
+def set_aside(host: Host, path: str) -> list[str]:
+    """Return the damaged receipts that ``salvage`` left beside ``path``."""
+    folder, _, name = path.rpartition("/")
+    beside = host.files.list(folder) if host.files.stat(folder, follow=True) is not None else []
+    return [f"{folder}/{one}" for one in beside if one.startswith(name + _ASIDE)]
 
 
 def _head_of(path: str) -> str:

@@ -7,14 +7,13 @@ properties. All are JSON, so that an admin can edit each for itself.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, JsonValue, StringConstraints, ValidationError
 
 from local_opus.errors import BadInputError, did_you_mean
-from local_opus.server import settings
 from local_opus.server.settings import Settings
 from local_opus.values import Value
 
@@ -105,7 +104,39 @@ def load(read: Callable[[str], str], path: str, weights: Callable[[str], Weights
         "openvino": openvino.properties,
         "generation": generation.model_dump(exclude={"schema_version"}),
     }
-    return settings.parse(json.dumps(document), path)
+    files = {
+        "model": server.model_config_path,
+        "generation": server.generation_config,
+        "openvino": server.openvino_config,
+    }
+    try:
+        return Settings.model_validate_json(json.dumps(document), strict=True)
+    except ValidationError as error:
+        lines = [
+            f"{_place('.'.join(map(str, detail['loc'])), path, files)}: {detail['msg']}"
+            for detail in error.errors(include_url=False, include_input=False)
+        ]
+    raise BadInputError(lines[0], _REMEDY, details=lines[1:])
+
+
+#: Where a field of the settings stands that is not of the same name in ``server.json``.
+_ELSEWHERE = {
+    "model": ("model", "model"),
+    "model_folder": ("model", "folder"),
+    "device": ("model", "device"),
+    "context_length": ("model", "context_length"),
+    "cache_size_gb": ("openvino", "cache_size_gb"),
+    "openvino": ("openvino", "properties"),
+    "generation": ("generation", ""),
+}
+
+
+def _place(field: str, path: str, files: Mapping[str, str]) -> str:
+    """Return the file and the field in it that a field of the settings was read from."""
+    top, _, below = field.partition(".")
+    file, name = _ELSEWHERE.get(top, ("", top))
+    words = ".".join(word for word in (name, below) if word)
+    return f"{files.get(file, path)}: {words or 'the file'}"
 
 
 def port(read: Callable[[str], str], path: str) -> int:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from local_opus import control, node, planner, state
+from local_opus import control, node, planner, state, whereabouts
 from local_opus.actions import build
 from local_opus.apply import Applier
 from local_opus.catalog import load as load_catalog
-from local_opus.catalog.choose import fit
+from local_opus.catalog.choose import fit, remedy
 from local_opus.errors import BadInputError, LocalOpusError, MachineCannotError
 from local_opus.facts import gather
-from local_opus.host import Host, locks
+from local_opus.host import Host
 from local_opus.journal import Journal
 from local_opus.locations import Locations
-from local_opus.receipts import Receipt
 from local_opus.report.models import ModelRow
 from local_opus.report.reporter import Reporter
 from local_opus.values import Device, HostFacts, Model
@@ -51,18 +50,18 @@ def row(host: Host, locations: Locations, model_id: str) -> ModelRow:
 
 def pull(host: Host, locations: Locations, model_id: str, tell: Reporter) -> list[str]:
     """Fetch and convert a model; return its folders. Raises LocalOpusError."""
-    found = row(host, locations, model_id)
+    model, facts = load_catalog().get(model_id), gather(host, disk_path=locations.models)
+    found = _row(host, locations, facts, model, None)
     if not found.fit.fits or found.fit.device is None:
         raise MachineCannotError(
             f"{model_id}: {found.fit.reasons[0]}",
-            "Choose another: `local-opus models list --fitting`.",
+            remedy(found.fit, facts),
             details=found.fit.reasons[1:],
         )
     device = found.fit.device
     control.use_installed_workers(host, locations)
-    state.arrive(host, locations)
-    with locks.exclusive(host.files, locations.lock):
-        receipt = Receipt(host, locations.receipt)
+    with state.held(host, locations):
+        receipt = whereabouts.receipt(host, locations)
         applier = Applier(Journal(host, receipt, build, locations.roots))
         applier.ensure(planner.store_folder(locations))
         tell.started("weights", f"fetch {model_id}")
@@ -87,6 +86,7 @@ def removable(host: Host, locations: Locations, model_id: str) -> str:
 
     Raises BadInputError where it is not in the store, LocalOpusError where the server loads it.
     """
+    whereabouts.require(host, locations)
     folder = model_folder(locations.models, model_id)
     if host.files.stat(folder) is None:
         raise BadInputError(
@@ -104,7 +104,7 @@ def removable(host: Host, locations: Locations, model_id: str) -> str:
 
 def remove(host: Host, locations: Locations, folder: str) -> int:
     """Remove a folder of the store; return the bytes that it held."""
-    with locks.exclusive(host.files, locations.lock):
+    with state.held_if_there(host, locations):
         freed = sum(found.size for _, found in host.files.walk(folder))
         host.files.remove_tree(folder)
     return freed

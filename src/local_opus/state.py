@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 from local_opus.history import Event
 from local_opus.host import Host, locks
@@ -43,6 +43,45 @@ def arrive(host: Host, locations: Locations) -> None:
                     if host.files.stat(new) is not None:
                         host.files.remove_tree(new)
                 raise
+
+
+@contextmanager
+def held(host: Host, locations: Locations) -> Iterator[None]:
+    """Hold the state folder, made where it is missing. Raises LocalOpusError as the lock does."""
+    with ExitStack() as stack:
+        arrive(host, locations)
+        while not _locked(host, locations.lock, stack):  # another run has left with the folder
+            arrive(host, locations)
+        yield
+
+
+@contextmanager
+def held_if_there(host: Host, locations: Locations) -> Iterator[bool]:
+    """Hold the state folder, and say whether it is there. Raises as ``held`` does.
+
+    Where it is not, the place of its outermost missing folder is held: no other run arrives there.
+    """
+    with ExitStack() as stack:
+        while True:
+            recover(host, locations)
+            missing = host.files.missing(locations.state)
+            if missing:
+                stack.enter_context(locks.folder(host.files, _parent(missing[0])))
+                if host.files.missing(locations.state) == missing:
+                    break
+                stack.close()  # another run has arrived
+            elif _locked(host, locations.lock, stack):
+                break
+        yield not missing
+
+
+def _locked(host: Host, lock: str, stack: ExitStack) -> bool:
+    """Take a lock into ``stack``; false where its folder is not there."""
+    try:
+        stack.enter_context(locks.exclusive(host.files, lock))
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def leave(host: Host, locations: Locations, receipt: Receipt) -> None:
@@ -84,11 +123,9 @@ def recover(host: Host, locations: Locations) -> None:
         if host.files.stat(leaving) is None:
             continue
         lock = leaving + locations.lock.removeprefix(locations.state)
-        if host.files.stat(lock) is None:
-            _finish(host, locations, leaving)
-            continue
-        with locks.exclusive(host.files, lock):
-            _finish(host, locations, leaving)
+        with ExitStack() as stack:
+            if _locked(host, lock, stack):  # else who left has come to its end
+                _finish(host, locations, leaving)
 
 
 def _finish(host: Host, locations: Locations, leaving: str) -> None:
@@ -101,7 +138,8 @@ def _finish(host: Host, locations: Locations, leaving: str) -> None:
     # The receipt goes before its head: alone, a head stops nothing here.
     for name in ("receipt.jsonl", "receipt.head", "lock"):
         host.files.discard(f"{leaving}/{name}")
-    host.files.remove_folder(leaving)
+    # The next one may be there already, with a lock of its own, to do the same.
+    _remove_if_empty(host, leaving)
 
 
 def _remove_if_empty(host: Host, path: str) -> None:

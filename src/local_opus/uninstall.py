@@ -6,13 +6,13 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from local_opus import state
+from local_opus import making, receipts, state, whereabouts
 from local_opus.actions import build
 from local_opus.actions.create_folder import CreateFolder
 from local_opus.actions.fetch_weights import FetchWeights
 from local_opus.errors import LocalOpusError
-from local_opus.history import Entry, Event
-from local_opus.host import Host, locks
+from local_opus.history import Entry, Event, Record
+from local_opus.host import Host
 from local_opus.host.files import new_name
 from local_opus.journal import Journal, Listener
 from local_opus.locations import Locations
@@ -46,21 +46,24 @@ def uninstall(host: Host, locations: Locations, *, purge: bool, tell: Reporter) 
 
 
 def _uninstall(host: Host, locations: Locations, *, purge: bool, tell: Reporter) -> Removed:
-    state.recover(host, locations)
-    if host.files.stat(locations.state, follow=True) is None:
-        removed = Removed(nothing=True)
-        if purge:
-            _purge(host, locations, removed)
-        removed.weights_left = stored_bytes(host, locations)
-        return removed
-    with locks.exclusive(host.files, locations.lock):
-        receipt = Receipt(host, locations.receipt)
+    with state.held_if_there(host, locations) as is_there:
+        if not is_there:
+            removed = Removed(nothing=True)
+            if purge:
+                _purge(host, locations, removed)
+            removed.weights_left = stored_bytes(host, locations)
+            return removed
+        receipt = whereabouts.receipt(host, locations)
         removed = _revert(host, locations, receipt, tell, purge=purge)
         removed.weights_left = stored_bytes(host, locations)
         if not removed.weights_left:
             state.leave(host, locations, receipt)
         elif not receipt.history.left:
             receipt.append(Event.LEFT)
+        removed.kept += [
+            f"{path}: a damaged receipt; nothing here reads it, so remove it when you want"
+            for path in receipts.set_aside(host, locations.receipt)
+        ]
     return removed
 
 
@@ -69,7 +72,7 @@ def _revert(
 ) -> Removed:
     removed = Removed(nothing=True)
     reached_folders = False
-    fetched = _fetches(receipt)
+    fetched = _fetches(receipt, locations)
 
     def wanted(entry: Entry) -> bool:
         nonlocal reached_folders
@@ -95,13 +98,22 @@ def _revert(
     return removed
 
 
-def _fetches(receipt: Receipt) -> list[FetchWeights]:
+def _fetches(receipt: Receipt, locations: Locations) -> list[FetchWeights]:
     """Return every fetch that was begun: a killed one left files that no manifest names."""
     begun = {
         json.dumps(one.params): one for one in receipt.records if one.kind == FetchWeights.kind
     }
-    actions = [build(record.kind, record.params) for record in begun.values()]
-    return [action for action in actions if isinstance(action, FetchWeights)]
+    made = (_fetch(record, locations) for record in begun.values())
+    return [action for action in made if action is not None]
+
+
+def _fetch(record: Record, locations: Locations) -> FetchWeights | None:
+    """Return the fetch of a record; None where it was not into this store, whatever it says."""
+    try:
+        action = making.make(build, record.kind, record.params, (locations.models,))
+    except LocalOpusError:  # it counts as no fetch: what it speaks of stays where it is
+        return None
+    return action if isinstance(action, FetchWeights) else None
 
 
 def _drop_empty(host: Host, fetched: Sequence[FetchWeights]) -> None:

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from packaging.version import InvalidVersion, Version
 
-from local_opus import __version__, install, profiles, server_config
+from local_opus import __version__, install, profiles, server_config, whereabouts
 from local_opus.actions.create_environment import CreateEnvironment
 from local_opus.errors import BadInputError, LocalOpusError, MachineCannotError
 from local_opus.history import History
 from local_opus.host import Host
 from local_opus.locations import Locations
-from local_opus.receipts import Receipt
 from local_opus.values import Device, HostFacts
 
 #: Ports that are tried for the trial, from the one after the server's.
@@ -27,7 +26,7 @@ def installed(host: Host, locations: Locations) -> History:
     """Return what is installed. Raises LocalOpusError where nothing is."""
     history = History()
     if host.files.stat(locations.receipt) is not None:
-        history = Receipt(host, locations.receipt).history
+        history = whereabouts.receipt(host, locations).history
     # After an uninstall that left weights the folders that hold them are still listed.
     if not any(entry.kind == CreateEnvironment.kind for entry in history.entries):
         raise LocalOpusError(

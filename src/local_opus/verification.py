@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
-from local_opus import control, node, selftest
+from local_opus import control, node, selftest, whereabouts
 from local_opus.catalog import load as load_catalog
 from local_opus.errors import BadInputError, LocalOpusError, ProblemFoundError, did_you_mean
 from local_opus.host import Host
@@ -44,6 +44,7 @@ def subjects(host: Host, locations: Locations, target: str | None) -> list[Subje
         stored.append((item.model, Subject(item.folder, pins)))
     if target is None:
         if not stored:
+            whereabouts.require(host, locations)
             raise ProblemFoundError(
                 f"{locations.models}: there are no weights in the store",
                 "Install a model: `local-opus install --local-opus`.",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
-from node_program import GGUF, MODEL, FirstInstall, Program, tree
+from node_program import GGUF, MODEL, FirstInstall, Program, error_lines, tree
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +75,26 @@ def test_a_failed_update_leaves_the_old_one_serving(program, tmp_path):
                       for name in ("receipt.jsonl", "receipt.head", "log/server.log", "run/server.pid")}  # fmt: skip
     assert json.loads(program.run("status", "--json").stdout)["ready"] is True
     assert program.install().stdout.splitlines()[-1] == "no changes"
+
+
+def test_a_config_edited_to_what_can_not_be_stops_an_install_before_it_begins(program):
+    path = program.config / "generation.json"
+    good = path.read_text()
+    edited = re.sub(r'"temperature": [0-9.]+', '"temperature": 9', good)
+    assert edited != good
+    for text, said in ((edited, "temperature: "), ("{", "the file: ")):
+        path.write_text(text)
+        (program.prefix / "bin/start_local_opus.sh").unlink(missing_ok=True)
+        before = tree(program.home)
+        for words in (program.install_words(), ("chat", "hello"), ("verify", MODEL, "--canary")):
+            what, remedy = error_lines(program.run(*words, code=2))
+            assert what.startswith(f"error: {path}: {said}")
+            assert "Correct the file, or remove it and install again" in remedy
+        assert f"problem  {path}: {said}" in program.run("status", code=3).stdout
+        assert tree(program.home) == before
+    path.unlink()
+    program.install()
+    assert path.read_text() == good
 
 
 def test_uninstall_takes_back_all_but_what_the_user_edited(first_install, program):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from local_opus.catalog import Catalog, load, needs
-from local_opus.catalog.choose import choose, fit
+from local_opus.catalog.choose import choose, fit, remedy
 from local_opus.errors import ExitCode, MachineCannotError
+from local_opus.units import size_text
 from local_opus.values import (
     AcceleratorFacts,
     CpuFacts,
@@ -280,6 +281,25 @@ def test_when_nothing_fits_the_reasons_are_told(catalog: Catalog) -> None:
         choose(catalog, machine(memory=0.1), "chat", None)
     assert caught.value.exit_code is ExitCode.MACHINE_CANNOT
     assert caught.value.details[0].startswith("smollm2-135m: needs 461 MiB memory")
+
+
+@pytest.mark.parametrize("disk", [0, 0.1])
+def test_a_full_disk_is_told_with_the_bytes_to_free_and_their_place(
+    catalog: Catalog, disk: float
+) -> None:
+    facts = machine(disk=disk)
+    model = catalog.get("smollm2-135m")
+    missing = needs.disk(model) - facts.disk.free
+    found = remedy(fit(model, facts, None), facts)
+    assert found.startswith(f"Free {size_text(missing)} ({missing:,} bytes) on the disk of /store, or choose another")  # fmt: skip
+    with pytest.raises(MachineCannotError) as caught:
+        choose(catalog, facts, "chat", None)
+    assert caught.value.remedy == found
+
+
+def test_free_space_alone_does_not_help_where_more_is_missing(catalog: Catalog) -> None:
+    facts = machine(memory=2, disk=2)
+    assert remedy(fit(catalog.get("qwen3-14b-q8_0"), facts, None), facts).startswith("Choose")
 
 
 def test_a_device_that_is_not_there_is_the_reason(catalog: Catalog) -> None:

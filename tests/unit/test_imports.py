@@ -57,7 +57,7 @@ PRINTING = ("cli", "report")
 PRINTERS = {"print", "click.echo", "click.secho"}
 IMPORTERS = {"__import__", "importlib.import_module", "import_module"}
 #: What runs actions and takes them back.
-JOURNALLED = {"apply", "journal", "reverting", "rollback"}
+JOURNALLED = {"apply", "journal", "making", "reverting", "rollback"}
 EFFECTS = {
     "host",
     "facts",

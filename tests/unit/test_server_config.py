@@ -84,11 +84,12 @@ def test_a_context_length_that_nothing_tells():
         (changed("server", port=70000), "/c/server.json: port: "),
         (without("server", "openvino_config"), "/c/server.json: openvino_config: "),
         (without("model", "folder"), "/c/model.json: folder: "),
-        (changed("model", device="cpu; rm"), "device: "),
-        (changed("model", model="../../x"), "model: "),
+        (changed("model", device="cpu; rm"), "/c/model.json: device: "),
+        (changed("model", model="../../x"), "/c/model.json: model: "),
+        (changed("model", context_length=3), "/c/model.json: context_length: "),
         (changed("generation", temperature="hot"), "/c/generation.json: temperature: "),
-        (changed("generation", temperature=3), "generation.temperature: "),
-        (changed("openvino", cache_size_gb=0), "cache_size_gb: "),
+        (changed("generation", temperature=3), "/c/generation.json: temperature: "),
+        (changed("openvino", cache_size_gb=0), "/c/openvino.json: cache_size_gb: "),
         ({**FILES, "/c/generation.json": "{"}, "/c/generation.json: the file: "),
         ({**FILES, "/c/openvino.json": "[]"}, "/c/openvino.json: the file: "),
         ({**FILES, "/c/model.json": ""}, "/c/model.json: the file: "),
@@ -100,7 +101,7 @@ def test_a_context_length_that_nothing_tells():
 def test_a_mistake_names_its_file_and_field(files, words):
     with pytest.raises(BadInputError) as caught:
         load(files)
-    assert words in caught.value.message
+    assert caught.value.message.startswith(words)
     assert "\n" not in caught.value.message + caught.value.remedy
 
 
@@ -108,6 +109,15 @@ def test_every_mistake_of_a_file_is_told_at_once():
     with pytest.raises(BadInputError) as caught:
         load(changed("server", port="x", max_queue=None, hots="h"))
     assert len(caught.value.details) == 2
+
+
+def test_each_mistake_names_its_own_file():
+    name = "/c/generation.json"
+    files = {**changed("server", port=70000), name: changed("generation", top_p=2)[name]}
+    with pytest.raises(BadInputError) as caught:
+        load(files)
+    assert caught.value.message.startswith("/c/server.json: port: ")
+    assert [line.partition(": ")[0] for line in caught.value.details] == ["/c/generation.json"]
 
 
 def test_a_file_that_may_not_be_read_is_another_matter():

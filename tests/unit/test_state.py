@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -178,3 +180,107 @@ def test_a_lock_whose_file_was_removed_is_taken_anew(host, places):
     with locks.exclusive(host.files, places.lock):
         assert len(calls) == 2
         assert host.files.read_text(places.lock) == f"{host.pid}\n"
+
+
+def other_run_goes_after(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Another run takes all back once, right after this one did ``name``."""
+    real = getattr(state, name)
+    calls = []
+
+    def step(host: FakeHost, places: Locations) -> None:
+        real(host, places)
+        calls.append(name)
+        if len(calls) == 1:
+            go(host, places)
+
+    monkeypatch.setattr(state, name, step)
+
+
+def test_what_another_run_took_along_is_made_anew(host, places, monkeypatch):
+    come(host, places)
+    other_run_goes_after(monkeypatch, "arrive")
+    with state.held(host, places):
+        assert Receipt(host, places.receipt).records[0].data["made"]
+        assert host.files.read_text(places.lock) == f"{host.pid}\n"
+
+
+def test_what_another_run_took_along_is_not_there(host, places, monkeypatch):
+    come(host, places)
+    other_run_goes_after(monkeypatch, "recover")
+    with state.held_if_there(host, places) as is_there:
+        assert not is_there
+
+
+def test_what_is_there_is_held(host, places):
+    come(host, places)
+    with (
+        state.held_if_there(host, places) as is_there,
+        pytest.raises(LocalOpusError, match="another run"),
+        state.held(host, places),
+    ):
+        pass
+    assert is_there
+
+
+def test_no_other_run_comes_where_nothing_is(host, places):
+    place = os.open(f"{host.root}{HOME}/.local", os.O_RDONLY)
+    try:
+        with state.held_if_there(host, places) as is_there:
+            assert not is_there
+            with pytest.raises(BlockingIOError):  # what an arriving run waits for
+                fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        os.close(place)
+    assert tree(host) == [".local"]
+
+
+def test_what_came_while_its_place_was_waited_for_is_held(host, places, monkeypatch):
+    real = locks.folder
+    calls = []
+
+    def folder(files: Files, path: str) -> object:
+        calls.append(path)
+        if len(calls) == 1:
+            come(host, places)
+        return real(files, path)
+
+    monkeypatch.setattr(locks, "folder", folder)
+    with state.held_if_there(host, places) as is_there:
+        assert is_there
+        assert host.files.read_text(places.lock) == f"{host.pid}\n"
+
+
+def test_one_that_comes_while_another_finishes_leaving(host, places, monkeypatch):
+    come(host, places)
+    leaving = f"{HOME}/.local/{state.LEAVING}"
+    host.files.rename(places.state, leaving)
+    real = host.files.open_append
+
+    def open_append(path: str, **more: int) -> object:
+        if path == f"{leaving}/lock":
+            host.files.remove_tree(leaving)
+        return real(path, **more)
+
+    monkeypatch.setattr(host.files, "open_append", open_append)
+    state.recover(host, places)
+    assert host.files.stat(leaving) is None
+
+
+def test_one_that_leaves_while_another_comes_to_finish_it(host, places, monkeypatch):
+    before = tree(host)
+    come(host, places)
+    leaving = f"{HOME}/.local/{state.LEAVING}"
+    real = host.files.remove_folder
+
+    def remove_folder(path: str) -> None:
+        if path == leaving:
+            host.files.write_atomic(f"{leaving}/lock", b"7\n")
+        real(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(host.files, "remove_folder", remove_folder)
+        go(host, places)
+    assert host.files.list(leaving) == ["lock"]
+    state.recover(host, places)
+    assert tree(host) == before

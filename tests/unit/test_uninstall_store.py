@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 from pathlib import Path
 
 import pytest
@@ -33,3 +35,26 @@ def test_a_file_beside_the_models_is_somebody_elses(tmp_path: Path, purge: bool)
     assert host.files.read_text(f"{places.models}/README.txt") == "theirs"
     assert [line for line in removed.kept if places.models in line and "README.txt" in line]
     assert host.files.stat(places.state) is None
+
+
+def test_a_purge_without_a_receipt_lets_no_other_run_come_meanwhile(tmp_path: Path) -> None:
+    (tmp_path / "root/home/user/.local/share").mkdir(parents=True)
+    host = FakeHost(tmp_path / "root")
+    places = locate(Scope.USER, host.environ)
+    host.files.make_folders(f"{places.models}/tiny/.partial/x")
+    place = os.open(f"{host.root}/home/user/.local", os.O_RDONLY)
+    real = host.files.remove_tree
+    held = []
+
+    def remove_tree(path: str) -> None:
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        held.append(path)
+        real(path)
+
+    host.files.remove_tree = remove_tree  # type: ignore[method-assign]
+    try:
+        assert uninstall(host, places, purge=True, tell=QuietReporter()).nothing
+    finally:
+        os.close(place)
+    assert held == [f"{places.models}/tiny"]

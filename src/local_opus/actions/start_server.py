@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from local_opus import node
+from local_opus import node, server_log
 from local_opus.actions.base import Action, Inspection, Progress, Record, Reverted, State
 from local_opus.actions.ownership import lost_group
 from local_opus.host import Host
@@ -50,9 +50,10 @@ class StartServer(Action):
             node.stop_detached(host, locations, running)
         started = node.start_detached(host, locations, list(self.command))
         where = node.settings(host, locations)
-        node.wait_ready(
-            host, locations, where, lambda waited: progress("load the model", int(waited), None)
-        )
+        with server_log.kept(host, locations):
+            node.wait_ready(
+                host, locations, where, lambda waited: progress("load the model", int(waited), None)
+            )
         return {"pid": started.pid}
 
     def revert(self, host: Host, before: Record, after: Record | None) -> Reverted:  # noqa: ARG002

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import ClassVar
 
-from local_opus import node, selftest
+from local_opus import node, selftest, server_log
 from local_opus.actions.base import Action, Inspection, Progress, Record, Reverted, State
 from local_opus.actions.ownership import group_number
 from local_opus.facts import memory
@@ -85,9 +85,10 @@ class TryServer(Action):
             path = f"{places.config}/{name}"
             mode = 0o600 if group is None else 0o640
             host.files.write_atomic(path, content.encode(), mode=mode, gid=group)
-        self._start(host, places, progress)
-        progress("ask it", 0, None)
-        result = selftest.server(host, places, self.model.id)
+        with server_log.kept(host, places):
+            self._start(host, places, progress)
+            progress("ask it", 0, None)
+            result = selftest.server(host, places, self.model.id)
         progress("canary", 0, None)
         return result | selftest.canary(host, self.model_folder, self.device, self.model.canary)
 

@@ -35,6 +35,8 @@ class Fit:
     reasons: tuple[str, ...]
     memory: int
     disk: int
+    #: Bytes to free on the disk of the store, where nothing else is missing.
+    lacking: int = 0
 
 
 def fit(
@@ -63,13 +65,26 @@ def fit(
         reasons.append(
             f"its GGUF is split into {len(model.files)} files; this version converts one file only"
         )
-    if not stored and facts.disk.free < disk:
+    lacking = 0 if stored else max(0, disk - facts.disk.free)
+    if lacking:
         made = " (weights and their conversion)" if model.format == "gguf" else ""
         reasons.append(
             f"needs {size_text(disk)} disk{made}, {size_text(facts.disk.free)} free"
             f" at {facts.disk.path}"
         )
-    return Fit(not reasons, None if reasons else taken, tuple(reasons), memory, disk)
+    lacking = lacking if len(reasons) == 1 else 0
+    return Fit(not reasons, None if reasons else taken, tuple(reasons), memory, disk, lacking)
+
+
+def remedy(found: Fit, facts: HostFacts) -> str:
+    """Return what to do where a model does not fit."""
+    others = "`local-opus models list --fitting` shows what fits this machine."
+    if not found.lacking:
+        return f"Choose another: {others}"
+    return (
+        f"Free {size_text(found.lacking)} ({found.lacking:,} bytes) on the disk of"
+        f" {facts.disk.path}, or choose another: {others}"
+    )
 
 
 def _device_reasons(
@@ -135,9 +150,11 @@ def choose(
         if fitting:
             return _best(fitting, facts, use_case, one)
     smallest = sorted(free, key=lambda model: model.memory.bytes)[:3]
+    nearest = fit(smallest[0], facts, device)
+    what = "Free what is missing, or run `local-opus models list` to see what each model needs."
     raise MachineCannotError(
         f"no model of the catalog fits this machine{f' on the {device.value}' if device else ''}",
-        "Free what is missing, or run `local-opus models list` to see what each model needs.",
+        remedy(nearest, facts) if nearest.lacking else what,
         details=[
             f"{one.id}: {reason}" for one in smallest for reason in fit(one, facts, device).reasons
         ],

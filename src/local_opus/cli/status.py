@@ -23,16 +23,20 @@ def command(scope: str | None, *, as_json: bool) -> int:
     found = control.status(host, find_install(host, scope))
     if as_json:
         click.echo(json.dumps(found, indent=2))
-    elif not found.get("url"):
-        click.echo(f"No server: {found.get('note')}")
+    elif not (found["installed"] or found["running"]):
+        click.echo(f"No server: {found['problem']}")
     else:
-        state = "ready" if found["ready"] else "loading" if found["running"] else "stopped"
-        click.echo(
-            f"server   {state}" + (f" (PID {found['pid']}, {found['how']})" if found["pid"] else "")
-        )
-        for name in ("url", "model", "device", "weights", "config", "log", "sandbox"):
+        # None: without a sound config nobody knows where to ask it.
+        unready = "running" if found["ready"] is None else "loading"
+        up = "ready" if found["ready"] else unready
+        who = f" (PID {found['pid']}, {found['how']})" if found["pid"] else ""
+        click.echo(f"server   {up if found['running'] else 'stopped'}{who}")
+        for name in (
+            *("url", "model", "device", "weights", "config", "log", "sandbox"),
+            *("problem", "fix"),
+        ):
             if found.get(name):
-                click.echo(f"{name:<8} {found[name]}")
-        if not found["running"]:
+                click.echo(f"{name:<8} {as_typed(str(found[name]))}")
+        if found.get("url") and not found["running"]:
             click.echo(as_typed("Start it with `local-opus start`."))
     return int(ExitCode.DONE if found.get("ready") else ExitCode.PROBLEM_FOUND)

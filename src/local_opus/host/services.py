@@ -52,7 +52,7 @@ class Services:
         done = self._call(scope, *words, timeout=_STOP_TIMEOUT)
         if done.code != 0:
             said = _cause(done)
-            remedy = f"Look at `{_journalctl(scope, words[-1])} -n 50`."
+            remedy = f"Look at `{journalctl(scope, words[-1])} -n 50`."
             if any(hint in said.casefold() for hint in _NO_RIGHTS):
                 remedy = "Run it as root, for example with sudo."
             raise LocalOpusError(f"systemctl {' '.join(words)}: {said}", remedy)
@@ -79,7 +79,7 @@ class Services:
             how = message or f"it ended ({now['Result'] or now['ActiveState']})"
             raise LocalOpusError(
                 f"{unit} did not start: {how}",
-                remedy or f"Look at `{_journalctl(scope, unit)} -n 50`.",
+                remedy or f"Look at `{journalctl(scope, unit)} -n 50`.",
             )
 
     def _last_words(self, scope: Scope, unit: str, invocation: str) -> tuple[str, str]:
@@ -118,5 +118,6 @@ def _cause(done: Completed) -> str:
     return causes[0] if causes else done.last_line
 
 
-def _journalctl(scope: Scope, unit: str) -> str:
+def journalctl(scope: Scope, unit: str) -> str:
+    """Return the command that shows what a unit printed."""
     return f"journalctl {'--user ' if scope is Scope.USER else ''}-u {unit}"

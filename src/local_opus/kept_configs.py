@@ -1,0 +1,34 @@
+"""The server's configs as an install will leave them: it keeps those that the user edited."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from local_opus import server_config
+from local_opus.host import Host
+from local_opus.server_config import WeightsFacts
+from local_opus.values import Plan
+
+#: The weights are looked at when they are there; here any context length will do.
+_ANY_WEIGHTS = WeightsFacts("0" * 64, 4096)
+
+
+def require_sound(host: Host, plan: Plan, server_json: str, edits: Iterable[str]) -> None:
+    """Raise BadInputError, with file and field, where an edited config says what can't be.
+
+    ``edits`` are those of ``Applier.edits``: one line each, which begins with the path.
+    """
+    planned = {
+        str(action.params["path"]): str(action.params["content"])
+        for action in plan.actions
+        if action.id.startswith("config:")
+    }
+    edited = planned.keys() & {line.partition(": ")[0] for line in edits}
+    if not edited:
+        return
+
+    def read(path: str) -> str:
+        is_ours = path in planned and path not in edited
+        return planned[path] if is_ours else host.files.read_text(path)
+
+    server_config.load(read, server_json, lambda _folder: _ANY_WEIGHTS)

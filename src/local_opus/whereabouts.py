@@ -1,0 +1,67 @@
+"""Whether an install lies where its folders are sought now: the XDG variables move a user's.
+
+Its receipt names the folders that they had at the install. With other ones it would look damaged,
+or as if nothing were installed.
+"""
+
+from __future__ import annotations
+
+from local_opus.errors import BadInputError
+from local_opus.host import Host
+from local_opus.locations import Locations
+from local_opus.receipts import Receipt
+from local_opus.values import Scope
+
+#: By the id of the action that makes a folder: the variable that moves it, and the part below that.
+_MOVED = {
+    "folder:prefix": ("XDG_DATA_HOME", "/local-opus"),
+    "folder:models": ("XDG_DATA_HOME", "/local-opus/models"),
+    "folder:config": ("XDG_CONFIG_HOME", "/local-opus"),
+    "folder:units": ("XDG_CONFIG_HOME", "/systemd/user"),
+}
+
+
+def receipt(host: Host, locations: Locations) -> Receipt:
+    """Read the receipt of an install.
+
+    Raises LocalOpusError when it is damaged, BadInputError when it is of other folders.
+    """
+    found = Receipt(host, locations.receipt)
+    if locations.scope is Scope.USER:  # nothing moves those of the system
+        _require_same(found, locations)
+    return found
+
+
+def require(host: Host, locations: Locations) -> None:
+    """Raise as ``receipt`` does where there is one; of the system's folders it is not read."""
+    if locations.scope is Scope.USER and host.files.stat(locations.receipt) is not None:
+        receipt(host, locations)
+
+
+def _require_same(found: Receipt, locations: Locations) -> None:
+    data, config = (
+        path.removesuffix("/local-opus") for path in (locations.prefix, locations.config)
+    )
+    now = {"XDG_DATA_HOME": data, "XDG_CONFIG_HOME": config}
+    moved = {variable: then for variable, then in _recorded(found).items() if then != now[variable]}
+    if not moved:
+        return
+    lines = [
+        f"{found.path}: the install lies below {then}, not below {now[variable]}"
+        for variable, then in moved.items()
+    ]
+    settings = " and ".join(f"{variable}={then}" for variable, then in moved.items())
+    raise BadInputError(
+        lines[0], f"Set {settings} as at the install, and run this again.", details=lines[1:]
+    )
+
+
+def _recorded(found: Receipt) -> dict[str, str]:
+    """Return what the variables were, or stood for, when the folders were made."""
+    values: dict[str, str] = {}
+    for entry in found.history.entries:
+        variable, below = _MOVED.get(entry.id, ("", ""))
+        path = str(entry.params.get("path"))
+        if variable and path.startswith("/") and path.endswith(below):  # else it is damaged
+            values[variable] = path.removesuffix(below)
+    return values

@@ -1,0 +1,73 @@
+"""The running node: which Python its workers run in, and what `status` can say of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fakes import FakeHost
+from local_opus import cli, control, node
+from local_opus.history import Event
+from local_opus.locations import locate
+from local_opus.receipts import Receipt
+from local_opus.values import Scope
+
+
+@pytest.mark.parametrize(
+    ("there", "taken"),
+    [
+        (("env-old", "env-new"), "env-new"),
+        (("env-old",), "env-old"),
+        ((), None),
+    ],
+)  # fmt: skip
+def test_workers_run_in_the_newest_environment_that_has_its_python(tmp_path, there, taken):
+    (tmp_path / "root/home/user").mkdir(parents=True)
+    host = FakeHost(tmp_path / "root")
+    places = locate(Scope.USER, host.environ)
+    host.files.make_folders(places.state)
+    receipt = Receipt(host, places.receipt)
+    for name in ("env-old", "env-new"):
+        folder = f"{places.prefix}/{name}"
+        receipt.append(
+            Event.BEGIN, id=f"environment:{name}", kind="create_environment",
+            params={"folder": folder},
+        )  # fmt: skip
+        receipt.append(Event.DONE, id=f"environment:{name}")
+        if name in there:
+            host.files.make_folders(f"{folder}/bin")
+            host.files.write_atomic(f"{folder}/bin/python", b"")
+    before = host.processes.worker_python
+    control.use_installed_workers(host, places)
+    wanted = before if taken is None else f"{host.root}{places.prefix}/{taken}/bin/python"
+    assert host.processes.worker_python == wanted
+
+
+@pytest.fixture
+def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeHost:
+    """A machine whose server config was edited to what can't be."""
+    (tmp_path / "root/home/user").mkdir(parents=True)
+    host = FakeHost(tmp_path / "root")
+    places = locate(Scope.USER, host.environ)
+    host.files.make_folders(places.config)
+    host.files.write_atomic(places.server_config, b'{"port": ')
+    monkeypatch.setattr("local_opus.cli.context.open_host", lambda: host)
+    return host
+
+
+@pytest.mark.parametrize(
+    ("serving", "says"),
+    [(None, "stopped"), (node.Serving(7, "detached"), "running (PID 7, detached)")],
+)  # fmt: skip
+def test_a_config_that_can_not_be_is_told_with_its_remedy(
+    broken, monkeypatch, capsys, serving, says
+):
+    monkeypatch.setattr(node, "serving", lambda *_: serving)
+    assert cli.main(["status", "--scope", "user"]) == 3
+    server, problem, fix = capsys.readouterr().out.splitlines()
+    assert server == f"server   {says}"
+    assert problem.startswith("problem  /home/user/.config/local-opus/server.json: the file: ")
+    assert fix == "fix      Correct the file, or remove it and install again to have it written."
+    found = control.status(broken, locate(Scope.USER, broken.environ))
+    assert (found["installed"], found["running"], found["ready"]) == (True, serving is not None, None)  # fmt: skip
