@@ -66,7 +66,7 @@ def test_a_failed_update_leaves_the_old_one_serving(program, tmp_path):
     )
     before = tree(program.home)
     words = ("--profile", str(profile), "--model", MODEL, "--port", str(program.port), "--yes")
-    done = program.run(*words, code=1)
+    done = program.run(*words, code=1, TMPDIR=str(tmp_path))
     assert "the server ended while it started" in done.stderr
     assert "not taken back" not in done.stderr
     after = tree(program.home)

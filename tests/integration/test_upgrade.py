@@ -68,7 +68,8 @@ def test_the_plan_tries_the_new_server_before_anything_of_the_old_changes(newer)
     assert order.index("trial") < min(changed)
 
 
-def test_a_version_that_does_not_serve_leaves_the_old_one(program, newer):
+def test_a_version_that_does_not_serve_leaves_the_old_one(program, newer, tmp_path, monkeypatch):
+    monkeypatch.setitem(newer.environ, "TMPDIR", str(tmp_path))
     before, old = tree(program.home), environments(program)
 
     def break_it(_child: object) -> None:
@@ -85,6 +86,9 @@ def test_a_version_that_does_not_serve_leaves_the_old_one(program, newer):
     )
     assert ended.code == 1
     assert "the server ended while it started" in ended.err
+    (log,) = tmp_path.glob("local-opus-server-*.log")
+    assert ended.err.endswith(f"  fix: See what the server printed: {log}.\n")
+    assert "No module named local_opus.serve" in log.read_text()
     assert "not taken back" not in ended.err
     after = tree(program.home)
     differ = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
