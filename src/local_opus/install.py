@@ -52,7 +52,7 @@ class Result:
 
 def require_rights(host: Host, scope: Scope) -> None:
     """Raise BadInputError when this user can't install into the scope."""
-    if scope is Scope.SYSTEM and host.euid != 0 and host.root == "/":
+    if scope is Scope.SYSTEM and host.euid != 0 and not host.is_image:
         raise BadInputError(
             "--scope system: needs root", "Run it with sudo, or use `--scope user`."
         )
@@ -104,7 +104,7 @@ def program_facts(host: Host, scope: Scope) -> planner.ProgramFacts:
     return planner.ProgramFacts(
         locks={name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names},
         program_sha256=program.digest(),
-        python=interpreter.choose(host if host.root == "/" else Host(), scope),
+        python=interpreter.choose(Host() if host.is_image else host, scope),
     )
 
 
@@ -141,6 +141,7 @@ def prepare(
         device=on_device,
         locations=locations,
         root=host.root,
+        is_image=host.is_image,
         systemd=host.services.running(locations.scope),
         program=program_facts(host, locations.scope),
         templates=templates(),
@@ -153,7 +154,7 @@ def prepare(
 
 def detect(host: Host, locations: Locations) -> HostFacts:
     """Return the host facts; the disk is the one that the store lies on."""
-    machine = host if host.root == "/" else Host()
+    machine = Host() if host.is_image else host
     return gather(host, disk_path=locations.models, machine=machine)
 
 
@@ -168,7 +169,7 @@ def install(host: Host, choice: Choice, tell: Reporter) -> Result:
     """Apply the plan and test the result. Raises LocalOpusError after having rolled back."""
     locations = choice.locations
     _use_workers_of(host, choice)
-    if choice.profile.server.enabled and host.root == "/":
+    if choice.profile.server.enabled and not host.is_image:
         node.require_free_port(host, locations, choice.profile.server.host, choice.port)
     with explained(locations.state):
         state.arrive(host, locations)
@@ -213,7 +214,7 @@ def _environment(choice: Choice) -> str:
 
 def _self_test(host: Host, choice: Choice, tell: Reporter) -> dict[str, JsonValue]:
     result: dict[str, JsonValue] = {}
-    if host.root != "/":
+    if host.is_image:
         return {"self_test": "not run: the program of an image can't be started here"}
     tell.started("self-test", "test what was installed")
     tell.progress("start the program", 0, None)

@@ -53,6 +53,7 @@ def run(action: Action, host: FakeHost) -> None:
 
 def test_an_environment_is_made_through_the_links_of_its_own_root(host, root):
     """What pip is told must not be a path that leads out of the image."""
+    host.is_image = True
     (root / "data").mkdir()
     (root / "opt/lo").symlink_to("/data")
     action = build("create_environment", {**PARAMS, "folder": "/opt/lo/env"})

@@ -246,10 +246,29 @@ def test_a_group_is_removed_only_if_it_was_made(
     assert ("groupdel" in [call[0] for call in host.processes.calls]) is called
 
 
-def test_a_group_that_can_not_be_removed_is_an_error(host: FakeHost) -> None:
-    host.processes.answers["groupdel"] = Completed(8, "", "groupdel: primary group of user x\n")
-    with pytest.raises(LocalOpusError, match="primary group of user x"):
-        CreateGroup(name="local-opus").revert(host, {"existed": False}, {})
+GROUP = CreateGroup(name="local-opus")
+#: What groupadd and groupdel end with and say, and what then helps.
+REFUSALS = [
+    ("groupdel", 8, "cannot remove the primary group of user 'x'", "usermod --gid GROUP USER"),
+    ("groupdel", 10, "cannot lock /etc/group; try again later.", "leaves /etc/group.lock"),
+    ("groupdel", 1, "odd", "Remove the group local-opus with a tool of your system"),
+    ("groupadd", 10, "Permission denied.", "See that /etc/group can be written"),
+    ("groupadd", 4, "Can't get unique system GID", "SYS_GID_MAX in /etc/login.defs"),
+    ("groupadd", 3, "not a valid group name", "Make the group local-opus with a tool"),
+]
+
+
+@pytest.mark.parametrize(("program", "code", "said", "helps"), REFUSALS)
+def test_a_group_that_can_not_be_changed_is_an_error_with_what_helps(
+    host: FakeHost, program: str, code: int, said: str, helps: str
+) -> None:
+    host.processes.answers[program] = Completed(code, "", f"{program}: {said}\n")
+    call = GROUP.revert if program == "groupdel" else GROUP.execute
+    with pytest.raises(LocalOpusError) as caught:
+        call(host, {"existed": False}, quiet)  # type: ignore[operator]
+    assert caught.value.message == f"{program} local-opus: {program}: {said}"
+    assert helps in caught.value.remedy
+    assert "\n" not in caught.value.remedy
 
 
 def test_systemd_reads_a_unit_when_it_comes_and_when_it_goes(host: FakeHost) -> None:

@@ -9,6 +9,7 @@ from typing import ClassVar, Self
 
 from pydantic import JsonValue
 
+from local_opus.errors import LocalOpusError
 from local_opus.host import Host
 from local_opus.values import Value
 
@@ -118,3 +119,12 @@ def earlier(after: Record) -> list[Record]:
     """Return the records under EARLIER."""
     found = after.get(EARLIER)
     return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+
+
+def as_int(value: object) -> int:
+    """Return a whole number of a record. Raises LocalOpusError for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise LocalOpusError(
+            f"receipt: {value!r} is not a whole number", "Restore the receipt from a backup."
+        )
+    return value

@@ -82,7 +82,7 @@ class CreateEnvironment(Action):
         self._install_packages(host, progress)
         progress("copy the program", 0, None)
         self._copy_program(host)
-        if host.root == "/":  # the program of an image can't be started here
+        if not host.is_image:  # the program of an image can't be started here
             progress("load the libraries", 0, None)
             self._load_libraries(host)
         host.files.sync_all()  # the marker must not outlive a power cut that the rest does not

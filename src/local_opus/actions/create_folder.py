@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from local_opus.actions.base import Action, Inspection, Progress, Record, Reverted, State
+from local_opus.actions.base import Action, Inspection, Progress, Record, Reverted, State, as_int
 from local_opus.actions.ownership import group_number
 from local_opus.errors import LocalOpusError
 from local_opus.host import Host
@@ -69,7 +69,7 @@ class CreateFolder(Action):
                 "Move it away and run this again.",
             )
         host.files.make_folders(self.path, mode=_DEFAULT)
-        group = group_number(host, self.group, required=not host_is_image(host))
+        group = group_number(host, self.group, required=not host.is_image)
         if group is not None:
             host.files.set_owner(self.path, -1, group)
         if self.mode is not None:
@@ -96,17 +96,3 @@ class CreateFolder(Action):
                 return Reverted(kept=f"{path}: not empty ({', '.join(left[:3])})", later=True)
             host.files.remove_folder(path)
         return Reverted()
-
-
-def host_is_image(host: Host) -> bool:
-    """Tell whether the host is an image's folder rather than this machine."""
-    return host.root != "/"
-
-
-def as_int(value: object) -> int:
-    """Return a whole number of a receipt. Raises LocalOpusError for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise LocalOpusError(
-            f"receipt: {value!r} is not a whole number", "Restore the receipt from a backup."
-        )
-    return value

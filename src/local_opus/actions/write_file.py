@@ -6,8 +6,16 @@ import base64
 import hashlib
 from typing import ClassVar
 
-from local_opus.actions.base import Action, Inspection, Progress, Record, Reverted, State, earlier
-from local_opus.actions.create_folder import as_int, host_is_image
+from local_opus.actions.base import (
+    Action,
+    Inspection,
+    Progress,
+    Record,
+    Reverted,
+    State,
+    as_int,
+    earlier,
+)
 from local_opus.actions.ownership import group_number
 from local_opus.errors import LocalOpusError
 from local_opus.host import Host
@@ -73,7 +81,7 @@ class WriteFile(Action):
     def execute(self, host: Host, before: Record, progress: Progress) -> Record:  # noqa: ARG002
         """Write it atomically."""
         data = self.content.encode()
-        group = group_number(host, self.group, required=not host_is_image(host))
+        group = group_number(host, self.group, required=not host.is_image)
         host.files.write_atomic(self.path, data, mode=self.mode, gid=group)
         return {"sha256": _digest(data)}
 
