@@ -89,6 +89,20 @@ def test_the_way_back(
     assert host.services.verbs == verbs
 
 
+@pytest.mark.parametrize(("had_run", "cleaned"), [(False, True), (True, False)])
+def test_only_the_way_back_of_the_install_itself_removes_what_the_service_wrote(
+    host: FakeHost, had_run: bool, cleaned: bool
+) -> None:
+    """Somebody disabled it: to a repair that fails, it looks as it did to the install."""
+    host.services.values["UnitFileState"] = "disabled"
+    host.files.make_folders("/var/lib/local-opus-server" if had_run else "/var/lib")
+    found = SERVICE.capture(host)
+    host.files.make_folders("/var/lib/local-opus-server")  # it was started
+    SERVICE.revert(host, found, None)
+    assert ("disable", UNIT) in host.services.verbs
+    assert (CLEAN in host.services.verbs) is cleaned
+
+
 def test_a_unit_that_is_gone_needs_no_way_back(host: FakeHost) -> None:
     host.services.values["LoadState"] = "not-found"
     SERVICE.revert(host, {"enabled": ""}, {})
