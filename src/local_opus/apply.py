@@ -5,7 +5,7 @@ Knows the interfaces of actions and receipts, and no action in particular.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -80,7 +80,10 @@ class Applier:
 
     def edits(self) -> list[str]:
         """Return what the user edited since it was done, one line each."""
-        found = (self._edit_of(entry) for entry in self._receipt.history.entries)
+        found = []
+        for entry in self._receipt.history.entries:
+            with suppress(PermissionError):  # as in `_settled`
+                found.append(self._edit_of(entry))
         return [edit for edit in found if edit is not None]
 
     def apply(self, plan: Plan, facts: dict[str, JsonValue], self_test: SelfTest) -> Outcome:
@@ -129,13 +132,16 @@ class Applier:
         """Whether nothing is to be done: it is there as planned, or the user edited it."""
         if entry is None:
             return False
-        if self._edit_of(entry) is not None:
-            return True
         action = self._make(planned.kind, planned.params)
-        return (
-            self._meant(action, planned, entry)
-            and action.inspect(self._host).state is State.PRESENT
-        )
+        try:
+            if self._edit_of(entry) is not None:
+                return True
+            return (
+                self._meant(action, planned, entry)
+                and action.inspect(self._host).state is State.PRESENT
+            )
+        except PermissionError:  # its folder is closed, and is opened before it is looked at again
+            return False
 
     def _meant(self, action: Action, planned: PlannedAction, entry: Entry) -> bool:
         """Whether what an entry left, if it is still there, is all that is planned."""
@@ -161,12 +167,14 @@ class Applier:
     def _do(self, action: Action, planned: PlannedAction, outcome: Outcome) -> None:
         id_, kind, params = planned.id, planned.kind, planned.params
         entry = self._receipt.history.get(id_)
-        if entry is not None and (edit := self._edit_of(entry)) is not None:
-            if entry.status is not Event.KEPT:
-                self._receipt.append(Event.KEPT, id=id_, data={"reason": edit})
-            outcome.kept.append(edit)
-            return
         present = action.inspect(self._host).state is State.PRESENT
+        if entry is not None and entry.active:
+            self._make(entry.kind, entry.params).reach(self._host)  # an edit must be seen
+            if (edit := self._edit_of(entry)) is not None:
+                if entry.status is not Event.KEPT:
+                    self._receipt.append(Event.KEPT, id=id_, data={"reason": edit})
+                outcome.kept.append(edit)
+                return
         if present and entry is not None and self._meant(action, planned, entry):
             return
         if present and (entry is None or entry.status is Event.PREEXISTING):
@@ -225,6 +233,7 @@ class Applier:
         self._record(Event.FAILED, data={"reason": _reason(error)})
         history = self._receipt.history
         undone = history.unfinished()
+        self._reach(history.entries)
         problems = []
         for entry in reversed(undone):
             action = self._make(entry.kind, entry.params)
@@ -272,6 +281,7 @@ class Applier:
         """
         outcome = Outcome()
         problems: list[LocalOpusError] = []
+        self._reach(self._receipt.history.entries)
         active = [entry for entry in reversed(self._receipt.history.entries) if entry.active]
         active.sort(key=lambda entry: self._make(entry.kind, entry.params).turn())
         for entry in active:
@@ -316,9 +326,17 @@ class Applier:
 
     def _take_back(self, action: Action, entry: Entry, before: dict[str, JsonValue]) -> Reverted:
         """Revert to what was there ``before``, unless the user edited what a kill had left."""
+        action.reach(self._host)
         if entry.after is None and (edit := self._edit_of(entry)) is not None:
             return Reverted(kept=edit)
         return action.revert(self._host, before, _after(entry))
+
+    def _reach(self, entries: Sequence[Entry]) -> None:
+        """Open what the user closed to himself: nothing in a closed folder can be taken back."""
+        for entry in entries:
+            if entry.active:
+                with suppress(LocalOpusError, OSError):  # its own way back tells
+                    self._make(entry.kind, entry.params).reach(self._host)
 
     def _make(self, kind: str, params: dict[str, JsonValue]) -> Action:
         action = self._build(kind, params)

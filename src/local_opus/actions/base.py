@@ -95,6 +95,12 @@ class Action(Value, ABC):
         At the time of ``revert`` the files that it reads are still those of the failed run.
         """
 
+    def reach(self, host: Host) -> None:
+        """Open to this user what it made and he closed to himself, so that it can be looked at.
+
+        Called before anything is changed or taken back, never to look alone.
+        """
+
     def covers(self, earlier: Self) -> bool:  # noqa: ARG002 - most actions mean all their fields
         """Whether what ``earlier`` left, unchanged since, is all that this one wants."""
         return False

@@ -89,10 +89,13 @@ class CreateEnvironment(Action):
         """Say what keeps the environment from being the planned one."""
         marker = f"{self.folder}/{MARKER}"
         python = f"{self.folder}/bin/python"
-        if host.files.stat(marker) is None or host.files.stat(python) is None:
-            return "half-made"
-        if host.files.read_text(marker, 1024) != self._marker():
-            return "made from another lock or program"
+        try:
+            if host.files.stat(marker) is None or host.files.stat(python) is None:
+                return "half-made"
+            if host.files.read_text(marker, 1024) != self._marker():
+                return "made from another lock or program"
+        except PermissionError as error:
+            return f"{error.filename}: closed to this user"
         return None
 
     def capture(self, host: Host) -> Record:

@@ -40,6 +40,11 @@ class CreateFolder(Action):
         """The innermost first: a folder that was repaired is newer than what lies in it."""
         return self.reverted_in, -self.path.count("/")
 
+    def reach(self, host: Host) -> None:
+        """Open the folder, unless it is others' too."""
+        if self.mode is not None:
+            host.files.open_up(self.path)
+
     def inspect(self, host: Host) -> Inspection:
         """A folder with this mode and group is present."""
         found = host.files.stat(self.path, follow=True)
@@ -78,6 +83,7 @@ class CreateFolder(Action):
 
     def revert(self, host: Host, before: Record, after: Record | None) -> Reverted:  # noqa: ARG002
         """Remove the levels that were missing where they are empty, else restore mode and owner."""
+        self.reach(host)
         missing = before.get("missing")
         if not isinstance(missing, list):
             if host.files.stat(self.path, follow=True) is not None:
