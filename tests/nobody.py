@@ -38,13 +38,19 @@ def as_nobody(call: Callable[[], object]) -> None:
     assert not said, said
 
 
+def give_to_nobody(top: Path) -> None:
+    """Make him the owner of all that root made there."""
+    if os.geteuid() == 0:
+        for path in [top, *top.rglob("*")]:
+            os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
+
+
 @contextmanager
 def folder_of_nobody() -> Iterator[Path]:
     """Give a folder that ``as_nobody`` can reach, and that is his."""
     made = Path(tempfile.mkdtemp(prefix="local-opus-nobody-"))
     try:
-        if os.geteuid() == 0:
-            os.chown(made, NOBODY, NOBODY)
+        give_to_nobody(made)
         yield made
     finally:
         for folder, _, _ in os.walk(made):

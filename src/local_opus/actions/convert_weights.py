@@ -29,7 +29,6 @@ class ConvertWeights(OnWeights):
 
     def execute(self, host: Host, before: Record, progress: Progress) -> Record:  # noqa: ARG002
         """Convert, check and list."""
-        self.reach(host)
         stored = convert_model(host, self.store, self.model, self.device, progress=adapt(progress))
         self.set_modes(host)
         return {"manifest_sha256": stored.manifest_sha256}

@@ -33,7 +33,6 @@ class FetchWeights(OnWeights):
 
     def execute(self, host: Host, before: Record, progress: Progress) -> Record:  # noqa: ARG002
         """Fetch what is missing or not proven."""
-        self.reach(host)
         stored = fetch_model(host, self.store, self.model, progress=adapt(progress))
         self.set_modes(host)
         return {"manifest_sha256": stored.manifest_sha256}

@@ -83,7 +83,8 @@ class OnWeights(Action):
         return (earlier.folder(), earlier.model.files) == (self.folder(), self.model.files)
 
     def capture(self, host: Host) -> Record:
-        """Nothing is put back: weights stay in the store."""
+        """Nothing is put back: weights stay in the store, also those of an earlier install."""
+        self.reach(host)
         return {"present": host.files.stat(self.folder()) is not None}
 
     def revert(self, host: Host, before: Record, after: Record | None) -> Reverted:  # noqa: ARG002
