@@ -333,10 +333,14 @@ class Applier:
 
     def _reach(self, entries: Sequence[Entry]) -> None:
         """Open what the user closed to himself: nothing in a closed folder can be taken back."""
+        actions = []
         for entry in entries:
             if entry.active:
-                with suppress(LocalOpusError, OSError):  # its own way back tells
-                    self._make(entry.kind, entry.params).reach(self._host)
+                with suppress(LocalOpusError):  # its own way back tells, here and below
+                    actions.append(self._make(entry.kind, entry.params))
+        for action in sorted(actions, key=_depth):  # the outermost first
+            with suppress(OSError):
+                action.reach(self._host)
 
     def _make(self, kind: str, params: dict[str, JsonValue]) -> Action:
         action = self._build(kind, params)
@@ -350,6 +354,10 @@ class Applier:
                     "Nothing was touched; restore the receipt from a backup.",
                 )
         return action
+
+
+def _depth(action: Action) -> int:
+    return min((path.count("/") for path in action.paths()), default=0)
 
 
 def _reason(error: Exception) -> str:

@@ -114,6 +114,20 @@ def test_it_is_taken_back(root, closed):
     as_nobody(steps)
 
 
+def test_folders_that_were_repaired_since_are_opened_before_what_lies_in_them(root):
+    def steps() -> None:
+        node = Node(root)
+        for path in ("home/lo/config", "home/lo"):
+            (root / path).chmod(0o000)
+            node.install()
+        for path in ("home/lo/config/x", "home/lo/config", "home/lo"):
+            (root / path).chmod(0o000)
+        assert node.applier.revert_all().kept == []
+        assert os.listdir(root / "home") == []
+
+    as_nobody(steps)
+
+
 @pytest.mark.parametrize("way", ["repair", "back"])
 def test_an_edit_is_kept_though_it_is_closed(root, way):
     def steps() -> None:
