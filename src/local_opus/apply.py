@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 from pydantic import JsonValue
 
@@ -45,7 +46,10 @@ class Applier:
 
     def edits(self) -> list[str]:
         """Return what the user edited since it was done, one line each."""
-        found = (self._journal.edit_of(entry) for entry in self._receipt.history.entries)
+        found = []
+        for entry in self._receipt.history.entries:
+            with suppress(PermissionError):  # as in `_settled`
+                found.append(self._journal.edit_of(entry))
         return [edit for edit in found if edit is not None]
 
     def apply(self, plan: Plan, facts: dict[str, JsonValue], self_test: SelfTest) -> Outcome:
@@ -96,9 +100,12 @@ class Applier:
         if entry is None:
             return False
         action = self._journal.make(planned.kind, planned.params)
-        if action.inspect(self._host).state is State.PRESENT:
-            return self._meant(action, planned, entry)
-        return self._journal.edit_of(entry) is not None
+        try:
+            if action.inspect(self._host).state is State.PRESENT:
+                return self._meant(action, planned, entry)
+            return self._journal.edit_of(entry) is not None
+        except PermissionError:  # its folder is closed, and is opened before it is looked at again
+            return False
 
     def _meant(self, action: Action, planned: PlannedAction, entry: Entry) -> bool:
         """Whether what an entry left, if it is still there, is all that is planned."""
@@ -117,12 +124,14 @@ class Applier:
         id_, kind, params = planned.id, planned.kind, planned.params
         entry = self._receipt.history.get(id_)
         present = action.inspect(self._host).state is State.PRESENT
-        edit = None if present or entry is None else self._journal.edit_of(entry)
-        if entry is not None and edit is not None:
-            if entry.active and entry.status is not Event.KEPT:
-                self._receipt.append(Event.KEPT, id=id_, data={"reason": edit})
-            outcome.kept.append(edit)
-            return
+        if entry is not None and not present:
+            if entry.active:
+                self._journal.of(entry).reach(self._host)  # an edit must be seen
+            if (edit := self._journal.edit_of(entry)) is not None:
+                if entry.active and entry.status is not Event.KEPT:
+                    self._receipt.append(Event.KEPT, id=id_, data={"reason": edit})
+                outcome.kept.append(edit)
+                return
         if present and entry is not None and self._meant(action, planned, entry):
             return
         if present and (entry is None or entry.status is Event.PREEXISTING):

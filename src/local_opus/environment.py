@@ -10,6 +10,7 @@ import importlib.util
 import os
 import re
 import sys
+import sysconfig
 from collections.abc import Mapping
 
 from local_opus import clock
@@ -41,18 +42,14 @@ _NO_WHEEL = re.compile(r"No matching distribution found for ([^\s(]+)")
 _SEPARATOR = re.compile(r"Refusing to create a venv in (.+) because it contains the PATH separator")
 _NO_ENSUREPIP = re.compile(r"ensurepip is not available|No module named '?(?:ensurepip|venv)\b")
 
-#: ``python -m compileall``, but its pool does not outlive it: prctl(PR_SET_PDEATHSIG, SIGKILL).
+#: ``python -m compileall``, but its pool does not outlive it.
 _COMPILE = """
-import compileall, ctypes, os, sys
-prctl = ctypes.CDLL(None).prctl
-mine = os.getpid()
-def die_with_me():
-    prctl(1, 9, 0, 0, 0)
-    if os.getppid() != mine:  # killed before it was asked for
-        os._exit(1)
-os.register_at_fork(after_in_child=die_with_me)
+import compileall, os, sys
+from local_opus.children import dies_with_me
+os.register_at_fork(after_in_child=dies_with_me())
 sys.exit(not compileall.main())
 """
+_DEBIAN_WHEELS = "/usr/share/python-wheels"
 
 
 def venv_command(python: str, folder: str, *, with_pip: bool = True) -> list[str]:
@@ -66,7 +63,7 @@ def venv_command(python: str, folder: str, *, with_pip: bool = True) -> list[str
 def install_command(python: str, lock: str, *, pip: str | None = None) -> list[str]:
     """Return the command that installs a lock with the pip of ``python``.
 
-    ``pip`` is the folder of an unpacked pip to use instead of an installed one. Byte code is left
+    ``pip`` is the path of another pip to use instead of its own. Byte code is left
     out: it takes a third of the time, and Python writes what is used at its first use; for an
     environment that its user can't write, run ``compile_command`` afterwards.
     """
@@ -78,16 +75,37 @@ def install_into_command(python: str, lock: str) -> list[str]:
 
     That environment needs no pip. The same as ``pip --python``, but in one process: there, pip
     starts the other Python as a child, which would go on writing after whoever started pip was
-    killed. Raises LocalOpusError where this Python has no pip of 22.3 or newer.
+    killed. Raises MachineCannotError where this Python has no pip, and none to take one from.
     """
     found = importlib.util.find_spec("pip")
     runner = os.path.join(os.path.dirname((found and found.origin) or ""), "__pip-runner__.py")
-    if not os.path.isfile(runner):
-        raise LocalOpusError(
-            f"{sys.executable}: has no pip of 22.3 or newer",
-            "Remove the checkout's .env and run ./installer again.",
+    pip = runner if os.path.isfile(runner) else bundled_pip()  # one before 22.3 has no runner
+    if pip is None:
+        raise MachineCannotError(
+            f"{sys.executable}: has no pip of 22.3 or newer, and no ensurepip that holds one",
+            f"{_get_ensurepip()}, then run it again",
         )
-    return [python, "-I", runner, *_install(lock)]
+    return install_command(python, lock, pip=pip)
+
+
+def bundled_pip() -> str | None:
+    """Return the path, for Python to run, of the pip in ensurepip's wheel; None: there is none.
+
+    It installs the lock's own pip with the rest. To have ensurepip install it first would take
+    seconds, and leave packages that no lock pins.
+    """
+    try:
+        import ensurepip  # noqa: PLC0415 - distributions ship it separately
+    except ModuleNotFoundError:
+        return None
+    name = f"pip-{ensurepip.version()}-py3-none-any.whl"
+    # Distributions keep the wheel in a folder of theirs, named in Python's configuration.
+    bundled = os.path.join(os.path.dirname(ensurepip.__file__), "_bundled")
+    for folder in (sysconfig.get_config_var("WHEEL_PKG_DIR"), bundled, _DEBIAN_WHEELS):
+        wheel = os.path.join(folder, name) if folder else ""
+        if os.path.isfile(wheel):
+            return os.path.join(wheel, "pip")
+    return None
 
 
 def _install(lock: str) -> list[str]:
@@ -102,7 +120,8 @@ def compile_command(python: str, folder: str) -> list[str]:
     """Return the command that writes the byte code of all modules below ``folder``, on all cores.
 
     It ends with 1 when a package holds a file that is no valid Python (a template, say), which is
-    no failure of the environment. Its own children end with it, however it ends.
+    no failure of the environment. Its own children end with it, however it ends; for that,
+    ``python`` has this program among its modules.
     """
     return [python, "-I", "-c", _COMPILE, "-q", "-j", "0", folder]
 
@@ -174,15 +193,16 @@ def failure(output: str, *, lock: str, log: str, python: str) -> LocalOpusError:
 
 def no_venv(python: str) -> MachineCannotError:
     """Return the error of a Python whose distribution ships ``venv`` or its pip separately."""
-    how = (
-        "Run `apt-get install python3-venv` as root"
-        if os.path.exists("/usr/bin/apt-get")
-        else "Install the package of your distribution that brings Python's venv and ensurepip"
-    )
     return MachineCannotError(
         f"{python} can't make environments: its modules venv and ensurepip are not installed",
-        f"{how}, then run it again",
+        f"{_get_ensurepip()}, then run it again",
     )
+
+
+def _get_ensurepip() -> str:
+    if os.path.exists("/usr/bin/apt-get"):
+        return "Run `apt-get install python3-venv` as root"
+    return "Install the package of your distribution that brings Python's venv and ensurepip"
 
 
 def no_space(folder: str) -> MachineCannotError:

@@ -69,7 +69,7 @@ class Result:
 
 def require_rights(host: Host, scope: Scope) -> None:
     """Raise BadInputError when this user can't install into the scope."""
-    if scope is Scope.SYSTEM and host.euid != 0 and host.root == "/":
+    if scope is Scope.SYSTEM and host.euid != 0 and not host.is_image:
         raise BadInputError(
             "--scope system: needs root", "Run it with sudo, or use `--scope user`."
         )
@@ -121,7 +121,7 @@ def program_facts(host: Host, scope: Scope) -> planner.ProgramFacts:
     return planner.ProgramFacts(
         locks={name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names},
         program_sha256=program.digest(),
-        python=interpreter.choose(host if host.root == "/" else Host(), scope),
+        python=interpreter.choose(Host() if host.is_image else host, scope),
     )
 
 
@@ -158,6 +158,7 @@ def prepare(
         device=on_device,
         locations=locations,
         root=host.root,
+        is_image=host.is_image,
         systemd=host.services.running(locations.scope),
         program=program_facts(host, locations.scope),
         templates=templates(),
@@ -170,7 +171,7 @@ def prepare(
 
 def detect(host: Host, locations: Locations) -> HostFacts:
     """Return the host facts; the disk is the one that the store lies on."""
-    machine = host if host.root == "/" else Host()
+    machine = Host() if host.is_image else host
     return gather(host, disk_path=locations.models, machine=machine)
 
 
@@ -190,7 +191,7 @@ def install(host: Host, choice: Choice, tell: Reporter) -> Result:
     """Apply the plan and test the result. Raises LocalOpusError after having rolled back."""
     locations = choice.locations
     _use_workers_of(host, choice)
-    if choice.profile.server.enabled and host.root == "/":
+    if choice.profile.server.enabled and not host.is_image:
         node.require_free_port(host, locations, choice.profile.server.host, choice.port)
     held = state.held(host, locations)
     with explained(locations.state), held, explained(locations.receipt):

@@ -14,6 +14,7 @@ from pydantic import JsonValue
 
 from local_opus import making
 from local_opus.actions.base import EARLIER, Action, Progress, Record, Reverted
+from local_opus.errors import LocalOpusError
 from local_opus.history import Entry, Event, History
 from local_opus.host import Host
 from local_opus.making import Build
@@ -79,13 +80,26 @@ class Journal:
         newest_first = [*entries][::-1]
         return sorted(newest_first, key=lambda entry: self.of(entry).turn())
 
+    def reach(self) -> None:
+        """Open what the user closed to himself: nothing in a closed folder can be taken back."""
+        actions = []
+        for entry in self.history.entries:
+            if entry.active:
+                with suppress(LocalOpusError):  # its own way back tells, here and below
+                    actions.append(self.of(entry))
+        for action in sorted(actions, key=_depth):  # the outermost first
+            with suppress(OSError):
+                action.reach(self.host)
+
     def take_back(self, entry: Entry, to: Literal["before", "found"]) -> Reverted:
         """Revert an entry, unless the user edited what a kill had left."""
+        action = self.of(entry)
+        action.reach(self.host)
         if entry.after is None and (edit := self.edit_of(entry)) is not None:
             return Reverted(kept=edit)
         self.record(Event.REVERTING, id=entry.id)
         former = entry.before if to == "before" else entry.found
-        return self.of(entry).revert(self.host, former, self.after(entry))
+        return action.revert(self.host, former, self.after(entry))
 
     def record(self, event: Event, **fields: Any) -> None:  # noqa: ANN401 - those of Receipt.append
         """Write a record of a way back; a disk that is full must not keep it from going on.
@@ -94,3 +108,7 @@ class Journal:
         """
         with suppress(OSError):
             self.receipt.append(event, **fields)
+
+
+def _depth(action: Action) -> int:
+    return min((path.count("/") for path in action.paths()), default=0)

@@ -231,9 +231,9 @@ def require_free_port(host: Host, locations: Locations, address: str, port: int)
         # Not its whole settings: they want sound weights, which an install may be about to repair.
         try:
             own = server_config.port(host.files.read_text, locations.server_config)
-        except BadInputError:
-            # Its config is gone or damaged, and it still serves: what holds the port is our own
-            # server, which the install ends and starts anew.
+        except (BadInputError, PermissionError):
+            # Its config is gone, damaged or closed, and it still serves: what holds the port is our
+            # own server, which the install ends and starts anew.
             return
         if own == port:
             return

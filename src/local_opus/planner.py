@@ -44,6 +44,7 @@ class Request:
     device: Device | None
     locations: Locations
     root: str
+    is_image: bool
     systemd: bool
     program: ProgramFacts
     templates: Mapping[str, str]
@@ -73,7 +74,7 @@ def plan(request: Request) -> Plan:
     if request.model is not None:
         _weights(todo, request, request.model)
     serves = request.profile.server.enabled and request.model is not None
-    if serves and request.trial_port is not None and request.root == "/":
+    if serves and request.trial_port is not None and not request.is_image:
         _trial(todo, request, environment, group)
     if request.profile.command.link:
         _command(todo, request, environment)
@@ -271,7 +272,7 @@ def _server(
         scope=places.scope.value,
     )
     written.append(unit)
-    if request.root == "/":
+    if not request.is_image:
         _start(todo, request, environment, "\0".join(written))
 
 

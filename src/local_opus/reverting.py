@@ -20,6 +20,7 @@ def revert_all(journal: Journal, wanted: Callable[[Entry], bool] = lambda _entry
     """
     outcome = Outcome()
     problems: list[LocalOpusError] = []
+    journal.reach()
     for entry in journal.in_turn(entry for entry in journal.history.entries if entry.active):
         if not wanted(entry):
             continue

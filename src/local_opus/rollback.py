@@ -18,6 +18,7 @@ def roll_back(journal: Journal, outcome: Outcome, error: Exception) -> None:
     journal.record(Event.FAILED, data={"reason": str(getattr(error, "message", error))})
     history = journal.history
     undone = history.unfinished()
+    journal.reach()
     problems = []
     for entry in journal.in_turn(undone):
         summary = journal.of(entry).summary()

@@ -23,9 +23,13 @@ from local_opus.weights.store import list_variants, model_folder, variant_names
 def is_stored(host: Host, locations: Locations, model: Model, device: Device | None) -> bool:
     """Whether the variant that would be served lies in the store."""
     wanted = variant_names(model, device or Device.CPU).served
+    try:
+        stored = list_variants(host, locations.models)
+    except PermissionError:  # closed to this user, who may be about to repair that
+        return False
     return any(
         item.model == model.id and item.variant == wanted and item.manifest is not None
-        for item in list_variants(host, locations.models)
+        for item in stored
     )
 
 

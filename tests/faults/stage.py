@@ -261,9 +261,9 @@ class Machine(FakeHost):
         self.starts = self.thinks = True
 
     @property
-    def root(self) -> str:
-        """This machine's own root, or the image's folder."""
-        return self.files.root if self._image else "/"
+    def is_image(self) -> bool:  # type: ignore[override]
+        """Whether it is an image's folder."""
+        return self._image
 
     def move(self, folder: Path) -> None:
         """Go on in a copy of this machine."""

@@ -84,6 +84,7 @@ def choice(variant: Variant, version: int = 1, root: str = "/") -> install.Choic
         device=Device.CPU if serves else None,
         locations=variant.places,
         root=root if variant.image else "/",
+        is_image=variant.image,
         systemd=variant.systemd,
         program=planner.ProgramFacts(
             locks={lock: f"{number:064x}" for number, lock in enumerate(planner.LOCKS.values(), 1)},

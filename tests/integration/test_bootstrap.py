@@ -144,7 +144,7 @@ def test_checkout_without_its_lock(tree):
 @as_root
 def test_full_disk(tree):
     tree.base.mkdir()
-    mount = f"mount -t tmpfs -o size=2m,mode=755 none '{tree.base}' && exec \"$@\""
+    mount = f"mount -t tmpfs -o size=32k,mode=755 none '{tree.base}' && exec \"$@\""
     command = ["unshare", "--mount", "sh", "-c", mount, "sh"]
     if subprocess.run([*command, "true"], capture_output=True, check=False).returncode != 0:
         pytest.skip("no mount namespaces here")

@@ -6,7 +6,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,8 @@ def host(root: Path) -> FakeHost:
     def venv(command: Sequence[str]) -> Completed:
         os.makedirs(f"{command[-1]}/bin")
         os.symlink(PYTHON, f"{command[-1]}/bin/python")
+        Path(f"{command[-1]}/bin/tool").write_text(f"#!{command[-1]}/bin/python\n")
+        Path(f"{command[-1]}/bin/tool").chmod(0o755)
         return Completed(0, "Collecting click==1\n", "")
 
     host.processes.answers = {"python3.12": venv}
@@ -53,33 +56,165 @@ def run(action: Action, host: FakeHost) -> None:
 
 def test_an_environment_is_made_through_the_links_of_its_own_root(host, root):
     """What pip is told must not be a path that leads out of the image."""
+    host.is_image = True
     (root / "data").mkdir()
     (root / "opt/lo").symlink_to("/data")
     action = build("create_environment", {**PARAMS, "folder": "/opt/lo/env"})
     run(action, host)
-    named = [word for call in host.processes.calls for word in call if word.endswith(("/env", "/env/bin/python"))]  # fmt: skip
+    named = [
+        word for call in host.processes.calls for word in call if "/.env.local-opus-new" in word
+    ]
     assert named
-    assert all(word.startswith(f"{root}/data/env") for word in named)
+    assert all(word.startswith(f"{root}/data/.env.local-opus-new") for word in named)
     assert (root / "data/env/.complete").read_text() == f"{SHA} {SHA}\n"
 
 
-@pytest.mark.parametrize("broken", ["no marker", "no python", "another lock", "closed"])
+BROKEN = ["no marker", "no python", "another lock", "open to others"]
+
+
+@pytest.mark.parametrize("broken", BROKEN)
 def test_a_half_made_environment_is_made_anew(host, root, broken):
-    run(build("create_environment", PARAMS), host)
+    action = damaged(host, root, broken)
+    assert action.inspect(host).state is State.DIFFERENT
+    run(action, host)
+    assert action.inspect(host).state is State.PRESENT
+    assert not (root / "opt/env-1/left-over").exists()
+    assert os.listdir(root / "opt") == ["env-1"]
+
+
+def damaged(host: FakeHost, root: Path, broken: str) -> Action:
+    """Make an environment, with a file in it that tells it from a new one, and damage it."""
+    action = build("create_environment", PARAMS)
+    run(action, host)
     (root / "opt/env-1/left-over").touch()
     if broken == "no marker":
         (root / "opt/env-1/.complete").unlink()
     elif broken == "no python":
         (root / "opt/env-1/bin/python").unlink()
-    elif broken == "closed":  # to the service
-        (root / "opt/env-1").chmod(0o700)
+    elif broken == "open to others":  # they may have changed what is in it
+        (root / "opt/env-1").chmod(0o777)
     else:
         (root / "opt/env-1/.complete").write_text(f"{'cd' * 32} {SHA}\n")
+    return action
+
+
+@pytest.mark.parametrize("mode", [0o700, 0o000, 0o555])
+def test_an_environment_that_is_whole_gets_its_mode_back_and_nothing_else(host, root, mode):
+    """Also without a network, where nothing could be made anew."""
     action = build("create_environment", PARAMS)
-    assert action.inspect(host).state is State.DIFFERENT
     run(action, host)
+    (root / "opt/env-1/left-over").touch()
+    (root / "opt/env-1").chmod(mode)
+    assert action.inspect(host).state is State.DIFFERENT
+    host.processes.calls.clear()
+    run(action, host)
+    assert host.processes.calls == []
+    assert (root / "opt/env-1/left-over").exists()
     assert action.inspect(host).state is State.PRESENT
-    assert not (root / "opt/env-1/left-over").exists()
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_pip_that_fails_leaves_the_environment_that_was_there(host, root, broken, monkeypatch):
+    action = damaged(host, root, broken)
+    before = snapshot(root / "opt/env-1")
+    answer = host.processes.answers["python3.12"]
+    monkeypatch.setattr(
+        host.processes, "run", lambda command, **_: Completed(1, "", "") if "install" in command else answer(command)
+    )  # fmt: skip
+    found = action.capture(host)
+    with pytest.raises(LocalOpusError):
+        action.execute(host, found, lambda *_: None)
+    assert snapshot(root / "opt/env-1") == before
+    action.revert(host, found, None)
+    assert snapshot(root / "opt/env-1") == before
+    assert os.listdir(root / "opt") == ["env-1"]
+
+
+def snapshot(folder: Path) -> dict[str, int]:
+    return {str(path): path.lstat().st_ino for path in [folder, *folder.rglob("*")]}
+
+
+class Killed(BaseException):
+    """What ends a run at one of its calls."""
+
+
+def killed_at(host: FakeHost, number: int, *, after: bool) -> Callable[[], None]:
+    """Kill before or after call ``number`` of the door's files; return what revives the host."""
+    calls = count()
+
+    def watch(name: str) -> None:
+        real = getattr(host.files, name)
+
+        def call(*args: object, **more: object) -> None:
+            dies = next(calls) == number
+            if dies and not after:
+                raise Killed
+            real(*args, **more)
+            if dies:
+                raise Killed
+
+        setattr(host.files, name, call)
+
+    names = ("make_folder", "write_atomic", "rename", "remove_tree", "set_mode")
+    for name in names:
+        watch(name)
+    return lambda: [delattr(host.files, name) for name in names] and None
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("way", ["again", "back", "removed"])
+def test_after_a_kill_anywhere_an_environment_works(host, root, way, after, monkeypatch):
+    monkeypatch.setattr(program, "files", lambda: [("__init__.py", b"")])
+    for number in count():
+        action = damaged(host, root, "another lock")
+        found = action.capture(host)
+        revive = killed_at(host, number, after=after)
+        try:
+            action.execute(host, found, lambda *_: None)
+        except Killed:
+            revive()
+        else:
+            break
+        if (root / "opt/env-1").exists():  # what stands there is one of the two, whole
+            assert (root / "opt/env-1/lib/python3.12/site-packages/local_opus/__init__.py").exists()
+        if way == "again":
+            run(action, host)
+            assert action.inspect(host).state is State.PRESENT
+        else:
+            action.revert(host, {"existed": way == "back"}, None)
+            whole = (root / "opt/env-1/left-over").exists() or action.inspect(host).state is State.PRESENT  # fmt: skip
+            assert whole is (way == "back")
+        assert os.listdir(root / "opt") == ([] if way == "removed" else ["env-1"])
+        action.revert(host, {"existed": False}, None)
+    assert number > 5
+
+
+def test_all_that_it_makes_is_named(host, root, monkeypatch):
+    action, made = damaged(host, root, "another lock"), set()
+    rename = host.files.rename
+
+    def watched(old: str, new: str) -> None:
+        made.update({old, new})
+        rename(old, new)
+
+    monkeypatch.setattr(host.files, "rename", watched)
+    run(action, host)
+    assert made == set(action.paths())
+
+
+def test_scripts_name_the_place_that_the_environment_ends_up_in(host, root):
+    run(build("create_environment", PARAMS), host)
+    script = root / "opt/env-1/bin/tool"
+    assert script.read_text() == f"#!{root}/opt/env-1/bin/python\n"
+    assert script.stat().st_mode & 0o777 == 0o755
+
+
+def test_a_link_in_its_place_is_somebodys(host, root):
+    (root / "opt/env-1").symlink_to("/srv")
+    action = build("create_environment", PARAMS)
+    with pytest.raises(LocalOpusError, match="a link took the place of the environment"):
+        run(action, host)
+    assert (root / "opt/env-1").is_symlink()
 
 
 def test_an_environment_holds_this_program(host, root):

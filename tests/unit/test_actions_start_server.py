@@ -123,6 +123,22 @@ def test_a_revert_stops_the_new_and_resume_starts_the_old(host):
     assert Path(host.root, "proc", str(pid), "cmdline").read_text() == "/env/bin/python\0-m\0old\0"
 
 
+def test_a_repair_that_fails_leaves_the_log_of_the_server_that_ended(host, places):
+    installed, _ = start(host)
+    host.end(100, 0)
+    found, _ = start(host)  # the repair
+    ACTION.revert(host, found, None)
+    assert host.files.stat(places.server_log) is not None
+    ACTION.revert(host, installed, None)  # the way back of the install
+    assert host.files.stat(places.server_log) is None
+
+
+def test_an_older_receipt_still_removes_the_log(host, places):
+    _, after = start(host)
+    ACTION.revert(host, {"command": None}, after)
+    assert host.files.list(places.logs) == []
+
+
 def test_a_kill_right_after_the_start_leaves_a_server_that_is_known(host):
     before = ACTION.capture(host)
     ACTION.execute(host, before, lambda *_: None)
@@ -184,8 +200,9 @@ def test_a_zombie_serves_nothing(host, places):
 
 def test_a_long_log_makes_room(host, places, monkeypatch):
     monkeypatch.setattr(node, "LOG_LIMIT", 10)
+    before = ACTION.capture(host)
     Path(host.root + places.server_log).write_text("x" * 11)
-    before, after = start(host)
+    _, after = start(host)
     assert host.files.read_text(f"{places.server_log}.1") == "x" * 11
     ACTION.revert(host, before, after)
     assert host.files.list(places.logs) == []

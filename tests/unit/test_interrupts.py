@@ -1,4 +1,4 @@
-"""Signals and streams of a process, seen in processes of their own."""
+"""Signals, streams and umask of a process, seen in processes of their own."""
 
 from __future__ import annotations
 
@@ -189,3 +189,18 @@ def test_characters_that_the_locale_lacks():
     script = STREAMS + "print('✓ \\udcff')"
     done = run(script, env={**os.environ, "PYTHONIOENCODING": "latin-1"})
     assert (done.stdout, done.stderr) == ("\\u2713 \\udcff\n", "")
+
+
+def test_a_kill_between_making_and_opening_a_folder_leaves_it_open(tmp_path):
+    """Whatever the caller's umask: nobody looks again at the folders on the way to ours."""
+    done = run(f"""
+import os, sys
+sys.argv = ["local-opus", "--version"]
+from local_opus.cli import main
+from local_opus.host.files import Files
+main()
+os.fchmod = lambda *_: os._exit(137)
+Files({str(tmp_path)!r}).make_folders("/on-the-way/ours")
+""", shell='umask 077; "$@"')  # fmt: skip
+    assert done.returncode == 137, done.stderr
+    assert (tmp_path / "on-the-way").stat().st_mode & 0o777 == 0o755

@@ -71,7 +71,7 @@ def request(profile: Profile, facts: HostFacts, root: Path, scope: Scope, *, sys
     places = locate(scope, host.environ)
     model, device = install.pick_model(host, places, profile, facts, model_id, None)
     return planner.Request(
-        profile=profile, model=model, device=device, locations=places, root="/", systemd=systemd,
+        profile=profile, model=model, device=device, locations=places, root="/", is_image=False, systemd=systemd,
         program=PROGRAM, templates=install.templates(), port=profile.server.port,
     )  # fmt: skip
 
@@ -179,7 +179,7 @@ def test_folders_come_before_what_lies_in_them(base):
 
 
 def test_an_image_starts_no_server(base):
-    there = ids(replace(base, root="/mnt/image"))
+    there = ids(replace(base, root="/mnt/image", is_image=True))
     assert "server" in ids(base)
     assert "server" not in there
     assert "unit" in there

@@ -9,6 +9,7 @@ from typing import ClassVar, Self
 
 from pydantic import JsonValue
 
+from local_opus.errors import LocalOpusError
 from local_opus.host import Host
 from local_opus.values import Value
 
@@ -94,6 +95,12 @@ class Action(Value, ABC):
         At the time of ``revert`` the files that it reads are still those of the failed run.
         """
 
+    def reach(self, host: Host) -> None:
+        """Open to this user what it made and he closed to himself, so that it can be looked at.
+
+        Called before anything is changed or taken back, never to look alone.
+        """
+
     def covers(self, earlier: Self) -> bool:  # noqa: ARG002 - most actions mean all their fields
         """Whether what ``earlier`` left, unchanged since, is all that this one wants."""
         return False
@@ -125,3 +132,12 @@ def earlier(after: Record) -> list[Record]:
     """Return the records under EARLIER."""
     found = after.get(EARLIER)
     return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+
+
+def as_int(value: object) -> int:
+    """Return a whole number of a record. Raises LocalOpusError for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise LocalOpusError(
+            f"receipt: {value!r} is not a whole number", "Restore the receipt from a backup."
+        )
+    return value

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
-from local_opus.actions.base import Action, Inspection, Progress, Record, Reverted, State
+from local_opus.actions.base import Action, Inspection, Progress, Record, Reverted, State, as_int
 from local_opus.actions.ownership import group_number
 from local_opus.errors import LocalOpusError
 from local_opus.host import Host
@@ -41,6 +41,11 @@ class CreateFolder(Action):
         """The innermost first: a folder that was repaired is newer than what lies in it."""
         return self.reverted_in, -self.path.count("/")
 
+    def reach(self, host: Host) -> None:
+        """Open the folder, unless it is others' too."""
+        if self.mode is not None:
+            host.files.open_up(self.path)
+
     def inspect(self, host: Host) -> Inspection:
         """A folder with this mode and group is present."""
         found = host.files.stat(self.path, follow=True)
@@ -70,7 +75,7 @@ class CreateFolder(Action):
                 "Move it away and run this again.",
             )
         host.files.make_folders(self.path, mode=_DEFAULT)
-        group = group_number(host, self.group, required=not host_is_image(host))
+        group = group_number(host, self.group, required=not host.is_image)
         if group is not None:
             host.files.set_owner(self.path, -1, group)
         if self.mode is not None:
@@ -79,6 +84,7 @@ class CreateFolder(Action):
 
     def revert(self, host: Host, before: Record, after: Record | None) -> Reverted:  # noqa: ARG002
         """Remove the levels that were missing where they are empty, else restore mode and owner."""
+        self.reach(host)
         if not isinstance(before.get("missing"), list):
             if host.files.stat(self.path, follow=True) is not None:
                 host.files.set_owner(self.path, as_int(before["uid"]), as_int(before["gid"]))
@@ -112,17 +118,3 @@ class CreateFolder(Action):
 
 def _not_empty(path: str, left: Sequence[str]) -> str:
     return f"{path}: not empty ({', '.join(left[:3])})"
-
-
-def host_is_image(host: Host) -> bool:
-    """Tell whether the host is an image's folder rather than this machine."""
-    return host.root != "/"
-
-
-def as_int(value: object) -> int:
-    """Return a whole number of a receipt. Raises LocalOpusError for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise LocalOpusError(
-            f"receipt: {value!r} is not a whole number", "Restore the receipt from a backup."
-        )
-    return value

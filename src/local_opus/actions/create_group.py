@@ -16,6 +16,18 @@ _TIMEOUT = 30.0
 _NO_SUCH_GROUP = 6
 #: groupadd(8): the name is taken.
 _NAME_TAKEN = 9
+#: What helps, by program and exit code.
+_REMEDIES = {
+    ("groupadd", 4): "No number of system groups is free: widen SYS_GID_MIN to SYS_GID_MAX in "
+    "{etc}/login.defs, or remove a group that nobody needs, then run this again.",
+    ("groupdel", 8): "Give the users whose primary group it is another one "
+    "(`usermod --gid GROUP USER`), then run this again.",
+    **dict.fromkeys(  # the group file could not be locked or written
+        (("groupadd", 10), ("groupdel", 10)),
+        "See that {etc}/group can be written, and that no other program changes users or groups "
+        "(one that died leaves {etc}/group.lock), then run this again.",
+    ),
+}
 #: What groupadd and groupdel open below /etc.
 _OPENED = re.compile(r"g?shadow|group|passwd|sub[ug]id|login\.defs|\.pwd\.lock")
 
@@ -65,8 +77,14 @@ class CreateGroup(Action):
         done = host.processes.run(command, timeout=_TIMEOUT, undisturbed=True)
         if done.code not in {0, allowed}:
             raise LocalOpusError(
-                f"{program} {self.name}: {done.last_line}", "Fix that and run this again."
+                f"{program} {self.name}: {done.last_line}", self._remedy(host, program, done.code)
             )
+
+    def _remedy(self, host: Host, program: str, code: int) -> str:
+        etc = f"{host.root}/etc" if host.is_image else "/etc"
+        done = "Make" if program == "groupadd" else "Remove"
+        otherwise = f"{done} the group {self.name} with a tool of your system, then run this again."
+        return _REMEDIES.get((program, code), otherwise).format(etc=etc)
 
     @staticmethod
     def _require_plain_files(host: Host) -> None:

@@ -11,6 +11,9 @@ from local_opus.host import Host
 from local_opus.locations import UNIT, locate
 from local_opus.values import Scope, Sha256
 
+#: Where systemd makes the state folder of the unit of the system when it first starts.
+_STATE = f"/var/lib/{UNIT.removesuffix('.service')}"
+
 
 class EnableService(Action):
     """The server's unit, enabled and running; ``inputs_sha256`` changes with all it reads."""
@@ -44,9 +47,16 @@ class EnableService(Action):
         )
 
     def capture(self, host: Host) -> Record:
-        """Record whether it was enabled and active."""
+        """Record whether it was enabled and active, and whether it had run before.
+
+        A repair finds it disabled, too, where somebody did that; what it wrote is then there.
+        """
         found = self._look(host)
-        return {"enabled": found["UnitFileState"], "active": found["ActiveState"]}
+        return {
+            "enabled": found["UnitFileState"],
+            "active": found["ActiveState"],
+            "wrote": host.files.stat(_STATE) is not None,
+        }
 
     def execute(self, host: Host, before: Record, progress: Progress) -> Record:  # noqa: ARG002
         """Enable it and start it anew, then wait until it serves."""
@@ -76,7 +86,7 @@ class EnableService(Action):
         )
 
     def revert(self, host: Host, before: Record, after: Record | None) -> Reverted:  # noqa: ARG002
-        """Stop it; disable it and remove what it wrote unless it was enabled before.
+        """Stop it; disable it unless it was enabled before; remove what only it wrote since.
 
         One that ran before is started again by ``resume``, when its own files are back.
         """
@@ -86,7 +96,8 @@ class EnableService(Action):
         if before.get("enabled") != "enabled":
             self._forget_failure(host)
             host.services.do(self.scope, "disable", UNIT)
-            if self.scope is Scope.SYSTEM:  # the state and cache folders of its dynamic user
+            # The state and cache folders of its dynamic user; older receipts know no `wrote`.
+            if self.scope is Scope.SYSTEM and not before.get("wrote"):
                 host.services.do(self.scope, "clean", "--what=state", "--what=cache", UNIT)
         return Reverted()
 

@@ -8,7 +8,7 @@ from local_opus import node, server_log
 from local_opus.actions.base import Action, Inspection, Progress, Record, Reverted, State
 from local_opus.actions.ownership import lost_group
 from local_opus.host import Host
-from local_opus.locations import locate
+from local_opus.locations import Locations, locate
 from local_opus.values import Scope, Sha256
 
 
@@ -38,9 +38,16 @@ class StartServer(Action):
         return Inspection(state=State.PRESENT, evidence=f"PID {running.pid}")
 
     def capture(self, host: Host) -> Record:
-        """Keep the command of a server that runs, to start it again if the new one fails."""
-        running = node.serving(host, locate(self.scope, host.environ))
-        return {"command": [*node.command_of(host, running)] if running else None}
+        """Keep the command of a server that runs, to start it again if the new one fails.
+
+        One that ended has left its log: a repair that fails must not lose why.
+        """
+        locations = locate(self.scope, host.environ)
+        running = node.serving(host, locations)
+        return {
+            "command": [*node.command_of(host, running)] if running else None,
+            "logged": any(host.files.stat(log) is not None for log in _logs(locations)),
+        }
 
     def execute(self, host: Host, before: Record, progress: Progress) -> Record:  # noqa: ARG002
         """Start it, or start it anew when its inputs changed."""
@@ -57,15 +64,15 @@ class StartServer(Action):
         return {"pid": started.pid}
 
     def revert(self, host: Host, before: Record, after: Record | None) -> Reverted:  # noqa: ARG002
-        """Stop it; remove its log where none ran before. ``resume`` starts a former one again."""
+        """Stop it; remove its log unless one was there. ``resume`` starts a former one again."""
         locations = locate(self.scope, host.environ)
         running = node.serving(host, locations)
         if running is not None:
             node.stop_detached(host, locations, running)
         node.forget(host, locations)
-        if before.get("command"):
+        if before.get("command") or before.get("logged"):  # the latter: not in older receipts
             return Reverted()
-        for log in (locations.server_log, f"{locations.server_log}.1"):
+        for log in _logs(locations):
             host.files.discard(log)
         return Reverted()
 
@@ -76,3 +83,7 @@ class StartServer(Action):
             locations = locate(self.scope, host.environ)
             node.start_detached(host, locations, [str(word) for word in former])
             node.wait_ready(host, locations, node.settings(host, locations), lambda _waited: None)
+
+
+def _logs(locations: Locations) -> tuple[str, str]:
+    return locations.server_log, f"{locations.server_log}.1"

@@ -39,12 +39,12 @@ class OnWeights(Action):
     def inspect(self, host: Host) -> Inspection:
         """Verify by size, inode and times; hashes where those changed."""
         folder = self.folder()
+        for path, mode in self._wrong_modes(host):  # first: what is closed can't be verified
+            return Inspection(state=State.DIFFERENT, evidence=f"{path}: mode {mode:04o}")
         if host.files.stat(f"{folder}/{manifest.NAME}") is None:
             return Inspection(state=State.ABSENT, evidence="not in the store")
         verdicts = verify_folder(host, folder, quick=True, catalog_files=self.pins())
         if is_proven(verdicts):
-            for path, mode in self._wrong_modes(host):
-                return Inspection(state=State.DIFFERENT, evidence=f"{path}: mode {mode:04o}")
             return Inspection(state=State.PRESENT, evidence=f"{len(verdicts)} files proven")
         bad = next(item for item in verdicts if item.verdict != "real")
         evidence = f"{bad.path}: {bad.verdict.value}: {bad.evidence}"
@@ -53,11 +53,19 @@ class OnWeights(Action):
     def _wrong_modes(self, host: Host) -> Iterator[tuple[str, int]]:
         """Yield what the service could not read, or others could write, and its mode."""
         folder = self.folder()
-        files = (f"{folder}/{name}" for name, _ in host.files.walk(folder, folders=True))
-        for path in (model_folder(self.store, self.model.id), folder, *files):
+        for path in (model_folder(self.store, self.model.id), folder):
             found = host.files.stat(path)
-            if found is not None and found.mode != _MODES.get(found.kind, found.mode):
+            if found is None:
+                return
+            if found.mode != _MODES.get(found.kind, found.mode):
                 yield path, found.mode
+        for name, found in host.files.walk(folder, folders=True):
+            if found.mode != _MODES.get(found.kind, found.mode):
+                yield f"{folder}/{name}", found.mode
+
+    def reach(self, host: Host) -> None:
+        """Open the model's folder and all in it."""
+        host.files.open_all(model_folder(self.store, self.model.id))
 
     def set_modes(self, host: Host) -> None:
         """Give what was just proven the modes that it is made with."""
@@ -75,7 +83,8 @@ class OnWeights(Action):
         return (earlier.folder(), earlier.model.files) == (self.folder(), self.model.files)
 
     def capture(self, host: Host) -> Record:
-        """Nothing is put back: weights stay in the store."""
+        """Nothing is put back: weights stay in the store, also those of an earlier install."""
+        self.reach(host)
         return {"present": host.files.stat(self.folder()) is not None}
 
     def revert(self, host: Host, before: Record, after: Record | None) -> Reverted:  # noqa: ARG002

@@ -6,8 +6,16 @@ import base64
 import hashlib
 from typing import ClassVar
 
-from local_opus.actions.base import Action, Inspection, Progress, Record, Reverted, State, earlier
-from local_opus.actions.create_folder import as_int, host_is_image
+from local_opus.actions.base import (
+    Action,
+    Inspection,
+    Progress,
+    Record,
+    Reverted,
+    State,
+    as_int,
+    earlier,
+)
 from local_opus.actions.ownership import group_number
 from local_opus.errors import LocalOpusError
 from local_opus.host import Host
@@ -40,12 +48,13 @@ class WriteFile(Action):
             return Inspection(state=State.ABSENT, evidence="not there")
         if found.kind != "file":
             return Inspection(state=State.DIFFERENT, evidence=f"a {found.kind} is in its place")
+        group = group_number(host, self.group)
+        # First: where the mode is wrong, the content may not be readable.
+        if found.mode != self.mode or (group is not None and found.gid != group):
+            return Inspection(state=State.DIFFERENT, evidence=f"mode {found.mode:04o}")
         data = self.content.encode()
         if found.size != len(data) or host.files.read_bytes(self.path) != data:
             return Inspection(state=State.DIFFERENT, evidence="other content")
-        group = group_number(host, self.group)
-        if found.mode != self.mode or (group is not None and found.gid != group):
-            return Inspection(state=State.DIFFERENT, evidence=f"mode {found.mode:04o}")
         if host.files.has_new(self.path):
             return Inspection(state=State.DIFFERENT, evidence="a half-written one beside it")
         return Inspection(state=State.PRESENT, evidence=f"{found.size} bytes")
@@ -73,9 +82,13 @@ class WriteFile(Action):
     def execute(self, host: Host, before: Record, progress: Progress) -> Record:  # noqa: ARG002
         """Write it atomically."""
         data = self.content.encode()
-        group = group_number(host, self.group, required=not host_is_image(host))
+        group = group_number(host, self.group, required=not host.is_image)
         host.files.write_atomic(self.path, data, mode=self.mode, gid=group)
         return {"sha256": _digest(data)}
+
+    def reach(self, host: Host) -> None:
+        """Open the file."""
+        host.files.open_up(self.path)
 
     def edited(self, host: Host, after: Record) -> str | None:
         """Compare with the digest of what was written, and with what stood there earlier."""
@@ -92,15 +105,22 @@ class WriteFile(Action):
             return None
         if found.kind != "file":
             return f"{self.path}: a {found.kind} took its place"
+        try:
+            data = host.files.read_bytes(self.path)
+        except PermissionError:
+            if host.files.is_closed(found):  # no edit as far as one can tell before `reach`
+                return None
+            raise
         digests = {one["sha256"] for one in known if "sha256" in one}
         contents = (str(one["content"]) for one in known if one.get("existed"))
         digests |= {_digest(base64.b64decode(content)) for content in contents}
-        if _digest(host.files.read_bytes(self.path)) not in digests:
+        if _digest(data) not in digests:
             return f"{self.path}: edited since it was written"
         return None
 
     def revert(self, host: Host, before: Record, after: Record | None) -> Reverted:
         """Put back what was there, or remove it; keep what the user edited."""
+        self.reach(host)
         if after is not None and (kept := self.edited(host, after)) is not None:
             return Reverted(kept=kept)
         host.files.discard_new(self.path)

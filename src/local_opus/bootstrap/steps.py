@@ -12,7 +12,6 @@ import subprocess
 import sys
 import sysconfig
 import time
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from typing import BinaryIO, Protocol
 
@@ -21,14 +20,8 @@ from local_opus.bootstrap import STAMP, Environment, lock_path, without_python_s
 from local_opus.children import dies_with_me
 from local_opus.errors import LocalOpusError
 
-try:
-    import ensurepip
-except ModuleNotFoundError:  # distributions ship it separately
-    ensurepip = None  # type: ignore[assignment]  # typeshed says that it is always there
-
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _REFRESH_SECONDS = 0.5
-_DEBIAN_WHEELS = "/usr/share/python-wheels"
 
 
 class Screen(Protocol):
@@ -64,7 +57,8 @@ class Build:
 
     def run(self) -> None:
         """Build it; a build that fails leaves nothing but its log."""
-        if ensurepip is None or importlib.util.find_spec("venv") is None:
+        # Distributions ship them separately.
+        if any(importlib.util.find_spec(module) is None for module in ("venv", "ensurepip")):
             raise commands.no_venv(sys.executable)
         try:
             self._build()
@@ -87,7 +81,7 @@ class Build:
         os.mkdir(self._temporary, 0o700)
         remove(it.log)
         with open(it.log, "xb", buffering=0) as log:
-            pip = self._unpack_pip()
+            pip = commands.bundled_pip()
             venv = commands.venv_command(sys.executable, it.folder, with_pip=pip is None)
             self._step(venv, log)
             self._step(commands.install_command(it.python, self._lock, pip=pip), log)
@@ -101,23 +95,6 @@ class Build:
             stamp.write(it.name.encode() + b"\n")
             stamp.flush()
             os.fsync(stamp.fileno())
-
-    def _unpack_pip(self) -> str | None:
-        """Unpack the pip that ensurepip holds; return its folder, or None where it isn't found.
-
-        It installs the lock's own pip with the rest. To have ensurepip install it first would take
-        seconds, and leave packages that no lock pins.
-        """
-        name = f"pip-{ensurepip.version()}-py3-none-any.whl"
-        # Distributions keep the wheel in a folder of theirs, named in Python's configuration.
-        bundled = os.path.join(os.path.dirname(ensurepip.__file__), "_bundled")
-        for folder in (sysconfig.get_config_var("WHEEL_PKG_DIR"), bundled, _DEBIAN_WHEELS):
-            wheel = os.path.join(folder, name) if folder else ""
-            if os.path.isfile(wheel):
-                with zipfile.ZipFile(wheel) as archive:
-                    archive.extractall(os.path.join(self._temporary, "pip"))
-                return os.path.join(self._temporary, "pip", "pip")
-        return None
 
     def _step(self, command: Sequence[str], log: BinaryIO) -> None:
         """Run a command to its end; raise what its failure means."""

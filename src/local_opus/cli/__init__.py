@@ -25,6 +25,8 @@ from local_opus.report.lines import JsonLines
 #: Their exit code tells what became of the machine, whether or not their words were read.
 _CHANGING = {"install", "upgrade", "uninstall", "start", "stop"}
 _NARROWEST = 40
+#: Folders are made 0755 at once: a kill before the next call must not leave one closed to others.
+_UMASK = 0o022
 _ONLY_TELLING = GROUP_OPTIONS | {"--dry-run"}
 
 
@@ -82,13 +84,14 @@ def _known(error: BaseException) -> LocalOpusError | None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code.
 
-    Without ``arguments`` this is the program itself, and takes over signals and streams.
+    Without ``arguments`` this is the program itself, and takes over signals, streams and umask.
     """
     is_program = arguments is None
     words = list(sys.argv[1:] if arguments is None else arguments)
     if is_program:
         streams.take_over()
         interrupts.raise_on_signals()
+        os.umask(_UMASK)
     # --debug may stand anywhere before a `--`: who repeats a failed command adds it at the end.
     end = words.index("--") if "--" in words else len(words)
     debug = "--debug" in words[:end] or bool(os.environ.get("LOCAL_OPUS_DEBUG"))

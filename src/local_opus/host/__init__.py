@@ -48,7 +48,7 @@ class Host:
     @property
     def is_image(self) -> bool:
         """Whether this is an image's folder: nothing that lies there is run, or runs."""
-        return self.root != "/"
+        return self.files.is_image
 
     @staticmethod
     def keep_log(name: str, text: str) -> str:

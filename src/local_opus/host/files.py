@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import BinaryIO
 
-from local_opus.host.reading import FileStat, Reading, Space
+from local_opus.host.reading import FileStat, Space
+from local_opus.host.rights import Rights
 from local_opus.host.walk import parts
 
 __all__ = ["NEW_SUFFIX", "FileStat", "Files", "Space"]
@@ -29,7 +30,7 @@ def _new_path(path: str) -> str:
     return f"{folder}/{new_name(name)}"
 
 
-class Files(Reading):
+class Files(Rights):
     """The files below the root. Every method raises OSError as the system call does."""
 
     def write_atomic(
@@ -161,7 +162,11 @@ class Files(Reading):
             self.remove(path)
             return
         with self._at(path) as (parent, name):
-            shutil.rmtree(name, dir_fd=parent)  # by descriptors: no link leads it elsewhere
+            try:
+                shutil.rmtree(name, dir_fd=parent)  # by descriptors: no link leads it elsewhere
+            except PermissionError:
+                self.open_all(path)
+                shutil.rmtree(name, dir_fd=parent)
             self._sync_folder(parent)
 
     def rename(self, old: str, new: str) -> None:
@@ -184,16 +189,6 @@ class Files(Reading):
                 os.unlink(new, dir_fd=parent)
                 raise
             self._sync_folder(parent)
-
-    def set_mode(self, path: str, mode: int) -> None:
-        """Set the permission bits of a file or folder."""
-        with self._own(path) as descriptor:
-            os.fchmod(descriptor, mode)
-
-    def set_owner(self, path: str, uid: int, gid: int) -> None:
-        """Set the owner of a file, folder or link itself."""
-        with self._at(path) as (parent, name):
-            os.chown(name, uid, gid, dir_fd=parent, follow_symlinks=False)
 
     def sync(self, path: str) -> None:
         """Fsync a file or folder, also one that a link leads to."""

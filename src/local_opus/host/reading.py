@@ -132,8 +132,8 @@ class Reading(Walk):
             pending.extend(reversed(below))
 
     def space(self, path: str) -> Space:
-        """Return the space of the file system of ``path`` or of its nearest existing parent."""
-        while self.stat(path, follow=True) is None and path not in {"", "/"}:
+        """Return the space of the file system of ``path`` or of its nearest parent in reach."""
+        while not self._is_in_reach(path) and path not in {"", "/"}:
             path = path.rpartition("/")[0] or "/"
         with self._at(path, follow=True) as (parent, name):
             descriptor = os.open(name, os.O_PATH | os.O_CLOEXEC, dir_fd=parent)
@@ -146,6 +146,12 @@ class Reading(Walk):
             free=found.f_bavail * found.f_frsize,
             free_inodes=found.f_favail if found.f_files else None,
         )
+
+    def _is_in_reach(self, path: str) -> bool:
+        try:
+            return self.stat(path, follow=True) is not None
+        except PermissionError:  # a folder on the way is closed; its own file system is the nearest
+            return False
 
     def can_open(self, path: str) -> str | None:
         """Open a node for reading and writing and close it; return why that failed, or None."""

@@ -31,7 +31,7 @@ class Services:
 
     def running(self, scope: Scope) -> bool:
         """Tell whether systemd runs and answers in this scope (sd_booted(3), then a question)."""
-        if self._files.root != "/" or self._files.stat("/run/systemd/system") is None:
+        if self._files.is_image or self._files.stat("/run/systemd/system") is None:
             return False
         if scope is Scope.SYSTEM:
             return True

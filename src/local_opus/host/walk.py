@@ -26,6 +26,11 @@ class Walk:
     def __init__(self, root: str) -> None:
         self.root = os.path.realpath(root)
 
+    @property
+    def is_image(self) -> bool:
+        """Whether the root is an image's folder, and not this machine's own."""
+        return self.root != "/"
+
     @contextmanager
     def _at(self, path: str, *, follow: bool = False) -> Iterator[tuple[int, str]]:
         """Give the open parent folder and the last name of ``path``."""
@@ -80,7 +85,7 @@ class Walk:
         Below another root the links on the way are resolved, as a chroot would: a child that
         follows them itself would leave the root. What is not there yet has no links.
         """
-        if self.root == "/":
+        if not self.is_image:
             return path
         missing: list[str] = []
         while True:

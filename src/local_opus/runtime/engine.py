@@ -14,6 +14,7 @@ import time
 from collections.abc import Mapping
 from typing import BinaryIO, cast
 
+from local_opus.children import die_with_parent
 from local_opus.runtime import protocol, worker
 from local_opus.runtime.engine_protocol import (
     Delta,
@@ -245,7 +246,7 @@ def _load(message: protocol.Message, out: BinaryIO) -> Engine | None:
 
 def main() -> int:
     """Run the engine on standard input and output; return the exit code."""
-    worker.die_with_parent()
+    die_with_parent()
     # Ctrl-C reaches the whole process group; the server decides when the engine ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     worker.turn_telemetry_off()

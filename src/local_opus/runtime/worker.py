@@ -8,22 +8,18 @@ standard error, so it can't break a frame.
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping
 from typing import BinaryIO
 
+from local_opus.children import die_with_parent
 from local_opus.runtime import protocol
 
 #: Sends an event to the parent; safe to call from any thread.
 Emit = Callable[[Mapping[str, object]], None]
 Handler = Callable[[protocol.Message, Emit], Mapping[str, object]]
-
-#: ``prctl``'s request "send me this signal when my parent dies" (linux/prctl.h).
-PR_SET_PDEATHSIG = 1
 
 
 def turn_telemetry_off() -> None:
@@ -35,20 +31,6 @@ def turn_telemetry_off() -> None:
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     os.environ["DO_NOT_TRACK"] = "1"
-
-
-def die_with_parent() -> None:
-    """Ask the kernel to kill this process when its parent dies, and end if that has happened.
-
-    The end of standard input tells the same, but native code that runs for minutes does not read.
-    """
-    parent = os.getppid()
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
-        error = ctypes.get_errno()
-        raise OSError(error, os.strerror(error), "prctl(PR_SET_PDEATHSIG)")
-    if os.getppid() != parent:
-        raise SystemExit(0)
 
 
 def take_standard_output() -> BinaryIO:
@@ -64,6 +46,7 @@ def answer_one(handler: Handler) -> int:
     The handler's exception becomes an error frame with its type and text: the parent decides
     what to tell the user.
     """
+    # The end of standard input tells the same, but native code that runs for minutes reads nothing.
     die_with_parent()
     turn_telemetry_off()
     out = take_standard_output()
