@@ -19,8 +19,8 @@ from typing import Any
 import trees
 import worlds
 from branches import Branching
+from played_machine import Machine
 from points import Fault, Kind, Point, Points
-from stage import Machine
 from worlds import Variant
 
 from local_opus import install, node, program, uninstall
@@ -181,7 +181,7 @@ def _ended(place: Place, pid: int = 0, code: int = 0) -> Ended:
     if pid:
         _, status = os.waitpid(pid, 0)
         code = os.waitstatus_to_exitcode(status)
-    place.machine().end_waiting()
+    place.machine().table.end_waiting()
     if code != 0:
         return Ended(code)
     path = place.folder / "ended"
