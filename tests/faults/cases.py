@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -104,18 +105,14 @@ class Campaign:
         self, operation: str, wanted: Callable[[Point], tuple[Kind, ...]]
     ) -> Iterator[tuple[Point, Kind, Finding]]:
         """Run an operation into every fault that is ``wanted``, look, and try both ways on."""
-        found: list[tuple[Point, Kind, Finding]] = []
-
-        def seen(fault: Fault, place: Place, ended: Ended) -> None:
-            point = self.points[operation][fault.at]
-            found.append((point, fault.kind, self._finding(operation, fault, place, ended)))
-
         place = self._copy(START[operation])
         try:
-            operations.run_branching(place, operation, wanted, seen)
+            with closing(operations.run_branching(place, operation, wanted)) as branches:
+                for fault, left, ended in branches:
+                    finding = self._finding(operation, fault, left, ended)
+                    yield self.points[operation][fault.at], fault.kind, finding
         finally:
             shutil.rmtree(place.folder)
-        yield from found
 
     def _finding(self, operation: str, fault: Fault, place: Place, ended: Ended) -> Finding:
         left = Left(place, place.tree(), _receipt(place))
