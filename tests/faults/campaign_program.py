@@ -20,7 +20,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import choosing
 import worlds
@@ -35,7 +35,7 @@ class OneThread:
     def __init__(self, _workers: int) -> None:
         self.map = map
 
-    def __enter__(self) -> OneThread:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
