@@ -13,6 +13,8 @@ import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
+import memory
+
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 # Whoever starts the tests in the background may have them ignored, and children inherit that.
@@ -25,8 +27,27 @@ hypothesis.settings.register_profile("here", database=None, deadline=None)
 hypothesis.settings.load_profile("here")
 
 
+#: What a whole run writes at most, in bytes.
+WRITTEN = 4 * 1024**3
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest's own, which takes the option
+def pytest_configure(config: pytest.Config) -> None:
+    """Give the tests a folder in memory, where there is room for it and nobody named another."""
+    of_another = hasattr(config, "workerinput")  # xdist gives its processes theirs
+    if of_another or config.option.basetemp is not None or not memory.has_room(WRITTEN):
+        return
+    folder = memory.new_folder(WRITTEN)
+    config.option.basetemp = folder / "pytest"
+    config.add_cleanup(lambda: memory.remove(folder))
+
+
 #: Modules whose tests start from one shared install; they run in one process, so it is made once.
 SHARES_INSTALL = re.compile(r".*/test_(install\w*|kill|bad_input|upgrade)\.py")
+
+
+#: Tests that take a minute each and share nothing that takes long to make.
+STANDS_ALONE = re.compile(r".*/faults/test_faults_\w+\.py")
 
 
 class ByFile(LoadScopeScheduling):
@@ -34,16 +55,29 @@ class ByFile(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         path = nodeid.partition("::")[0]
+        if STANDS_ALONE.fullmatch(path):
+            return nodeid
         return "install" if SHARES_INSTALL.fullmatch(path) else path
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:
     """Choose how tests are given to processes."""
+    config.option.loadscopereorder = False  # not those of many tests first, but as collected
     return ByFile(config, log)
 
 
+def _length(item: pytest.Item) -> int:
+    """Return a rank: what takes long comes first, so that no process is left with it in the end."""
+    path = item.path.as_posix()
+    if SHARES_INSTALL.fullmatch(path):
+        return 0
+    folders = ("faults", "integration", "server")
+    return 1 + next((n for n, name in enumerate(folders) if f"/{name}/" in path), len(folders))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark all that lies in tests/e2e, so that no file there can run by forgetting the mark."""
+    """Put the long ones first. Mark all of tests/e2e, so that none runs by forgetting the mark."""
+    items.sort(key=_length)
     for item in items:
         if CHECKOUT / "tests" / "e2e" in item.path.parents:
             item.add_marker(pytest.mark.e2e)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,8 +14,8 @@ import operations
 import trees
 import worlds
 from operations import Ended, Place
+from played_programs import SOUND
 from points import KILLED, Fault, Kind, Point
-from stage import SOUND
 from worlds import Variant
 
 from local_opus.errors import LocalOpusError
@@ -92,7 +93,7 @@ class Campaign:
                 raise AssertionError(f"{self.variant.name}: {operation}: {problems}")
 
     def _keep(self, name: str, place: Place) -> None:
-        self.states[name] = Clean(place, place.tree(), tuple(place.machine().servers()))
+        self.states[name] = Clean(place, place.tree(), tuple(place.machine().table.servers()))
 
     def _copy(self, state: str) -> Place:
         self.runs += 1
@@ -104,18 +105,14 @@ class Campaign:
         self, operation: str, wanted: Callable[[Point], tuple[Kind, ...]]
     ) -> Iterator[tuple[Point, Kind, Finding]]:
         """Run an operation into every fault that is ``wanted``, look, and try both ways on."""
-        found: list[tuple[Point, Kind, Finding]] = []
-
-        def seen(fault: Fault, place: Place, ended: Ended) -> None:
-            point = self.points[operation][fault.at]
-            found.append((point, fault.kind, self._finding(operation, fault, place, ended)))
-
         place = self._copy(START[operation])
         try:
-            operations.run_branching(place, operation, wanted, seen)
+            with closing(operations.run_branching(place, operation, wanted)) as branches:
+                for fault, left, ended in branches:
+                    finding = self._finding(operation, fault, left, ended)
+                    yield self.points[operation][fault.at], fault.kind, finding
         finally:
             shutil.rmtree(place.folder)
-        yield from found
 
     def _finding(self, operation: str, fault: Fault, place: Place, ended: Ended) -> Finding:
         left = Left(place, place.tree(), _receipt(place))
@@ -217,10 +214,10 @@ class Campaign:
         # Numbers of processes differ from run to run: what counts is which of them are there.
         processes = len(list(machine.below("/proc").iterdir()))
         units = [
-            machine.unit_properties(self.variant.scope, unit)["ActiveState"]
+            machine.units.properties(self.variant.scope, unit)["ActiveState"]
             for unit in (places.unit, places.trial.unit)
         ]
-        rest = [known, journal, machine.servers(), processes, units, machine.loaded_units()]
+        rest = [known, journal, machine.table.servers(), processes, units, machine.units.loaded()]
         return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
     # -- comparing ------------------------------------------------------------------------------
@@ -270,10 +267,10 @@ class Campaign:
                 continue
             lines.append(f"{path}: {_words(first)} -> {_words(second)}")
         machine = place.machine()
-        if machine.servers() != list(clean.servers):
-            lines.append(f"servers: {list(clean.servers)} -> {machine.servers()}")
-        for unit, text in machine.loaded_units().items():
-            if text != machine.unit_text(unit):
+        if machine.table.servers() != list(clean.servers):
+            lines.append(f"servers: {list(clean.servers)} -> {machine.table.servers()}")
+        for unit, text in machine.units.loaded().items():
+            if text != machine.units.text(unit):
                 lines.append(f"{unit}: systemd was not told of the change")
         return lines
 

@@ -2,43 +2,24 @@
 
 from __future__ import annotations
 
-import gc
-import os
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
-from cases import Campaign
-from worlds import Variant
+from campaigns import Campaigns
 
-_MEMORY = "/dev/shm"
+import memory
+
 _ROOM = 32 * 1024 * 1024
 
 
 @pytest.fixture(scope="session")
-def campaign_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Variant], Campaign]]:  # fmt: skip
-    """Return the campaign of a variant, its clean runs done."""
-    base = _folder() or tmp_path_factory.mktemp("faults")
-    made: dict[Variant, Campaign] = {}
-
-    def of(variant: Variant) -> Campaign:
-        if variant not in made:
-            folder = base / str(len(made))
-            folder.mkdir()
-            made[variant] = Campaign(variant, folder)
-            made[variant].prepare()
-            gc.freeze()  # what is here now is shared with every fork
-        return made[variant]
-
+def campaigns() -> Iterator[Campaigns]:
+    """Return the program in which campaigns run."""
+    folder = memory.new_folder(_ROOM)
+    program = Campaigns(folder)
     try:
-        yield of
+        yield program
     finally:
-        shutil.rmtree(base)
-
-
-def _folder() -> Path | None:
-    if not os.access(_MEMORY, os.W_OK) or shutil.disk_usage(_MEMORY).free < _ROOM:
-        return None
-    return Path(tempfile.mkdtemp(prefix="local-opus-faults-", dir=_MEMORY))
+        program.end()
+        shutil.rmtree(folder, ignore_errors=True)

@@ -3,38 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 
 import choosing
 import pytest
 import table
 import worlds
-from cases import Campaign
-from worlds import Variant
-
-CampaignOf = Callable[[Variant], Campaign]
+from campaigns import Campaigns
+from points import Kind
 
 
-def meet(campaign_of: CampaignOf, operation: str) -> None:
+def meet(campaigns: Campaigns, operation: str) -> None:
     """Try the chosen faults of an operation; fail with what is wrong, or with an old table."""
     rows = table.rows()
     problems = []
     for variant in worlds.VARIANTS if choosing.EVERYTHING else (worlds.MAIN, worlds.DETACHED):
-        campaign = campaign_of(variant)
-        if operation not in campaign.points:
-            continue
-        tried = 0
-        of = choosing.wanted(campaign, operation)
-        for point, kind, finding in campaign.cases(operation, of):
-            tried += 1
-            name = choosing.kind_of(campaign, point.step)
-            if variant != worlds.MAIN:
-                name = f"{name} ({variant.name})"
-            rows[name][kind][finding.outcome] += 1
-            where = f"{variant.name}: {operation}: {kind} at {point.number} ({point.step}: {point.name})"  # fmt: skip
-            problems += [f"{where}: {problem}" for problem in finding.problems]
-        expected = sum(len(of(point)) for point in campaign.points[operation])
-        assert tried == expected, f"{tried} of {expected} faults were met"
+        for case in campaigns.cases(variant, operation):
+            name = case["row"] if variant == worlds.MAIN else f"{case['row']} ({variant.name})"
+            rows[name][Kind(case["kind"])][case["outcome"]] += 1
+            problems += [f"{variant.name}: {operation}: {one}" for one in case["problems"]]
     assert not problems, _told(problems)
     _hold_table(operation, rows)
 

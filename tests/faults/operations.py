@@ -9,8 +9,7 @@ import os
 import shutil
 import tempfile
 import traceback
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +18,8 @@ from typing import Any
 import trees
 import worlds
 from branches import Branching
-from points import Fault, Kind, Point, Points
-from stage import Machine
+from played_machine import Machine
+from points import Fault, Kind, Point, Points, modules
 from worlds import Variant
 
 from local_opus import install, node, program, uninstall
@@ -113,8 +112,6 @@ def fresh(variant: Variant, folder: Path) -> Place:
     return Place(variant, folder)
 
 
-#: Is told of each fork of a run: the fault that it met, its machine, how it ended.
-Seen = Callable[[Fault, Place, Ended], None]
 Wanted = Callable[[Point], tuple[Kind, ...]]
 
 
@@ -124,8 +121,13 @@ def run(place: Place, operation: str, *, note: bool = False) -> Ended:
     return _ended(place, _child(place, operation, points))
 
 
-def run_branching(place: Place, operation: str, wanted: Wanted, seen: Seen) -> None:
-    """Run an operation; at each point try the faults that are ``wanted`` there, in forks of it."""
+def run_branching(
+    place: Place, operation: str, wanted: Wanted
+) -> Iterator[tuple[Fault, Place, Ended]]:
+    """Run an operation; at each point try the faults that are ``wanted`` there, in forks of it.
+
+    Yields the fault that each fork met, its machine (until the next one), and how it ended.
+    """
     asking, answering = os.pipe()
 
     def tell(fault: Fault, folder: Path, code: int) -> None:
@@ -145,7 +147,7 @@ def run_branching(place: Place, operation: str, wanted: Wanted, seen: Seen) -> N
             for line in lines:
                 kind, at, folder, code = json.loads(line)
                 branch = Place(place.variant, Path(folder))
-                seen(Fault(Kind(kind), at), branch, _ended(branch, code=code))
+                yield Fault(Kind(kind), at), branch, _ended(branch, code=code)
                 shutil.rmtree(folder)
                 os.write(answering, b"1")
     finally:
@@ -161,10 +163,8 @@ def _child(
     *,
     not_its: tuple[int, ...] = (),
 ) -> int:
-    with warnings.catch_warnings():
-        # The test process may have threads (its own runner's); the child uses none of theirs.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        pid = os.fork()
+    modules()
+    pid = os.fork()
     if pid == 0:
         try:
             for descriptor in not_its:
@@ -181,7 +181,7 @@ def _ended(place: Place, pid: int = 0, code: int = 0) -> Ended:
     if pid:
         _, status = os.waitpid(pid, 0)
         code = os.waitstatus_to_exitcode(status)
-    place.machine().end_waiting()
+    place.machine().table.end_waiting()
     if code != 0:
         return Ended(code)
     path = place.folder / "ended"

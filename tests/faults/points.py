@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
+from types import ModuleType
 from typing import Any, Self
 
 #: Bytes that a disk writes at once.
@@ -154,17 +156,25 @@ class Points:
     def watch(self) -> Iterator[None]:
         """Count the calls of every module of the program that has ``os``."""
         stand_in = WatchedOs(self)
-        modules = [
-            module for name, module in list(sys.modules.items())
-            if name.startswith("local_opus.") and getattr(module, "os", None) is os
-        ]  # fmt: skip
-        for module in modules:
+        for module in modules():
             module.os = stand_in  # type: ignore[attr-defined]
         try:
             yield
         finally:
-            for module in modules:
+            for module in modules():
                 module.os = os  # type: ignore[attr-defined]
+
+
+@cache
+def modules() -> list[ModuleType]:
+    """Return the program's modules that have ``os``.
+
+    To be called before a fork, too: each would look through all modules anew.
+    """
+    return [
+        module for name, module in list(sys.modules.items())
+        if name.startswith("local_opus.") and getattr(module, "os", None) is os
+    ]  # fmt: skip
 
 
 class WatchedOs:
@@ -175,9 +185,11 @@ class WatchedOs:
 
     def __getattr__(self, name: str) -> Any:
         real = getattr(os, name)
-        if name not in _CHANGING:
-            return real
+        found = self._counted(name, real) if name in _CHANGING else real
+        setattr(self, name, found)  # the next time it is not asked for here
+        return found
 
+    def _counted(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
             return self._points.call(
                 name.removeprefix("f") if name in {"fchmod", "fchown"} else name,

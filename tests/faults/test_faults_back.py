@@ -9,5 +9,5 @@ pytestmark = pytest.mark.timeout(7200)
 
 
 @pytest.mark.parametrize("operation", ["upgrade", "uninstall", "purge", "rollback"])
-def test_operation(campaign_of, operation):
-    meet(campaign_of, operation)
+def test_operation(campaigns, operation):
+    meet(campaigns, operation)

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from stage import GROUP_ID, MANAGER, PROC, SOUND
+from played_programs import SOUND
+from played_servers import GROUP_ID, PROC
+from played_systemd import MANAGER
 
 from builders import wheel_model
 from local_opus import install, planner, profiles

@@ -152,6 +152,8 @@ def start_and_reach(tree: Tree, silent: socket.socket) -> subprocess.Popen[str]:
 
 
 def waiting_for(silent: socket.socket) -> dict[str, str]:
-    """Return the variables that make pip ask that socket."""
+    """Return the variables that make pip ask that socket, and once more."""
     index = f"http://127.0.0.1:{silent.getsockname()[1]}/simple"
-    return {"PIP_NO_INDEX": "", "PIP_FIND_LINKS": "", "PIP_INDEX_URL": index}
+    return {
+        "PIP_NO_INDEX": "", "PIP_FIND_LINKS": "", "PIP_INDEX_URL": index, "PIP_RETRIES": "1",
+    }  # fmt: skip

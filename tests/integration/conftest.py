@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +12,8 @@ import pytest
 from checkout_tree import Tree
 from node_program import MODEL, FirstInstall, Program, copy_checkout
 from node_program import tree as tree_of
+
+import memory
 
 
 @pytest.fixture(scope="session")
@@ -80,11 +80,10 @@ def seeded(
 @pytest.fixture
 def top() -> Iterator[Path]:
     """A folder that other users can enter, unlike pytest's own."""
-    folder = Path(tempfile.mkdtemp(prefix="local-opus-test-"))
+    folder = memory.new_folder(64 * 1024 * 1024)
     folder.chmod(0o755)
     yield folder
-    subprocess.run(["chmod", "-R", "u+rwX", str(folder)], check=True)
-    shutil.rmtree(folder)
+    memory.remove(folder)
 
 
 @pytest.fixture
