@@ -44,13 +44,14 @@ class Applier:
         trials = [planned.id for planned in plan.actions if planned.transient]
         return [*trials, *ids] if ids else []
 
-    def edits(self) -> list[str]:
-        """Return what the user edited since it was done, one line each."""
-        found = []
+    def edits(self) -> dict[str, str]:
+        """Return what the user edited since it was done: one line each, by the action's id."""
+        found = {}
         for entry in self._receipt.history.entries:
             with suppress(PermissionError):  # as in `_settled`
-                found.append(self._journal.edit_of(entry))
-        return [edit for edit in found if edit is not None]
+                if (edit := self._journal.edit_of(entry)) is not None:
+                    found[entry.id] = edit
+        return found
 
     def apply(self, plan: Plan, facts: dict[str, JsonValue], self_test: SelfTest) -> Outcome:
         """Take the machine to the plan; ``facts`` go into the receipt's RUN record.

@@ -230,4 +230,4 @@ def _use_workers_of(host: Host, choice: Choice) -> None:
 def edits(host: Host, choice: Choice) -> list[str]:
     """Return what the user edited since it was installed."""
     receipt = whereabouts.receipt(host, choice.locations)
-    return Applier(Journal(host, receipt, build, choice.locations.roots)).edits()
+    return [*Applier(Journal(host, receipt, build, choice.locations.roots)).edits().values()]

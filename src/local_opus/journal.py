@@ -64,16 +64,10 @@ class Journal:
 
     def edit_of(self, entry: Entry) -> str | None:
         """Say what the user edited since; None when nothing."""
-        action = self.of(entry)
-        if (after := self.after(entry)) is not None:
-            return action.edited(self.host, after)
-        return action.edited_meanwhile(self.host, *self.history.earlier(entry))
-
-    def after(self, entry: Entry) -> Record | None:
-        """Return what an entry left, with what stood there earlier, as actions want it."""
+        action, earlier = self.of(entry), self.history.earlier(entry)
         if entry.after is None:
-            return None
-        return {**entry.after, EARLIER: [*self.history.earlier(entry)]}
+            return action.edited_meanwhile(self.host, *earlier)
+        return action.edited(self.host, _with_earlier(entry.after, earlier))
 
     def in_turn(self, entries: Iterable[Entry]) -> list[Entry]:
         """Put entries in the order in which they are reverted."""
@@ -88,18 +82,21 @@ class Journal:
                 with suppress(LocalOpusError):  # its own way back tells, here and below
                     actions.append(self.of(entry))
         for action in sorted(actions, key=_depth):  # the outermost first
-            with suppress(OSError):
+            with suppress(OSError):  # one that stays closed: the same
                 action.reach(self.host)
 
     def take_back(self, entry: Entry, to: Literal["before", "found"]) -> Reverted:
         """Revert an entry, unless the user edited what a kill had left."""
         action = self.of(entry)
         action.reach(self.host)
-        if entry.after is None and (edit := self.edit_of(entry)) is not None:
+        former = entry.before if to == "before" else entry.found
+        # A revert that was killed, or could not be recorded on a full disk, has put it back.
+        earlier = [*self.history.earlier(entry), former]
+        after = None if entry.after is None else _with_earlier(entry.after, earlier)
+        if after is None and (edit := action.edited_meanwhile(self.host, *earlier)) is not None:
             return Reverted(kept=edit)
         self.record(Event.REVERTING, id=entry.id)
-        former = entry.before if to == "before" else entry.found
-        return action.revert(self.host, former, self.after(entry))
+        return action.revert(self.host, former, after)
 
     def record(self, event: Event, **fields: Any) -> None:  # noqa: ANN401 - those of Receipt.append
         """Write a record of a way back; a disk that is full must not keep it from going on.
@@ -108,6 +105,11 @@ class Journal:
         """
         with suppress(OSError):
             self.receipt.append(event, **fields)
+
+
+def _with_earlier(after: Record, earlier: list[Record]) -> Record:
+    """Return what was left with what else may stand in its place, as actions want it."""
+    return {**after, EARLIER: [*earlier]}
 
 
 def _depth(action: Action) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container
 
 from local_opus import server_config
 from local_opus.host import Host
@@ -13,17 +13,14 @@ from local_opus.values import Plan
 _ANY_WEIGHTS = WeightsFacts("0" * 64, 4096)
 
 
-def require_sound(host: Host, plan: Plan, server_json: str, edits: Iterable[str]) -> None:
+def require_sound(host: Host, plan: Plan, server_json: str, edited_ids: Container[str]) -> None:
     """Raise BadInputError, with file and field, where an edited config says what can't be.
 
-    ``edits`` are those of ``Applier.edits``: one line each, which begins with the path.
+    ``edited_ids`` are those of the actions whose files were edited.
     """
-    planned = {
-        str(action.params["path"]): str(action.params["content"])
-        for action in plan.actions
-        if action.id.startswith("config:")
-    }
-    edited = planned.keys() & {line.partition(": ")[0] for line in edits}
+    configs = [action for action in plan.actions if action.id.startswith("config:")]
+    planned = {str(one.params["path"]): str(one.params["content"]) for one in configs}
+    edited = {str(one.params["path"]) for one in configs if one.id in edited_ids}
     if not edited:
         return
 

@@ -15,7 +15,7 @@ def explained(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        if is_full(error):
             raise MachineCannotError(
                 f"{what}: {words(error)}", "Free some space and run this again."
             ) from error
@@ -23,6 +23,11 @@ def explained(what: str) -> Iterator[None]:
             f"{what}: {words(error)}",
             "Look at the disk and the folder's permissions, then run this again.",
         ) from error
+
+
+def is_full(error: Exception) -> bool:
+    """Tell whether the disk, or a quota on it, was full."""
+    return isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}
 
 
 def words(error: LocalOpusError | OSError) -> str:

@@ -12,37 +12,54 @@ from local_opus.journal import Journal, Outcome
 from local_opus.refusals import words
 
 
-def revert_all(journal: Journal, wanted: Callable[[Entry], bool] = lambda _entry: True) -> Outcome:
-    """Revert every active entry that is ``wanted``; each is asked once.
+class WayBack:
+    """Reverts the active entries of a journal, in the order of ``Action.turn``.
 
-    The order is that of ``Action.turn``. What can't be reverted does not stop the rest;
-    it is raised at the end.
+    What can't be reverted does not stop the rest; ``end`` raises it.
     """
-    outcome = Outcome()
-    problems: list[LocalOpusError] = []
-    journal.reach()
-    for entry in journal.in_turn(entry for entry in journal.history.entries if entry.active):
-        if not wanted(entry):
-            continue
-        try:
-            revert_one(journal, entry, outcome, for_good=not problems)
-        except KeyboardInterrupt as error:
-            raise InterruptedRunError(
-                "interrupted; what was taken back so far is in the receipt",
-                "Run `uninstall` again to go on.",
-            ) from error
-        except LocalOpusError as error:
-            problems.append(error)
-        except OSError as error:
-            problems.append(LocalOpusError(f"{entry.id}: {words(error)}",
-                                           "Fix that and run `uninstall` again."))  # fmt: skip
-    if problems:
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._outcome = Outcome()
+        self._problems: list[LocalOpusError] = []
+        journal.reach()
+
+    def revert(self, wanted: Callable[[Entry], bool]) -> None:
+        """Revert those that are ``wanted``; each is asked for in its turn."""
+        journal = self._journal
+        for entry in journal.in_turn(one for one in journal.history.entries if one.active):
+            if not wanted(entry):
+                continue
+            try:
+                revert_one(journal, entry, self._outcome, for_good=not self._problems)
+            except KeyboardInterrupt as error:
+                raise InterruptedRunError(
+                    "interrupted; what was taken back so far is in the receipt",
+                    "Run `uninstall` again to go on.",
+                ) from error
+            except LocalOpusError as error:
+                self._problems.append(error)
+            except OSError as error:
+                remedy = "Fix that and run `uninstall` again."
+                self._problems.append(LocalOpusError(f"{entry.id}: {words(error)}", remedy))
+
+    def end(self) -> Outcome:
+        """Return what it came to. Raises LocalOpusError for what could not be reverted."""
+        if not self._problems:
+            return self._outcome
+        first, *more = self._problems
         raise LocalOpusError(
-            f"{problems[0].message}" + (f" (and {len(problems) - 1} more)" * (len(problems) > 1)),
-            problems[0].remedy,
-            details=[problem.message for problem in problems[1:]],
+            first.message + (f" (and {len(more)} more)" if more else ""),
+            first.remedy,
+            details=[problem.message for problem in more],
         )
-    return outcome
+
+
+def revert_all(journal: Journal) -> Outcome:
+    """Revert every active entry. Raises LocalOpusError for what could not be reverted."""
+    way = WayBack(journal)
+    way.revert(lambda _entry: True)
+    return way.end()
 
 
 def revert_one(journal: Journal, entry: Entry, outcome: Outcome, *, for_good: bool) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from local_opus.errors import LocalOpusError
-from local_opus.history import Event
+from local_opus.history import Entry, Event
 from local_opus.journal import Journal, Outcome
-from local_opus.refusals import words
+from local_opus.refusals import is_full, words
 
 
 def roll_back(journal: Journal, outcome: Outcome, error: Exception) -> None:
@@ -16,25 +18,9 @@ def roll_back(journal: Journal, outcome: Outcome, error: Exception) -> None:
     named with the failure.
     """
     journal.record(Event.FAILED, data={"reason": str(getattr(error, "message", error))})
-    history = journal.history
-    undone = history.unfinished()
     journal.reach()
-    problems = []
-    for entry in journal.in_turn(undone):
-        summary = journal.of(entry).summary()
-        journal.listener.started(entry.id, f"take back: {summary}")
-        try:
-            reverted = journal.take_back(entry, "found")
-        except (LocalOpusError, OSError) as problem:
-            problems.append(f"{summary}: {words(problem)}")
-            journal.listener.finished(entry.id, "kept")
-            continue
-        if reverted.kept is None:
-            back = entry.id in history.last_entries
-            journal.record(Event.RESTORED if back else Event.REVERTED, id=entry.id)
-        elif not reverted.later:
-            problems.append(reverted.kept)
-        journal.listener.finished(entry.id, "kept" if reverted.kept else "taken back")
+    undone, problems = _known(journal)
+    problems += _take_back(journal, undone)
     for entry in undone:  # in order, and only now: what was there before is whole again
         action = journal.of(entry)
         try:
@@ -46,6 +32,49 @@ def roll_back(journal: Journal, outcome: Outcome, error: Exception) -> None:
         _rest(journal)
     if isinstance(error, LocalOpusError):
         error.details = (*error.details, *(f"not taken back: {line}" for line in problems))
+
+
+def _known(journal: Journal) -> tuple[list[Entry], list[str]]:
+    """Return what is to be taken back, and what the receipt says that can't be an action's."""
+    known, problems = [], []
+    for entry in journal.history.unfinished():
+        try:
+            journal.of(entry)
+        except LocalOpusError as problem:
+            problems.append(problem.message)
+        else:
+            known.append(entry)
+    return known, problems
+
+
+def _take_back(journal: Journal, entries: Sequence[Entry]) -> list[str]:
+    """Take entries back; what a full disk refused once more when the others are gone."""
+    problems, refused = [], []
+    for entry in journal.in_turn(entries):
+        try:
+            problem = _take_one(journal, entry)
+        except (LocalOpusError, OSError) as error:
+            if is_full(error) and len(entries) > 1:
+                refused.append(entry)
+                continue
+            problem = f"{journal.of(entry).summary()}: {words(error)}"
+            journal.listener.finished(entry.id, "kept")
+        if problem is not None:
+            problems.append(problem)
+    again = [problem for entry in refused for problem in _take_back(journal, [entry])]
+    return [*problems, *again]
+
+
+def _take_one(journal: Journal, entry: Entry) -> str | None:
+    """Take an entry back; return why it was kept, where that is for good."""
+    journal.listener.started(entry.id, f"take back: {journal.of(entry).summary()}")
+    history = journal.history
+    reverted = journal.take_back(entry, "found")
+    if reverted.kept is None:
+        back = entry.id in history.last_entries
+        journal.record(Event.RESTORED if back else Event.REVERTED, id=entry.id)
+    journal.listener.finished(entry.id, "kept" if reverted.kept else "taken back")
+    return None if reverted.later else reverted.kept
 
 
 def _rest(journal: Journal) -> None:

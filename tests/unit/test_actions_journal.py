@@ -15,9 +15,10 @@ from local_opus.actions.write_file import WriteFile
 from local_opus.apply import Applier
 from local_opus.errors import InterruptedRunError, LocalOpusError, MachineCannotError
 from local_opus.history import Event
-from local_opus.journal import Journal
+from local_opus.journal import Journal, Outcome
 from local_opus.receipts import Receipt
-from local_opus.reverting import revert_all
+from local_opus.reverting import WayBack, revert_all
+from local_opus.rollback import roll_back
 from local_opus.values import Plan, PlannedAction, Scope
 
 RECEIPT = "/var/receipt.jsonl"
@@ -354,7 +355,7 @@ def test_a_trial_that_was_killed_is_undone_first(host, monkeypatch, then):
 def test_after_an_uninstall_that_left_something_a_failed_run_brings_nothing_back(host):
     applier(host).apply(plan("1", "a"), {"profile": "old"}, works)
     held = journal(host)
-    revert_all(held, lambda entry: entry.kind == "write_file")
+    WayBack(held).revert(lambda entry: entry.kind == "write_file")
     held.receipt.append(Event.LEFT)
     with pytest.raises(LocalOpusError, match="does not answer"):
         applier(host).apply(plan("2", "a"), {"profile": "new"}, fails)
@@ -395,3 +396,77 @@ def test_a_failed_first_run_takes_folders_back_from_the_inside_out_also_when_one
     with pytest.raises(LocalOpusError):
         applier(host).apply(plan("1", "a", "b"), {}, fails)
     assert tree(host) == {}
+
+
+def test_what_a_full_disk_refused_to_put_back_is_put_back_when_the_others_have_made_room(
+    host, monkeypatch
+):
+    """An upgrade fills the disk with what it adds; to go back takes room, too."""
+    applier(host).apply(plan("1", "a", "b"), {}, works)
+    real = host.files.write_atomic
+
+    def write_atomic(path, data, **how):  # type: ignore[no-untyped-def]
+        large = host.files.stat("/opt/lo/large") is not None
+        if large and path in {"/opt/lo/a", "/opt/lo/b"} and data == b"1":
+            raise OSError(errno.ENOSPC, "no space left on device", path)
+        return real(path, data, **how)
+
+    monkeypatch.setattr(host.files, "write_atomic", write_atomic)
+    wanted = plan("2", "a", "large", "b")
+    with pytest.raises(LocalOpusError, match="does not answer") as raised:
+        applier(host).apply(wanted, {}, fails)
+    assert raised.value.details == ()
+    assert tree(host) == {"lo": "", "lo/a": "1", "lo/b": "1"}
+    assert applier(host).pending(plan("1", "a", "b")) == []
+
+
+def test_a_disk_that_stays_full_is_told_once_for_each(host, monkeypatch):
+    applier(host).apply(plan("1", "a", "b"), {}, works)
+    real = host.files.write_atomic
+
+    def write_atomic(path, data, **how):  # type: ignore[no-untyped-def]
+        if data == b"1":
+            raise OSError(errno.ENOSPC, "no space left on device", path)
+        return real(path, data, **how)
+
+    monkeypatch.setattr(host.files, "write_atomic", write_atomic)
+    with pytest.raises(LocalOpusError, match="does not answer") as raised:
+        applier(host).apply(plan("2", "a", "b"), {}, fails)
+    assert [line.partition(" (")[0] for line in raised.value.details] == [
+        "not taken back: write /opt/lo/b",
+        "not taken back: write /opt/lo/a",
+    ]
+
+
+def test_what_is_as_it_was_is_not_written_to_be_put_back(host, monkeypatch):
+    """A kill, or a full disk, came before anything was changed."""
+    host.files.make_folder("/opt/lo")
+    host.files.write_atomic("/opt/lo/a", b"theirs")
+    before = WriteFile(path="/opt/lo/a", content="1").capture(host)
+    monkeypatch.setattr(host.files, "write_atomic", lambda *_, **__: pytest.fail("written"))
+    WriteFile(path="/opt/lo/a", content="1").revert(host, before, None)
+
+
+def test_a_record_that_is_no_actions_does_not_stop_a_roll_back(host):
+    interrupted(host, plan("1", "a", "b"), "b", after=True)
+    Receipt(host, RECEIPT).append(Event.BEGIN, id="c", kind="of a later version", params={})
+    Receipt(host, RECEIPT).append(Event.RUN, data={})
+    outcome = Outcome()
+    error = LocalOpusError("it does not answer", "look")
+    roll_back(journal(host), outcome, error)
+    assert tree(host) == {}
+    assert outcome.kept == ["receipt: no action is called of a later version"]
+
+
+def test_an_uninstall_whose_end_a_full_disk_did_not_record_finds_no_edit(host, monkeypatch):
+    host.files.make_folder("/opt/lo")
+    host.files.write_atomic("/opt/lo/a", b"theirs")
+    applier(host).apply(plan("1", "a"), {}, works)
+    with monkeypatch.context() as patch:
+        full = OSError(errno.ENOSPC, "no space left on device")
+        patch.setattr(Receipt, "append", lambda *_, **__: (_ for _ in ()).throw(full))
+        with pytest.raises(LocalOpusError, match="no space"):
+            revert_all(journal(host))
+    assert tree(host) == {"lo": "", "lo/a": "theirs"}
+    assert revert_all(journal(host)).kept == []
+    assert tree(host) == {"lo": "", "lo/a": "theirs"}

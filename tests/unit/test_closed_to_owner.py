@@ -99,7 +99,7 @@ def test_it_is_repaired(root, closed):
         as_installed = node.modes()
         (root / closed).chmod(0o000)
         assert node.applier.pending(PLAN) != []
-        assert node.applier.edits() == []
+        assert node.applier.edits() == {}
         assert (root / closed).lstat().st_mode & 0o777 == 0, "looking changed it"
         assert node.install().kept == []
         assert node.modes() == as_installed

@@ -29,10 +29,6 @@ PLAN = Plan(
 )  # fmt: skip
 
 
-def edit(path: str) -> str:
-    return f"{path}: edited since it was written"
-
-
 @pytest.fixture
 def host(tmp_path: Path) -> FakeHost:
     """Its configs are all nonsense."""
@@ -47,14 +43,14 @@ def write(host: FakeHost, name: str, **fields: object) -> None:
     host.files.write_atomic(f"/c/{name}.json", json.dumps({**TEXTS[name], **fields}).encode())
 
 
-@pytest.mark.parametrize("edits", [(), (edit("/bin/start_local_opus.sh"),)])
-def test_what_is_written_anew_may_say_anything_now(host, edits):
-    kept_configs.require_sound(host, PLAN, SERVER, edits)
+@pytest.mark.parametrize("edited", [(), ("script:start_local_opus.sh",)])
+def test_what_is_written_anew_may_say_anything_now(host, edited):
+    kept_configs.require_sound(host, PLAN, SERVER, edited)
 
 
 def test_what_is_kept_must_make_sense(host):
     write(host, "generation", temperature=0.1)
-    kept_configs.require_sound(host, PLAN, SERVER, [edit("/c/generation.json")])
+    kept_configs.require_sound(host, PLAN, SERVER, ["config:generation"])
 
 
 @pytest.mark.parametrize(
@@ -69,7 +65,7 @@ def test_what_is_kept_must_make_sense(host):
 def test_what_is_kept_and_can_not_be_is_told(host, name, fields, said):
     write(host, name, **fields)
     with pytest.raises(BadInputError) as caught:
-        kept_configs.require_sound(host, PLAN, SERVER, [edit(f"/c/{name}.json")])
+        kept_configs.require_sound(host, PLAN, SERVER, [f"config:{name}"])
     assert caught.value.message.startswith(said)
 
 
@@ -77,4 +73,4 @@ def test_something_else_in_the_place_of_a_config_is_told(host):
     host.files.remove("/c/model.json")
     host.files.make_folder("/c/model.json")
     with pytest.raises(BadInputError, match=r"/c/model\.json: not a regular file"):
-        kept_configs.require_sound(host, PLAN, SERVER, ["/c/model.json: a folder took its place"])
+        kept_configs.require_sound(host, PLAN, SERVER, ["config:model"])
