@@ -42,8 +42,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.add_cleanup(lambda: memory.remove(folder))
 
 
-#: Modules whose tests start from one shared install; they run in one process, so it is made once.
-SHARES_INSTALL = re.compile(r".*/test_(install\w*|kill|bad_input|upgrade)\.py")
+#: Modules whose tests go on, one after the other, with what the first install made.
+SHARES_INSTALL = re.compile(r".*/test_install(_repair)?\.py")
 
 
 #: Tests that take a minute each and share nothing that takes long to make.
@@ -90,9 +90,16 @@ def checkout() -> Path:
 
 
 @pytest.fixture(scope="session")
-def _pip_cache(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """What pip fetches is fetched once a session, wherever the tests' home is."""
-    return os.environ.get("PIP_CACHE_DIR") or str(tmp_path_factory.mktemp("pip-cache"))
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that the processes of a run have in common."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def _pip_cache(shared: Path) -> str:
+    """What pip fetches is fetched once a run, wherever the tests' home is."""
+    return os.environ.get("PIP_CACHE_DIR") or str(shared / "pip-cache")
 
 
 @pytest.fixture(autouse=True)

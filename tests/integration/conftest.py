@@ -1,4 +1,4 @@
-"""One real install a session; the other tests start from copies of what it made."""
+"""One real install a run; the other tests start from copies of what it made."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from checkout_tree import Tree
+from first_parts import Parts, locked
 from node_program import MODEL, FirstInstall, Program, copy_checkout
 from node_program import tree as tree_of
 
@@ -24,11 +25,10 @@ def checkout_copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def first_install(
-    checkout_copy: Path, tmp_path_factory: pytest.TempPathFactory, _pip_cache: str
+    checkout_copy: Path, tmp_path_factory: pytest.TempPathFactory, _pip_cache: str, shared: Path
 ) -> Iterator[FirstInstall]:
     """A real install: environment through pip, model fetched and converted, server started."""
-    top = tmp_path_factory.mktemp("first")
-    program = Program(checkout_copy, top / "home", _pip_cache)
+    program = Program(checkout_copy, tmp_path_factory.mktemp("first") / "home", _pip_cache)
     try:
         # A home in use: folders with modes of their own, that an install goes through.
         for name, mode in ((".config", 0o700), (".local/bin", 0o750), ("Documents", 0o711)):
@@ -36,21 +36,30 @@ def first_install(
             (program.home / name).chmod(mode)
         (program.home / ".local/bin/mine").write_text("#!/bin/sh\n")
         before = tree_of(program.home)
-        begin = time.monotonic()
-        said = program.install().stdout
-        seconds = time.monotonic() - begin
-        (environment,) = program.prefix.glob("env-*")
-        kept = top / environment.name
-        subprocess.run(["cp", "-al", str(environment), str(kept)], check=True)
-        subprocess.run(["cp", "-a", str(program.prefix / "models"), str(top)], check=True)
-        yield FirstInstall(program, before, said, seconds, kept, top / "models")
+        with locked(shared):
+            begin = time.monotonic()
+            said = program.install().stdout
+            seconds = time.monotonic() - begin
+            Parts(shared).keep(program)
+        yield FirstInstall(program, before, said, seconds)
     finally:
         program.end_all()
 
 
+@pytest.fixture(scope="session")
+def parts(shared: Path, request: pytest.FixtureRequest) -> Parts:
+    """The environment and the store of a first install, of whichever process made one."""
+    found = Parts(shared)
+    with locked(shared):
+        there = found.are_there()
+    if not there:
+        request.getfixturevalue("first_install")
+    return found
+
+
 @pytest.fixture(scope="module")
 def seeded(
-    first_install: FirstInstall, tmp_path_factory: pytest.TempPathFactory, _pip_cache: str
+    parts: Parts, checkout_copy: Path, tmp_path_factory: pytest.TempPathFactory, _pip_cache: str
 ) -> Iterator[Callable[..., Program]]:
     """Make a home in which the environment is there already, and the parts of the store asked for.
 
@@ -59,17 +68,18 @@ def seeded(
     made: list[Program] = []
 
     def make(*variants: str) -> Program:
-        home = tmp_path_factory.mktemp("home")
-        program = Program(first_install.program.checkout, home, _pip_cache)
+        program = Program(checkout_copy, tmp_path_factory.mktemp("home"), _pip_cache)
         made.append(program)
         program.prefix.mkdir(parents=True)
-        target = program.prefix / first_install.environment.name
-        subprocess.run(["cp", "-al", str(first_install.environment), str(target)], check=True)
+        environment = parts.environment
+        target = program.prefix / environment.name
+        subprocess.run(["cp", "-al", str(environment), str(target)], check=True)
         for variant in variants:
             folder = program.prefix / "models" / MODEL
             folder.mkdir(parents=True, exist_ok=True)
-            origin = first_install.models / MODEL / variant
-            subprocess.run(["cp", "-a", str(origin), str(folder)], check=True)
+            subprocess.run(
+                ["cp", "-a", str(parts.models / MODEL / variant), str(folder)], check=True
+            )
         return program
 
     yield make

@@ -180,14 +180,12 @@ class Program:
 
 @dataclass(frozen=True)
 class FirstInstall:
-    """The first command in an empty home: what it said, how long it took, copies of its parts."""
+    """The first command in an empty home: what it said and how long it took."""
 
     program: Program
     before: Tree
     said: str
     seconds: float
-    environment: Path
-    models: Path
 
 
 def events(child: subprocess.Popen[str]) -> Iterator[Mapping[str, Any]]:

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from node_program import MODEL, FirstInstall, Program, Tree, tree
+from first_parts import Parts
+from node_program import MODEL, Program, Tree, tree
 from whole_checkout import copy_all
 
 from local_opus import cli
@@ -74,14 +75,14 @@ def set_up(checkout: Path, program: Program) -> Installed:
 
 
 @pytest.fixture(scope="module")
-def installed(first_install: FirstInstall, tmp_path_factory: pytest.TempPathFactory, _pip_cache: str) -> Iterator[Installed]:  # fmt: skip
+def installed(parts: Parts, tmp_path_factory: pytest.TempPathFactory, _pip_cache: str) -> Iterator[Installed]:  # fmt: skip
     """The profile without any local component, and a store that weights came to since."""
     top = tmp_path_factory.mktemp("installed")
     checkout = copy_all(top / "checkout")
     program = Program(checkout, top / "home", _pip_cache)
     (program.prefix / "models").mkdir(parents=True)
     installed = set_up(checkout, program)
-    shutil.copytree(first_install.models, program.prefix / "models", dirs_exist_ok=True)
+    shutil.copytree(parts.models, program.prefix / "models", dirs_exist_ok=True)
     yield installed
     program.end_all()
 

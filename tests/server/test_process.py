@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import signal
 import socket
 import subprocess
 import sys
+import threading
 
 import httpx
 import pytest
@@ -66,29 +68,39 @@ def test_weights_that_cannot_be_loaded_end_it(tmp_path):
 
 
 @pytest.fixture
-def listener(tmp_path, monkeypatch):
+def told(tmp_path, monkeypatch):
+    """What systemd is told. It reads at once: ten messages that wait would hold up the server."""
+    messages: queue.Queue[str] = queue.Queue()
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.bind(str(tmp_path / "notify"))
-        sock.settimeout(60)
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
-        yield sock
+
+        def listen() -> None:
+            while message := sock.recv(4096):
+                messages.put(message.decode())
+
+        reader = threading.Thread(target=listen)
+        reader.start()
+        yield messages
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as last:
+            last.sendto(b"", str(tmp_path / "notify"))
+        reader.join(10)
 
 
 def test_systemd_is_told_of_loading_readiness_and_the_end(
-    listener, tmp_path, model_folder, monkeypatch
+    told, tmp_path, model_folder, monkeypatch
 ):
     monkeypatch.setenv("WATCHDOG_USEC", "400000")
     with RealServer(tmp_path, model_folder) as server:
-        told = []
-        while not told or "READY=1" not in told[-1]:
-            told.append(listener.recv(4096).decode())
-            if "READY=1" not in told[-1]:
-                assert server.process.poll() is None
+        first = [told.get(timeout=60)]
+        while "READY=1" not in first[-1]:
+            assert server.process.poll() is None
+            first.append(told.get(timeout=60))
         assert is_ready(server.url)
-        assert any(line.startswith("STATUS=Loading smollm2-135m") for line in told)
-        assert any(line.startswith("EXTEND_TIMEOUT_USEC=") for line in told)
-        assert "STATUS=Serving smollm2-135m on CPU" in told[-1]
-        assert "WATCHDOG=1" in [listener.recv(4096).decode() for _ in range(3)]
+        assert any(line.startswith("STATUS=Loading smollm2-135m") for line in first)
+        assert any(line.startswith("EXTEND_TIMEOUT_USEC=") for line in first)
+        assert "STATUS=Serving smollm2-135m on CPU" in first[-1]
+        assert "WATCHDOG=1" in [told.get(timeout=60) for _ in range(3)]
         engine = server.engine_pid()
         body = {"model": "smollm2-135m", "messages": [{"role": "user", "content": "Tell me all."}]}
         with httpx.stream(
@@ -97,8 +109,7 @@ def test_systemd_is_told_of_loading_readiness_and_the_end(
             assert next(response.iter_text())
             assert server.stop() == 0  # within 10 s, though a client reads
         assert not os.path.exists(f"/proc/{engine}")
-        listener.settimeout(1)
-        while (last := listener.recv(4096).decode()) != "STOPPING=1":
+        while (last := told.get(timeout=1)) != "STOPPING=1":
             assert last == "WATCHDOG=1"
 
 
