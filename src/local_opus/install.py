@@ -195,7 +195,7 @@ def install(host: Host, choice: Choice, tell: Reporter) -> Result:
         node.require_free_port(host, locations, choice.profile.server.host, choice.port)
     held = state.held(host, locations)
     with explained(locations.state), held, explained(locations.receipt):
-        receipt = whereabouts.receipt(host, locations)
+        receipt = whereabouts.receipt(host, locations, held=True)
         facts: dict[str, JsonValue] = {
             "program": __version__,
             "profile": choice.profile.name,

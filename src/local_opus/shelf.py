@@ -65,7 +65,7 @@ def pull(host: Host, locations: Locations, model_id: str, tell: Reporter) -> lis
     device = found.fit.device
     control.use_installed_workers(host, locations)
     with state.held(host, locations):
-        receipt = whereabouts.receipt(host, locations)
+        receipt = whereabouts.receipt(host, locations, held=True)
         applier = Applier(Journal(host, receipt, build, locations.roots))
         applier.ensure(planner.store_folder(locations))
         tell.started("weights", f"fetch {model_id}")

@@ -53,7 +53,7 @@ def _uninstall(host: Host, locations: Locations, *, purge: bool, tell: Reporter)
                 _purge(host, locations, removed)
             removed.weights_left = stored_bytes(host, locations)
             return removed
-        receipt = whereabouts.receipt(host, locations)
+        receipt = whereabouts.receipt(host, locations, held=True)
         removed = _revert(host, locations, receipt, tell, purge=purge)
         removed.weights_left = stored_bytes(host, locations)
         if not removed.weights_left:

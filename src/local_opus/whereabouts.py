@@ -21,12 +21,12 @@ _MOVED = {
 }
 
 
-def receipt(host: Host, locations: Locations) -> Receipt:
-    """Read the receipt of an install.
+def receipt(host: Host, locations: Locations, *, held: bool = False) -> Receipt:
+    """Read the receipt of an install; ``held`` as for ``Receipt``.
 
     Raises LocalOpusError when it is damaged, BadInputError when it is of other folders.
     """
-    found = Receipt(host, locations.receipt)
+    found = Receipt(host, locations.receipt, held=held)
     if locations.scope is Scope.USER:  # nothing moves those of the system
         _require_same(found, locations)
     return found
