@@ -14,6 +14,7 @@ import itertools
 import json
 import os
 from contextlib import suppress
+from typing import NamedTuple
 
 from pydantic import JsonValue
 
@@ -23,19 +24,52 @@ from local_opus.errors import LocalOpusError
 from local_opus.history import Event, History, Record, replay
 from local_opus.host import Host
 
-__all__ = ["FIRST_SUM", "NewerReceiptError", "Receipt", "parse", "salvage", "set_aside"]
+__all__ = [
+    "FIRST_SUM",
+    "NewerReceiptError",
+    "Receipt",
+    "Salvaged",
+    "is_there",
+    "parse",
+    "salvage",
+    "set_aside",
+]
 
 #: In the name of a damaged receipt that was set aside, before its number.
 _ASIDE = ".damaged-"
 
 
-def salvage(host: Host, path: str) -> tuple[int, str]:
+class Salvaged(NamedTuple):
+    """How many records were kept, and where the whole is; None: there was no file to set aside."""
+
+    kept: int
+    aside: str | None
+
+
+def is_there(host: Host, path: str) -> bool:
+    """Whether there is a receipt, or the head of one that is gone."""
+    return any(host.files.stat(one) is not None for one in (path, _head_of(path)))
+
+
+def salvage(host: Host, path: str) -> Salvaged | None:
     """Keep the records before the first damaged one, and the whole file under another name.
 
-    Return how many are kept, and that name. What the lost ones speak of counts from then on as not
-    made by this program: it stays where it is. The caller holds the lock. Raises NewerReceiptError.
+    None: it is sound, and nothing was changed. What the lost records speak of counts from then on
+    as not made by this program: it stays where it is. The caller holds the lock. Raises
+    NewerReceiptError.
     """
-    data = host.files.read_bytes(path) if host.files.stat(path) is not None else b""
+    try:
+        Receipt(host, path, held=True)
+    except NewerReceiptError:
+        raise
+    except LocalOpusError:
+        return _salvage(host, path)
+    return None
+
+
+def _salvage(host: Host, path: str) -> Salvaged:
+    is_file = host.files.stat(path) is not None
+    data = host.files.read_bytes(path) if is_file else b""
     good, count, last = 0, 0, FIRST_SUM
     try:
         for record, length in chain.read(data, path):
@@ -44,15 +78,17 @@ def salvage(host: Host, path: str) -> tuple[int, str]:
         raise
     except LocalOpusError:  # the one that is damaged: the rest hangs on it
         pass
-    names = (f"{path}{_ASIDE}{number}" for number in itertools.count(1))
-    aside = next(name for name in names if host.files.stat(name) is None)
-    host.files.write_atomic(aside, data, mode=0o600)
+    aside = None
+    if is_file:
+        names = (f"{path}{_ASIDE}{number}" for number in itertools.count(1))
+        aside = next(name for name in names if host.files.stat(name) is None)
+        host.files.write_atomic(aside, data, mode=0o600)
     # The head goes first: without it a kill here leaves a receipt that is salvaged once more.
     head = _head_of(path)
     host.files.discard(head)
     host.files.write_atomic(path, data[:good], mode=0o600)
     host.files.write_atomic(head, chain.head_line(count, last), mode=0o600)
-    return count, aside
+    return Salvaged(count, aside)
 
 
 def set_aside(host: Host, path: str) -> list[str]:

@@ -34,7 +34,7 @@ def receipt(host: Host, locations: Locations, *, held: bool = False) -> Receipt:
 
 def require(host: Host, locations: Locations) -> None:
     """Raise as ``receipt`` does where there is one; of the system's folders it is not read."""
-    if locations.scope is Scope.USER and host.files.stat(locations.receipt) is not None:
+    if locations.scope is Scope.USER:
         receipt(host, locations)
 
 

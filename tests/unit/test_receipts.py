@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from fakes import FakeHost
 from local_opus.errors import LocalOpusError
 from local_opus.history import Event
 from local_opus.host import FileStat
-from local_opus.receipts import NewerReceiptError, Receipt, salvage
+from local_opus.receipts import NewerReceiptError, Receipt, is_there, salvage
 
 PATH = "/state/receipt.jsonl"
 
@@ -291,3 +292,25 @@ def test_what_a_newer_version_wrote_is_not_damaged(host: FakeHost, tmp_path: Pat
     with pytest.raises(NewerReceiptError):
         salvage(host, PATH)
     assert [entry.name for entry in path.parent.iterdir()] == ["receipt.jsonl"]
+
+
+def test_of_a_receipt_that_is_gone_nothing_is_set_aside(host: FakeHost, tmp_path: Path) -> None:
+    filled(host)
+    (tmp_path / "state/receipt.jsonl").unlink()
+    assert is_there(host, PATH)
+    with pytest.raises(LocalOpusError, match="3 of 3 records are missing"):
+        Receipt(host, PATH)
+    assert salvage(host, PATH) == (0, None)
+    assert Receipt(host, PATH).records == []
+    assert sorted(os.listdir(tmp_path / "state")) == ["receipt.head", "receipt.jsonl"]
+
+
+@pytest.mark.parametrize("torn", [b"", b'{"v":2,'])
+def test_a_sound_receipt_is_not_salvaged(host: FakeHost, tmp_path: Path, torn: bytes) -> None:
+    filled(host)
+    path = tmp_path / "state/receipt.jsonl"
+    path.write_bytes(path.read_bytes() + torn)
+    before = {one.name: (one.read_bytes(), one.stat().st_ino) for one in path.parent.iterdir()}
+    assert salvage(host, PATH) is None
+    after = {one.name: (one.read_bytes(), one.stat().st_ino) for one in path.parent.iterdir()}
+    assert after == before
