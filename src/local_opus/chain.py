@@ -41,9 +41,10 @@ def parse(data: bytes, name: str) -> tuple[list[Record], int]:
 def read(data: bytes, name: str) -> Iterator[tuple[Record, int]]:
     """Yield each record and the length of its line; raise as ``parse`` does."""
     previous = FIRST_SUM
-    for number, line in enumerate(data.splitlines(keepends=True), start=1):
-        if not line.endswith(b"\n"):
-            return
+    # Only "\n" ends a line: a byte that became another line break is damage, and no torn end.
+    *lines, _torn = data.split(b"\n")
+    for number, text in enumerate(lines, start=1):
+        line = text + b"\n"
         record = _parse_line(line, f"{name}:{number}")
         if record.sum != record.checksum(previous) or record.n != number:
             raise LocalOpusError(

@@ -12,9 +12,9 @@ import pytest
 
 from fakes import FakeHost
 from local_opus.errors import LocalOpusError
-from local_opus.history import Event
+from local_opus.history import Event, Record
 from local_opus.host import FileStat
-from local_opus.receipts import NewerReceiptError, Receipt, is_there, salvage
+from local_opus.receipts import FIRST_SUM, NewerReceiptError, Receipt, is_there, salvage
 
 PATH = "/state/receipt.jsonl"
 
@@ -207,6 +207,28 @@ def test_damage_is_told_by_its_line(host: FakeHost, tmp_path: Path, damage, line
     filled(host)
     path = tmp_path / "state/receipt.jsonl"
     path.write_text("".join(f"{text}\n" for text in damage(path.read_text().splitlines())))
+    with pytest.raises(LocalOpusError, match=rf"receipt\.jsonl:{line}:"):
+        Receipt(host, PATH)
+
+
+def first_schema() -> bytes:
+    """Four records of a version that wrote no head."""
+    text, last = "", FIRST_SUM
+    events = [{"event": "run"}, {"event": "begin", "id": "a"}, {"event": "done", "id": "a"}]
+    for number, event in enumerate([*events, {"event": "finished"}], start=1):
+        record = Record.model_validate({"v": 1, "n": number, "at": "", **event})
+        last = record.checksum(last)
+        text += record.model_copy(update={"sum": last}).model_dump_json() + "\n"
+    return text.encode()
+
+
+@pytest.mark.parametrize("became", [b"\r", b"\v", b"\f", b"\x1c", b"\x85", b"x", b"\0"])
+@pytest.mark.parametrize(("place", "line"), [(b'"id":"a"', 2), (b'"}\n', 1)])
+def test_a_byte_that_became_another_is_damage(host, tmp_path, became, place, line):  # type: ignore[no-untyped-def]
+    data = bytearray(first_schema())
+    at = data.index(place) + 2
+    data[at : at + 1] = became
+    (tmp_path / "state/receipt.jsonl").write_bytes(data)
     with pytest.raises(LocalOpusError, match=rf"receipt\.jsonl:{line}:"):
         Receipt(host, PATH)
 
