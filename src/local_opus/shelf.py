@@ -71,6 +71,7 @@ def pull(host: Host, locations: Locations, model_id: str, tell: Reporter) -> lis
             details=found.fit.reasons[1:],
         )
     device = found.fit.device
+    whereabouts.require(host, locations)
     control.use_installed_workers(host, locations)
     with state.held(host, locations):
         receipt = whereabouts.receipt(host, locations, held=True)

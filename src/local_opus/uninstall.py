@@ -46,6 +46,7 @@ def uninstall(host: Host, locations: Locations, *, purge: bool, tell: Reporter) 
 
 
 def _uninstall(host: Host, locations: Locations, *, purge: bool, tell: Reporter) -> Removed:
+    whereabouts.require(host, locations)
     with state.held_if_there(host, locations) as is_there:
         if not is_there:
             removed = Removed(nothing=True)
