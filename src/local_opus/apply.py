@@ -92,9 +92,9 @@ class Applier:
             self._drop(entry, outcome)
         return outcome
 
-    def ensure(self, planned: PlannedAction) -> None:
-        """Do one action outside of a plan, journalled like the others."""
-        self._apply_one(planned, Outcome())
+    def ensure(self, planned: PlannedAction, *, outside: bool = False) -> None:
+        """Do one action now, journalled like the others; ``outside``: it is of no plan."""
+        self._apply_one(planned, Outcome(), outside=outside)
 
     def _settled(self, planned: PlannedAction, entry: Entry | None) -> bool:
         """Whether nothing is to be done: it is there as planned, or the user edited it."""
@@ -116,12 +116,16 @@ class Applier:
             return True
         return entry.kind == planned.kind and action.covers(self._journal.of(entry))
 
-    def _apply_one(self, planned: PlannedAction, outcome: Outcome) -> None:
+    def _apply_one(
+        self, planned: PlannedAction, outcome: Outcome, *, outside: bool = False
+    ) -> None:
         action = self._journal.make(planned.kind, planned.params)
         with explained(action.summary()):
-            self._do(action, planned, outcome)
+            self._do(action, planned, outcome, outside=outside)
 
-    def _do(self, action: Action, planned: PlannedAction, outcome: Outcome) -> None:
+    def _do(
+        self, action: Action, planned: PlannedAction, outcome: Outcome, *, outside: bool
+    ) -> None:
         id_, kind, params = planned.id, planned.kind, planned.params
         entry = self._receipt.history.get(id_)
         present = action.inspect(self._host).state is State.PRESENT
@@ -144,6 +148,8 @@ class Applier:
         data: dict[str, JsonValue] = {"before": before, "found": found}
         if planned.transient:
             data["transient"] = True
+        if outside:
+            data["outside"] = True
         self._receipt.append(Event.BEGIN, id=id_, kind=kind, params=params, data=data)
         outcome.changed.append(id_)
         after = action.execute(self._host, before, self._listener.progress)
@@ -157,8 +163,8 @@ class Applier:
     def _stale(self, plan: Plan) -> list[Entry]:
         """Entries of a former plan that this one does not hold, in the order of their way back."""
         planned = {planned.id for planned in plan.actions}
-        left = [e for e in self._journal.history.entries if e.active and e.id not in planned]
-        return self._journal.in_turn(left)
+        ours = (e for e in self._journal.history.entries if e.active and not e.outside)
+        return self._journal.in_turn(e for e in ours if e.id not in planned)
 
     def _revert_transients(self, outcome: Outcome) -> None:
         """Take back what a killed run meant to take back at once."""

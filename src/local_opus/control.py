@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from pydantic import JsonValue
 
-from local_opus import node
+from local_opus import node, whereabouts
 from local_opus.actions.create_environment import CreateEnvironment
 from local_opus.errors import BadInputError, LocalOpusError
 from local_opus.history import Event
@@ -55,6 +55,7 @@ def start(
 
     Raises LocalOpusError when nothing is installed, the port is taken or it does not come up.
     """
+    whereabouts.require_state(host, locations)
     where = node.settings(host, locations)
     already = node.serving(host, locations) is not None
     if not already:
@@ -68,6 +69,7 @@ def start(
 
 def stop(host: Host, locations: Locations) -> node.Serving | None:
     """Stop the server; return what ran, None where nothing did."""
+    whereabouts.require_state(host, locations)
     running = node.serving(host, locations)
     if running is not None:
         node.stop(host, locations, running)
@@ -77,6 +79,7 @@ def stop(host: Host, locations: Locations) -> node.Serving | None:
 def status(host: Host, locations: Locations) -> dict[str, JsonValue]:
     """Return what is installed, what runs and what the server says, as plain data."""
     try:
+        whereabouts.require_state(host, locations)
         where = node.settings(host, locations)
     except LocalOpusError as error:
         if isinstance(error.__cause__, PermissionError):

@@ -84,6 +84,8 @@ class Entry(Value):
     reverting: int = 0
     #: Undone by the run itself once it came to its end.
     transient: bool = False
+    #: Of no plan: another plan does not take it back, nor does a run that failed.
+    outside: bool = False
 
     @property
     def active(self) -> bool:
@@ -117,7 +119,8 @@ class History(Value):
 
     def unfinished(self) -> tuple[Entry, ...]:
         """Return what was begun since the last rest: half of an install or upgrade."""
-        return tuple(item for item in self.entries if item.active and item.began > self.rested_at)
+        ours = (item for item in self.entries if item.active and not item.outside)
+        return tuple(item for item in ours if item.began > self.rested_at)
 
     def earlier(self, entry: Entry) -> list[dict[str, JsonValue]]:
         """Return what may stand in the place of what an entry left, or was to leave, unedited.
@@ -223,6 +226,7 @@ def _entry(
         began=record.n,
         seen=found,
         transient=bool(record.v > 1 and record.data.get("transient")),
+        outside=bool(record.v > 1 and record.data.get("outside")),
     )
 
 

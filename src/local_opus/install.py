@@ -190,12 +190,13 @@ def pending(host: Host, choice: Choice) -> list[str]:
 def install(host: Host, choice: Choice, tell: Reporter) -> Result:
     """Apply the plan and test the result. Raises LocalOpusError after having rolled back."""
     locations = choice.locations
+    whereabouts.require(host, locations)
     _use_workers_of(host, choice)
     if choice.profile.server.enabled and not host.is_image:
         node.require_free_port(host, locations, choice.profile.server.host, choice.port)
     held = state.held(host, locations)
     with explained(locations.state), held, explained(locations.receipt):
-        receipt = whereabouts.receipt(host, locations)
+        receipt = whereabouts.receipt(host, locations, held=True)
         facts: dict[str, JsonValue] = {
             "program": __version__,
             "profile": choice.profile.name,

@@ -184,6 +184,7 @@ def _command(todo: _List, request: Request, environment: str) -> None:
     values = {
         "python": f"{environment}/bin/python",
         "scope": request.locations.scope.value,
+        "state": request.locations.state,
         "address": f"{request.profile.server.host}:{request.port}",
     }
     _write(todo, request, "command", path, "local-opus.sh.j2", values, mode=0o755)

@@ -13,81 +13,82 @@ import errno
 import itertools
 import json
 import os
-import re
-from collections.abc import Iterator
 from contextlib import suppress
+from typing import NamedTuple
 
-from pydantic import JsonValue, ValidationError
+from pydantic import JsonValue
 
+from local_opus import chain
+from local_opus.chain import FIRST_SUM, NewerReceiptError, parse
 from local_opus.errors import LocalOpusError
-from local_opus.history import SCHEMA_VERSION, Event, History, Record, replay
+from local_opus.history import Event, History, Record, replay
 from local_opus.host import Host
 
-FIRST_SUM = "0" * 64
-#: The head has one length, so that it is overwritten in one write within a disk's sector.
-_HEAD = re.compile(rb"( *[0-9]+) ([0-9a-f]{64})\n")
+__all__ = [
+    "FIRST_SUM",
+    "NewerReceiptError",
+    "Receipt",
+    "Salvaged",
+    "is_there",
+    "parse",
+    "salvage",
+    "set_aside",
+]
+
 #: In the name of a damaged receipt that was set aside, before its number.
 _ASIDE = ".damaged-"
-_REMEDY = "Restore it from a backup, or see `receipt --help` for --salvage; nothing was changed."
 
 
-class NewerReceiptError(LocalOpusError):
-    """A newer version wrote it; nothing is damaged."""
+class Salvaged(NamedTuple):
+    """How many records were kept, and where the whole is; None: there was no file to set aside."""
+
+    kept: int
+    aside: str | None
 
 
-def parse(data: bytes, name: str) -> tuple[list[Record], int]:
-    """Return the records and the length of the good part; a torn last line is left out.
-
-    Raises LocalOpusError that names ``name`` and the line when a record is damaged or of a newer
-    schema.
-    """
-    records: list[Record] = []
-    good = 0
-    for record, length in _read(data, name):
-        records.append(record)
-        good += length
-    return records, good
+def is_there(host: Host, path: str) -> bool:
+    """Whether there is a receipt, or the head of one that is gone."""
+    return any(host.files.stat(one) is not None for one in (path, _head_of(path)))
 
 
-def _read(data: bytes, name: str) -> Iterator[tuple[Record, int]]:
-    """Yield each record and the length of its line; raise as ``parse`` does."""
-    previous = FIRST_SUM
-    for number, line in enumerate(data.splitlines(keepends=True), start=1):
-        if not line.endswith(b"\n"):
-            return
-        record = _parse_line(line, f"{name}:{number}")
-        if record.sum != record.checksum(previous) or record.n != number:
-            raise LocalOpusError(
-                f"{name}:{number}: wrong checksum: edited, or lines are missing", _REMEDY
-            )
-        previous = record.sum
-        yield record, len(line)
-
-
-def salvage(host: Host, path: str) -> tuple[int, str]:
+def salvage(host: Host, path: str) -> Salvaged | None:
     """Keep the records before the first damaged one, and the whole file under another name.
 
-    Return how many are kept, and that name. What the lost ones speak of counts from then on as not
-    made by this program: it stays where it is. The caller holds the lock. Raises NewerReceiptError.
+    None: it is sound, and nothing was changed. What the lost records speak of counts from then on
+    as not made by this program: it stays where it is. The caller holds the lock. Raises
+    NewerReceiptError.
     """
-    data = host.files.read_bytes(path) if host.files.stat(path) is not None else b""
+    try:
+        Receipt(host, path, held=True)
+    except NewerReceiptError:
+        raise
+    except LocalOpusError:
+        return _salvage(host, path)
+    return None
+
+
+def _salvage(host: Host, path: str) -> Salvaged:
+    is_file = host.files.stat(path) is not None
+    data = host.files.read_bytes(path) if is_file else b""
     good, count, last = 0, 0, FIRST_SUM
     try:
-        for record, length in _read(data, path):
+        for record, length in chain.read(data, path):
             good, count, last = good + length, count + 1, record.sum
     except NewerReceiptError:
         raise
     except LocalOpusError:  # the one that is damaged: the rest hangs on it
         pass
-    names = (f"{path}{_ASIDE}{number}" for number in itertools.count(1))
-    aside = next(name for name in names if host.files.stat(name) is None)
-    host.files.write_atomic(aside, data, mode=0o600)
+    aside = None
+    if is_file:
+        names = (f"{path}{_ASIDE}{number}" for number in itertools.count(1))
+        aside = next(name for name in names if host.files.stat(name) is None)
+        host.files.write_atomic(aside, data, mode=0o600)
     # The head goes first: without it a kill here leaves a receipt that is salvaged once more.
     head = _head_of(path)
     host.files.discard(head)
     host.files.write_atomic(path, data[:good], mode=0o600)
-    host.files.write_atomic(head, _head_line(count, last), mode=0o600)
-    return count, aside
+    host.files.write_atomic(head, chain.head_line(count, last), mode=0o600)
+    return Salvaged(count, aside)
 
 
 def set_aside(host: Host, path: str) -> list[str]:
@@ -101,29 +102,15 @@ def _head_of(path: str) -> str:
     return f"{path.removesuffix('.jsonl')}.head"
 
 
-def _head_line(number: int, sum_: str) -> bytes:
-    return b"%12d %s\n" % (number, sum_.encode())
-
-
-def _parse_line(line: bytes, where: str) -> Record:
-    try:
-        raw = json.loads(line)
-        version = raw["v"]
-        if isinstance(version, int) and version > SCHEMA_VERSION:
-            raise NewerReceiptError(
-                f"{where}: written by a newer version (schema {version}, known: {SCHEMA_VERSION})",
-                "Use the installed `local-opus`, or a newer checkout.",
-            )
-        return Record.model_validate(raw)
-    except (ValueError, KeyError, TypeError, ValidationError, RecursionError) as error:
-        raise LocalOpusError(f"{where}: not a record of a receipt", _REMEDY) from error
-
-
 class Receipt:
     """The receipt on disk. Each record is on stable storage before ``append`` returns."""
 
-    def __init__(self, host: Host, path: str) -> None:
-        """Read it where it is there. Raises LocalOpusError when it is damaged."""
+    def __init__(self, host: Host, path: str, *, held: bool = False) -> None:
+        """Read it where it is there. Raises LocalOpusError when it is damaged.
+
+        ``held`` says that the caller holds the lock. Without it a run may append meanwhile: what
+        looks damaged is then read again, until it is so twice.
+        """
         self._host = host
         self.path = path
         self.head = _head_of(path)
@@ -131,9 +118,18 @@ class Receipt:
         self._length = 0
         #: Number of the record that the head names; None: there is no head yet.
         self._headed: int | None = None
-        if host.files.stat(path) is not None:
-            self.records, self._length = parse(self._read(path), path)
-        self._check_head()
+        seen = None
+        while True:
+            # The head first: records that come meanwhile are ahead of it, never behind.
+            now = self._read(self.head, 256), self._read(path)
+            try:
+                self._judge(*now, held=held)
+            except LocalOpusError:
+                if held or now == seen:
+                    raise
+                seen = now
+            else:
+                return
 
     @property
     def history(self) -> History:
@@ -141,36 +137,28 @@ class Receipt:
         return replay(self.records)
 
     def _read(self, path: str, limit: int | None = None) -> bytes:
-        """Read a file of the receipt. A link is none: it may lead to anybody's."""
-        found = self._host.files.stat(path)
-        if found is not None and found.kind != "file":
-            raise LocalOpusError(f"{path}: a {found.kind} is in the place of the receipt", _REMEDY)
-        return self._host.files.read_bytes(path, limit)
+        """Read a file of the receipt, nothing where it is not there.
 
-    def _check_head(self) -> None:
-        """Raise LocalOpusError when records are missing at the end."""
-        chained = sum(record.v > 1 for record in self.records)
-        data = b""
-        if self._host.files.stat(self.head) is not None:
-            data = self._read(self.head, 256)
-        leaving = bool(self.records) and self.records[-1].event is Event.LEFT
-        if not data and (leaving or not chained):  # of schema 1, or before the first record
-            return
-        found = _HEAD.fullmatch(data)
+        A link is none: it may lead to anybody's.
+        """
+        found = self._host.files.stat(path)
         if found is None:
-            what = "not the head of a receipt" if data else "missing or empty"
-            raise LocalOpusError(f"{self.head}: {what}", _REMEDY)
-        number, sum_ = int(found[1]), found[2].decode()
-        if number > len(self.records):
+            return b""
+        if found.kind != "file":
             raise LocalOpusError(
-                f"{self.path}: {number - len(self.records)} of {number} records are missing "
-                "at the end",
-                _REMEDY,
+                f"{path}: a {found.kind} is in the place of the receipt", chain.REMEDY
             )
-        known = self.records[number - 1].sum if number else FIRST_SUM
-        if known != sum_ or number < len(self.records) - 1:
-            raise LocalOpusError(f"{self.head}: of another receipt", _REMEDY)
-        self._headed = number
+        try:
+            return self._host.files.read_bytes(path, limit)
+        except FileNotFoundError:  # an uninstall has come to its end just now
+            return b""
+
+    def _judge(self, head: bytes, data: bytes, *, held: bool) -> None:
+        records, length = parse(data, self.path)
+        number = chain.check_head(head, records, self.head, self.path)
+        if held and number is not None and number < len(records) - 1:
+            raise chain.of_another(self.head)
+        self.records, self._length, self._headed = records, length, number
 
     def append(
         self,
@@ -218,7 +206,7 @@ class Receipt:
 
     def _write_head(self) -> None:
         with self._host.files.open_in_place(self.head) as stream:
-            stream.write(_head_line(len(self.records), self._last_sum()))
+            stream.write(chain.head_line(len(self.records), self._last_sum()))
             stream.flush()
             os.fsync(stream.fileno())
         if self._headed is None:

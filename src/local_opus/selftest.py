@@ -12,11 +12,14 @@ from local_opus.errors import LocalOpusError
 from local_opus.host import Host
 from local_opus.locations import Locations
 from local_opus.values import CanaryBand, Device, FileVerdict, Verdict
+from local_opus.weights import manifest
 from local_opus.weights.verify import verify_folder
 
 #: Tells what is being tested.
 Tell = Callable[[str], None]
 
+#: What no install repairs: it removes no file that it did not bring.
+_NOT_OURS = {Verdict.UNEXPECTED, Verdict.UNPROVEN, Verdict.UNSAFE}
 _QUESTION = "Write a short story about a lighthouse."
 _TOKENS = 64
 _CANARY_SECONDS = 300.0
@@ -42,9 +45,14 @@ def weights(host: Host, folders: tuple[str, ...]) -> dict[str, JsonValue]:
     for folder in folders:
         for verdict in verify_folder(host, folder):
             if verdict.verdict is not Verdict.REAL:
+                path = f"{folder}/{verdict.path}"
+                # An install believes a file that looks untouched; this one it must hash anew.
+                host.files.discard(f"{folder}/{manifest.STAT_NAME}")
                 raise LocalOpusError(
-                    f"{folder}/{verdict.path}: {verdict.verdict.value}: {verdict.evidence}",
-                    "Run the install again; it repairs the weights.",
+                    f"{path}: {verdict.verdict.value}: {verdict.evidence}",
+                    f"Move {path} away, and run the install again."
+                    if verdict.verdict in _NOT_OURS
+                    else "Run the install again; it repairs the weights.",
                 )
             verdicts.append(verdict)
     trusts = sorted({verdict.trust.value for verdict in verdicts if verdict.trust})

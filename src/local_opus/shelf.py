@@ -4,20 +4,28 @@ from __future__ import annotations
 
 from local_opus import control, node, planner, state, whereabouts
 from local_opus.actions import build
+from local_opus.actions.convert_weights import ConvertWeights
+from local_opus.actions.fetch_weights import FetchWeights
+from local_opus.actions.weights import OnWeights, adapt
 from local_opus.apply import Applier
 from local_opus.catalog import load as load_catalog
 from local_opus.catalog.choose import fit, remedy
 from local_opus.errors import BadInputError, LocalOpusError, MachineCannotError
 from local_opus.facts import gather
+from local_opus.history import Event
 from local_opus.host import Host
-from local_opus.journal import Journal
+from local_opus.journal import Journal, Listener
 from local_opus.locations import Locations
+from local_opus.refusals import explained
 from local_opus.report.models import ModelRow
 from local_opus.report.reporter import Reporter
-from local_opus.values import Device, HostFacts, Model
-from local_opus.weights.convert import convert_model
-from local_opus.weights.fetch import fetch_model
+from local_opus.values import Device, HostFacts, Model, PlannedAction
+from local_opus.weights import manifest
 from local_opus.weights.store import list_variants, model_folder, variant_names
+from local_opus.weights.verify import is_proven, verify_folder
+
+#: By step: what the id of a pulled model's entry in the receipt begins with.
+_PULLED = {"weights": "pulled:", "variant": "pulled-variant:"}
 
 
 def is_stored(host: Host, locations: Locations, model: Model, device: Device | None) -> bool:
@@ -63,26 +71,53 @@ def pull(host: Host, locations: Locations, model_id: str, tell: Reporter) -> lis
             details=found.fit.reasons[1:],
         )
     device = found.fit.device
+    whereabouts.require(host, locations)
     control.use_installed_workers(host, locations)
     with state.held(host, locations):
-        receipt = whereabouts.receipt(host, locations)
-        applier = Applier(Journal(host, receipt, build, locations.roots))
+        receipt = whereabouts.receipt(host, locations, held=True)
+        listener = Listener(progress=tell.progress)
+        applier = Applier(Journal(host, receipt, build, locations.roots, listener))
         applier.ensure(planner.store_folder(locations))
-        tell.started("weights", f"fetch {model_id}")
-        stored = fetch_model(
-            host,
-            locations.models,
-            found.model,
-            progress=lambda what, done, total: tell.progress(what, done, total or None),
-        )
-        tell.finished("weights", "done")
-        folders = [stored.folder]
-        if variant_names(found.model, device).derived is not None:
-            tell.started("variant", f"convert {model_id} for {device.value}")
-            made = convert_model(host, locations.models, found.model, device)
-            tell.finished("variant", "done")
-            folders.append(made.folder)
-    return folders
+        fetch = FetchWeights(model=model, store=locations.models)
+        _bring(host, applier, "weights", f"fetch {model_id}", fetch, tell)
+        if variant_names(model, device).derived is None:
+            return [fetch.folder()]
+        convert = ConvertWeights(model=model, store=locations.models, device=device)
+        words = f"convert {model_id} for {device.value}"
+        _bring(host, applier, "variant", words, convert, tell)
+        return [fetch.folder(), convert.folder()]
+
+
+def _bring(
+    host: Host, applier: Applier, step: str, words: str, action: OnWeights, tell: Reporter
+) -> None:
+    tell.started(step, words)
+    with explained(action.summary()):
+        _look_closely(host, action, tell)
+    planned = PlannedAction(
+        id=_PULLED[step] + action.model.id,
+        kind=action.kind,
+        summary=action.summary(),
+        params=action.model_dump(mode="json"),
+    )
+    applier.ensure(planned, outside=True)
+    tell.finished(step, "done")
+
+
+def _look_closely(host: Host, action: OnWeights, tell: Reporter) -> None:
+    """Have what is there hashed anew where it is damaged: who pulls wants it whole.
+
+    An action believes files that look untouched, as bits that rot on a disk do.
+    """
+    action.reach(host)
+    folder = action.folder()
+    if host.files.stat(f"{folder}/{manifest.NAME}") is None:
+        return
+    verdicts = verify_folder(
+        host, folder, catalog_files=action.pins(), progress=adapt(tell.progress)
+    )
+    if not is_proven(verdicts):
+        host.files.discard(f"{folder}/{manifest.STAT_NAME}")
 
 
 def removable(host: Host, locations: Locations, model_id: str) -> str:
@@ -106,9 +141,14 @@ def removable(host: Host, locations: Locations, model_id: str) -> str:
     return folder
 
 
-def remove(host: Host, locations: Locations, folder: str) -> int:
-    """Remove a folder of the store; return the bytes that it held."""
+def remove(host: Host, locations: Locations, model_id: str) -> int:
+    """Remove a stored model; return the bytes that it held. Raises as ``removable`` does."""
     with state.held_if_there(host, locations):
+        folder = removable(host, locations, model_id)  # an install may use it since it was asked
+        receipt = whereabouts.receipt(host, locations, held=True)
         freed = sum(found.size for _, found in host.files.walk(folder))
         host.files.remove_tree(folder)
+        for id_ in (prefix + model_id for prefix in _PULLED.values()):
+            if receipt.history.get(id_) is not None:
+                receipt.append(Event.REVERTED, id=id_)
     return freed

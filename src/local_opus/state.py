@@ -131,7 +131,7 @@ def recover(host: Host, locations: Locations) -> None:
 def _finish(host: Host, locations: Locations, leaving: str) -> None:
     receipt = leaving + locations.receipt.removeprefix(locations.state)
     if host.files.stat(receipt) is not None:
-        made = _made(Receipt(host, receipt), locations.state)
+        made = _made(Receipt(host, receipt, held=True), locations.state)
         for path in reversed(made):
             if path != locations.state:
                 _remove_if_empty(host, path)

@@ -37,6 +37,7 @@ def uninstall(host: Host, locations: Locations, *, purge: bool, tell: Reporter) 
 
 
 def _uninstall(host: Host, locations: Locations, *, purge: bool, tell: Reporter) -> Removed:
+    whereabouts.require(host, locations)
     with state.held_if_there(host, locations) as is_there:
         if not is_there:
             removed = Removed(nothing=True)
@@ -44,7 +45,7 @@ def _uninstall(host: Host, locations: Locations, *, purge: bool, tell: Reporter)
                 removed.kept += stored.purge(host, locations)
             removed.weights_left = stored.size(host, locations)
             return removed
-        receipt = whereabouts.receipt(host, locations)
+        receipt = whereabouts.receipt(host, locations, held=True)
         removed = _revert(host, locations, receipt, tell, purge=purge)
         removed.weights_left = stored.size(host, locations)
         if not removed.weights_left:

@@ -24,9 +24,7 @@ _LAST_PORT = 65535
 
 def installed(host: Host, locations: Locations) -> History:
     """Return what is installed. Raises LocalOpusError where nothing is."""
-    history = History()
-    if host.files.stat(locations.receipt) is not None:
-        history = whereabouts.receipt(host, locations).history
+    history = whereabouts.receipt(host, locations).history
     # After an uninstall that left weights the folders that hold them are still listed.
     if not any(entry.kind == CreateEnvironment.kind for entry in history.entries):
         raise LocalOpusError(

@@ -6,6 +6,9 @@ or as if nothing were installed.
 
 from __future__ import annotations
 
+import shlex
+
+from local_opus import receipts
 from local_opus.errors import BadInputError
 from local_opus.host import Host
 from local_opus.locations import Locations
@@ -21,21 +24,67 @@ _MOVED = {
 }
 
 
-def receipt(host: Host, locations: Locations) -> Receipt:
-    """Read the receipt of an install.
+#: Set by the installed command of a user: the folder of its receipt.
+STATE_VARIABLE = "LOCAL_OPUS_OWN_STATE"
+#: Bytes of an installed command that are read at most.
+_LIMIT = 65536
 
-    Raises LocalOpusError when it is damaged, BadInputError when it is of other folders.
+
+def receipt(host: Host, locations: Locations, *, held: bool = False) -> Receipt:
+    """Read the receipt of an install; ``held`` as for ``Receipt``.
+
+    Raises LocalOpusError when it is damaged, BadInputError when it is of other folders, or lies
+    elsewhere.
     """
-    found = Receipt(host, locations.receipt)
+    require_state(host, locations)
+    found = Receipt(host, locations.receipt, held=held)
     if locations.scope is Scope.USER:  # nothing moves those of the system
         _require_same(found, locations)
     return found
 
 
 def require(host: Host, locations: Locations) -> None:
-    """Raise as ``receipt`` does where there is one; of the system's folders it is not read."""
-    if locations.scope is Scope.USER and host.files.stat(locations.receipt) is not None:
+    """Raise as ``receipt`` does; that of the system's folders is not read."""
+    if locations.scope is Scope.USER:
         receipt(host, locations)
+
+
+def require_state(host: Host, locations: Locations) -> None:
+    """Raise BadInputError where the installed command says that its receipt lies elsewhere.
+
+    It says so to who runs it, and to who finds it. One whose receipt is gone says nothing.
+    """
+    if locations.scope is not Scope.USER:
+        return
+    try:
+        for state in (host.environ.get(STATE_VARIABLE, ""), _of_command(host, locations)):
+            then, there = state.removesuffix("/local-opus"), f"{state}/receipt.jsonl"
+            elsewhere = then.startswith("/") and state not in {then, locations.state}
+            if not elsewhere or not receipts.is_there(host, there):
+                continue
+            now = locations.state.removesuffix("/local-opus")
+            raise BadInputError(
+                f"{there}: the receipt of the install lies below {then}, not below {now}",
+                f"Set XDG_STATE_HOME={then} as at the install, and run this again.",
+            )
+    except PermissionError:  # closed to this user, who may be about to repair that
+        return
+
+
+def _of_command(host: Host, locations: Locations) -> str:
+    """Return the folder that the installed command names; nothing where it names none."""
+    path = f"{locations.prefix}/bin/local-opus"
+    found = host.files.stat(path)
+    if found is None or found.kind != "file":
+        return ""
+    for line in host.files.read_text(path, _LIMIT).splitlines():
+        name, _, value = line.partition("=")
+        if name == STATE_VARIABLE:
+            try:
+                return "".join(shlex.split(value))
+            except ValueError:  # edited: it says nothing that can be relied on
+                return ""
+    return ""
 
 
 def _require_same(found: Receipt, locations: Locations) -> None:

@@ -10,10 +10,11 @@ import pytest
 
 from builders import IR_BIN, MEMBER, gguf_bytes, installable_wheel, ir_xml, wheel_model
 from fakes import FakeHost
+from local_opus import selftest
 from local_opus.actions import build
 from local_opus.actions.base import Action, State
 from local_opus.errors import LocalOpusError, MachineCannotError, WorkerError
-from local_opus.host import Completed
+from local_opus.host import Completed, FileStat
 from local_opus.weights.convert import STEMS
 from nobody import as_nobody, folder_of_nobody, give_to_nobody
 
@@ -209,3 +210,40 @@ def test_what_its_owner_closed_is_opened_and_not_fetched_again(action, path):
             assert action.inspect(host).state is State.PRESENT
 
         as_nobody(steps)
+
+
+def test_a_file_of_somebody_else_is_to_be_moved_away(host: FakeHost) -> None:
+    run(FETCH, host)
+    folder = "/models/tiny/gguf-q4_1"
+    host.files.write_atomic(f"{folder}/notes.txt", b"mine")
+    for _ in range(2):
+        with pytest.raises(LocalOpusError, match=r"notes\.txt: unexpected") as caught:
+            selftest.weights(host, (folder,))
+        assert caught.value.remedy == f"Move {folder}/notes.txt away, and run the install again."
+        run(FETCH, host)
+    host.files.rename(f"{folder}/notes.txt", "/notes.txt")
+    assert selftest.weights(host, (folder,))["files"] == 1
+
+
+def test_what_rotted_unseen_is_repaired_by_the_next_install(
+    host: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(FETCH, host)
+    rotten, real = f"/{GGUF}", host.files.stat
+    before = real(rotten)
+    assert before is not None
+    with host.files.open_in_place(rotten) as stream:
+        stream.write(b"X")
+
+    def stat(path: str, *, follow: bool = False) -> FileStat | None:
+        found = real(path, follow=follow)
+        return before if found is not None and found.inode == before.inode else found
+
+    monkeypatch.setattr(host.files, "stat", stat)  # a disk that forgets changes no time
+    assert FETCH.inspect(host).state is State.PRESENT
+    with pytest.raises(LocalOpusError, match="corrupt") as caught:
+        selftest.weights(host, ("/models/tiny/gguf-q4_1",))
+    assert caught.value.remedy == "Run the install again; it repairs the weights."
+    assert FETCH.inspect(host).state is State.DIFFERENT
+    run(FETCH, host)
+    assert host.files.read_bytes(rotten) == SOUND

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import errno
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from fakes import FakeHost
 from local_opus.errors import LocalOpusError
-from local_opus.history import Event
-from local_opus.receipts import NewerReceiptError, Receipt, salvage
+from local_opus.history import Event, Record
+from local_opus.host import FileStat
+from local_opus.receipts import FIRST_SUM, NewerReceiptError, Receipt, is_there, salvage
 
 PATH = "/state/receipt.jsonl"
 
@@ -100,9 +103,8 @@ def test_a_record_whose_head_was_not_written_counts(host: FakeHost, tmp_path: Pa
         (b"", "missing or empty"),
         (b"garbage", "not the head of a receipt"),
         (b"%12d %s\n" % (3, b"0" * 64), "of another receipt"),
-        (b"%12d %s\n" % (0, b"0" * 64), "of another receipt"),
     ],
-    ids=["missing", "empty", "garbage", "another", "long behind"],
+    ids=["missing", "empty", "garbage", "another"],
 )
 def test_a_wrong_head_is_named(host, tmp_path, content, says) -> None:  # type: ignore[no-untyped-def]
     filled(host)
@@ -110,6 +112,67 @@ def test_a_wrong_head_is_named(host, tmp_path, content, says) -> None:  # type: 
     head.unlink() if content is None else head.write_bytes(content)
     with pytest.raises(LocalOpusError, match=rf"receipt\.head: {says}"):
         Receipt(host, PATH)
+
+
+def test_a_head_that_is_long_behind_is_judged_by_the_locks_holder(host, tmp_path):  # type: ignore[no-untyped-def]
+    filled(host)
+    (tmp_path / "state/receipt.head").write_bytes(b"%12d %s\n" % (0, b"0" * 64))
+    assert len(Receipt(host, PATH).records) == 3  # it was read before a run wrote those three
+    with pytest.raises(LocalOpusError, match=r"receipt\.head: of another receipt"):
+        Receipt(host, PATH, held=True)
+
+
+def meanwhile(host: FakeHost, happens: Callable[[], None], times: int) -> None:
+    """Have something happen after each of the first reads of a file."""
+    real, left = host.files.read_bytes, iter(range(times))
+
+    def read_bytes(path: str, limit: int | None = None) -> bytes:
+        data = real(path, limit)
+        if next(left, None) is not None:
+            happens()
+        return data
+
+    host.files.read_bytes = read_bytes  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("times", [1, 2, 5])
+def test_what_a_run_appends_meanwhile_is_no_damage(host: FakeHost, times: int) -> None:
+    run = filled(host)
+
+    def append() -> None:
+        for _ in range(3):
+            run.append(Event.KEPT, id="a")
+
+    meanwhile(host, append, times)
+    assert Receipt(host, PATH).history.get("a") is not None
+
+
+def test_a_first_record_that_comes_meanwhile_is_no_damage(host: FakeHost) -> None:
+    run = Receipt(host, PATH)
+    real = host.files.stat
+    looked = []
+
+    def stat(path: str, *, follow: bool = False) -> FileStat | None:
+        found = real(path, follow=follow)
+        if path.endswith(".head") and not looked:
+            looked.append(path)
+            run.append(Event.RUN)
+        return found
+
+    host.files.stat = stat  # type: ignore[method-assign]
+    assert len(Receipt(host, PATH).records) == 1
+
+
+def test_an_uninstall_that_ends_meanwhile_is_no_damage(host: FakeHost, tmp_path: Path) -> None:
+    run = filled(host)
+    run.append(Event.LEFT)
+
+    def leave() -> None:
+        for path in (tmp_path / "state").iterdir():
+            path.unlink()
+
+    meanwhile(host, leave, 1)
+    assert Receipt(host, PATH).records == []
 
 
 def test_the_head_is_never_two_behind(host, tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
@@ -144,6 +207,28 @@ def test_damage_is_told_by_its_line(host: FakeHost, tmp_path: Path, damage, line
     filled(host)
     path = tmp_path / "state/receipt.jsonl"
     path.write_text("".join(f"{text}\n" for text in damage(path.read_text().splitlines())))
+    with pytest.raises(LocalOpusError, match=rf"receipt\.jsonl:{line}:"):
+        Receipt(host, PATH)
+
+
+def first_schema() -> bytes:
+    """Four records of a version that wrote no head."""
+    text, last = "", FIRST_SUM
+    events = [{"event": "run"}, {"event": "begin", "id": "a"}, {"event": "done", "id": "a"}]
+    for number, event in enumerate([*events, {"event": "finished"}], start=1):
+        record = Record.model_validate({"v": 1, "n": number, "at": "", **event})
+        last = record.checksum(last)
+        text += record.model_copy(update={"sum": last}).model_dump_json() + "\n"
+    return text.encode()
+
+
+@pytest.mark.parametrize("became", [b"\r", b"\v", b"\f", b"\x1c", b"\x85", b"x", b"\0"])
+@pytest.mark.parametrize(("place", "line"), [(b'"id":"a"', 2), (b'"}\n', 1)])
+def test_a_byte_that_became_another_is_damage(host, tmp_path, became, place, line):  # type: ignore[no-untyped-def]
+    data = bytearray(first_schema())
+    at = data.index(place) + 2
+    data[at : at + 1] = became
+    (tmp_path / "state/receipt.jsonl").write_bytes(data)
     with pytest.raises(LocalOpusError, match=rf"receipt\.jsonl:{line}:"):
         Receipt(host, PATH)
 
@@ -229,3 +314,25 @@ def test_what_a_newer_version_wrote_is_not_damaged(host: FakeHost, tmp_path: Pat
     with pytest.raises(NewerReceiptError):
         salvage(host, PATH)
     assert [entry.name for entry in path.parent.iterdir()] == ["receipt.jsonl"]
+
+
+def test_of_a_receipt_that_is_gone_nothing_is_set_aside(host: FakeHost, tmp_path: Path) -> None:
+    filled(host)
+    (tmp_path / "state/receipt.jsonl").unlink()
+    assert is_there(host, PATH)
+    with pytest.raises(LocalOpusError, match="3 of 3 records are missing"):
+        Receipt(host, PATH)
+    assert salvage(host, PATH) == (0, None)
+    assert Receipt(host, PATH).records == []
+    assert sorted(os.listdir(tmp_path / "state")) == ["receipt.head", "receipt.jsonl"]
+
+
+@pytest.mark.parametrize("torn", [b"", b'{"v":2,'])
+def test_a_sound_receipt_is_not_salvaged(host: FakeHost, tmp_path: Path, torn: bytes) -> None:
+    filled(host)
+    path = tmp_path / "state/receipt.jsonl"
+    path.write_bytes(path.read_bytes() + torn)
+    before = {one.name: (one.read_bytes(), one.stat().st_ino) for one in path.parent.iterdir()}
+    assert salvage(host, PATH) is None
+    after = {one.name: (one.read_bytes(), one.stat().st_ino) for one in path.parent.iterdir()}
+    assert after == before

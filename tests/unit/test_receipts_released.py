@@ -122,3 +122,12 @@ def test_todays_records_go_on_where_the_old_ones_end(host: FakeHost, name: str) 
     again = Receipt(host, places.receipt)
     assert [record.n for record in again.records[before:]] == [before + 1]
     assert json.loads(host.files.read_text(places.receipt).splitlines()[-1])["v"] == 2
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_documents_name_every_fact_of_a_run(name: str, checkout: Path) -> None:
+    rows = (checkout / "docs/receipt.md").read_text().splitlines()
+    row = next(line for line in rows if line.startswith("| `run` |"))
+    records, _ = parse((RECEIPTS / f"{name}.jsonl").read_bytes(), name)
+    facts = {fact for record in records if record.event is Event.RUN for fact in record.data}
+    assert {fact for fact in facts if f"`{fact}`" not in row} == set()

@@ -77,8 +77,12 @@ def test_the_empty_folder_of_a_fetch_into_the_store_goes(host, places):
 @pytest.mark.parametrize("purge", [False, True])
 def test_a_damaged_receipt_that_was_set_aside_stays_and_is_named(host, places, purge):
     begun_and_reverted(host, places, {"model": MODEL, "store": places.models})
+    with host.files.open_append(places.receipt) as stream:
+        stream.write(b"garbage\n")
     with locks.exclusive(host.files, places.lock):
-        assert receipts.salvage(host, places.receipt)[1] == f"{places.receipt}.damaged-1"
+        saved = receipts.salvage(host, places.receipt)
+    assert saved is not None
+    assert saved.aside == f"{places.receipt}.damaged-1"
     removed = uninstall(host, places, purge=purge, tell=QuietReporter())
     assert [line.partition(":")[0] for line in removed.kept] == [f"{places.receipt}.damaged-1"]
     assert host.files.list(places.state) == ["receipt.jsonl.damaged-1"]

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 from pydantic import JsonValue
 
 from fakes import FakeHost
-from local_opus import control, install, node, shelf, upgrade, verification, whereabouts
+from local_opus import (
+    control,
+    install,
+    node,
+    resources,
+    shelf,
+    upgrade,
+    verification,
+    whereabouts,
+)
+from local_opus.catalog.choose import Fit
 from local_opus.errors import BadInputError, LocalOpusError
 from local_opus.history import Event
 from local_opus.install import Choice
 from local_opus.locations import Locations, locate
 from local_opus.receipts import Receipt
+from local_opus.render import render
 from local_opus.report.reporter import QuietReporter
 from local_opus.uninstall import uninstall
-from local_opus.values import Scope
+from local_opus.values import Device, Scope
 
 HOME = "/home/user"
 MADE = {
@@ -125,6 +136,87 @@ def test_every_use_says_so_and_changes_nothing(host, use):
         use(host, places)
     after = [path for path, _ in host.files.walk("/", folders=True) if not path.endswith("/lock")]
     assert after == before
+
+
+STATE = f"{HOME}/my state/local-opus"
+ELSEWHERE: dict[str, Callable[[FakeHost, Locations], object]] = {
+    **USES,
+    "stop": control.stop,
+    "status": lambda host, places: raised(control.status(host, places)),
+    "models pull": lambda host, places: shelf.pull(host, places, "smollm2-135m", QuietReporter()),
+}
+del ELSEWHERE["chat"], ELSEWHERE["verify"]
+
+
+def raised(found: Mapping[str, object]) -> None:
+    assert found["installed"] is True
+    raise BadInputError(str(found["problem"]), str(found["fix"]))
+
+
+def of_another_state(host: FakeHost) -> None:
+    """An install whose receipt lies below another folder; its command says so."""
+    host.environ = {**host.environ, "XDG_STATE_HOME": STATE.removesuffix("/local-opus")}
+    record(host, MADE)
+    host.environ = {**host.environ, "XDG_STATE_HOME": ""}
+
+
+def command(host: FakeHost, state: str, scope: str = "user") -> None:
+    values = {"python": "/p", "scope": scope, "state": state, "address": "127.0.0.1:8000"}
+    text = render("local-opus.sh.j2", resources.read("templates", "local-opus.sh.j2"), values)
+    host.files.make_folders(f"{MADE['folder:prefix']}/bin")
+    host.files.write_atomic(f"{MADE['folder:prefix']}/bin/local-opus", text.encode(), mode=0o755)
+
+
+@pytest.fixture
+def fits(monkeypatch):
+    monkeypatch.setattr(shelf, "gather", lambda *_, **__: None)
+    monkeypatch.setattr(shelf, "fit", lambda *_, **__: Fit(True, Device.CPU, (), 1, 1))
+
+
+@pytest.mark.parametrize("tells", ["found", "run"])
+@pytest.mark.parametrize("use", ELSEWHERE.values(), ids=ELSEWHERE)
+def test_a_receipt_that_lies_elsewhere_is_named_and_nothing_changes(host, fits, use, tells):
+    of_another_state(host)
+    if tells == "found":
+        command(host, STATE)
+        places = now(host)
+    else:  # with all variables gone, as in cron
+        places = now(host, XDG_DATA_HOME="/mnt/data", LOCAL_OPUS_OWN_STATE=STATE)
+    before = [path for path, _ in host.files.walk("/", folders=True)]
+    with pytest.raises(BadInputError) as caught:
+        use(host, places)
+    was, is_now = f"{HOME}/my state", f"{HOME}/.local/state"
+    assert caught.value.message == (
+        f"{STATE}/receipt.jsonl: the receipt of the install lies below {was}, not below {is_now}"
+    )
+    assert caught.value.remedy.startswith(f"Set XDG_STATE_HOME={was} as at the install")
+    assert [path for path, _ in host.files.walk("/", folders=True)] == before
+
+
+@pytest.mark.parametrize(
+    "state", ["", STATE, "/elsewhere/local-opus", "/elsewhere", "'", "x/local-opus"]
+)
+def test_a_command_whose_receipt_is_where_it_is_sought_or_nowhere_says_nothing(host, state):
+    record(host, MADE)
+    command(host, locate(Scope.USER, host.environ).state)
+    whereabouts.require(host, now(host))
+    host.files.make_folders("/elsewhere")
+    command(host, state)
+    whereabouts.require(host, now(host, LOCAL_OPUS_OWN_STATE=state))
+
+
+def test_the_systems_command_names_no_state(host):
+    of_another_state(host)
+    command(host, STATE, scope="system")
+    whereabouts.require_state(host, now(host))
+
+
+def test_a_command_that_was_edited_says_nothing(host):
+    path = f"{MADE['folder:prefix']}/bin/local-opus"
+    of_another_state(host)
+    command(host, STATE)
+    host.files.write_atomic(path, host.files.read_bytes(path).replace(b"local-opus'", b""))
+    whereabouts.require_state(host, now(host))
 
 
 def test_status_says_so(host):

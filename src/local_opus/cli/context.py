@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from local_opus import receipts
 from local_opus.errors import BadInputError
 from local_opus.host import Host
 from local_opus.locations import Locations, default_scope, locate
@@ -40,6 +41,7 @@ def find_install(host: Host, scope: str | None) -> Locations:
 def _is_there(host: Host, places: Locations) -> bool:
     """Whether an install, or the weights that one left, lie there."""
     try:
-        return any(host.files.stat(path) is not None for path in (places.receipt, places.models))
+        stored = host.files.stat(places.models) is not None
+        return stored or receipts.is_there(host, places.receipt)
     except PermissionError:  # the state folder itself can't be entered, so it is there
         return True

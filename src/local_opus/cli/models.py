@@ -101,5 +101,5 @@ def remove(model: str, scope: str | None, *, yes: bool) -> None:
     locations = find_install(host, scope)
     folder = shelf.removable(host, locations, model)
     confirm(f"Remove {folder}?", yes=yes)
-    freed = shelf.remove(host, locations, folder)
+    freed = shelf.remove(host, locations, model)
     click.echo(f"{folder}: removed, {freed / 1024**3:.2f} GiB freed")

@@ -14,15 +14,15 @@ from local_opus.host.reading import FileStat, Space
 from local_opus.host.rights import Rights
 from local_opus.host.walk import parts
 
-__all__ = ["NEW_SUFFIX", "FileStat", "Files", "Space"]
+__all__ = ["FileStat", "Files", "Space", "new_name"]
 
 #: Ends the name of a file that is being written; fixed, so that a killed run leaves at most one.
-NEW_SUFFIX = ".local-opus-new"
+_NEW_SUFFIX = ".local-opus-new"
 
 
 def new_name(name: str) -> str:
     """Return the name under which the file ``name`` is written, in the same folder."""
-    return f".{name}{NEW_SUFFIX}"
+    return f".{name}{_NEW_SUFFIX}"
 
 
 def _new_path(path: str) -> str:

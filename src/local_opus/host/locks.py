@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import BinaryIO
 
 from local_opus.errors import LocalOpusError
 from local_opus.host.files import Files
+
+#: How long a holder is waited for that has the lock and has not written its PID yet.
+NAMED_SECONDS = 1.0
+_POLL_SECONDS = 0.02
 
 
 @contextmanager
@@ -32,6 +37,7 @@ def exclusive(files: Files, path: str) -> Iterator[None]:
 
 def _locked(files: Files, path: str) -> BinaryIO:
     """Open and lock the file that ``path`` names now: its last holder may have removed it."""
+    deadline = time.monotonic() + NAMED_SECONDS
     while True:
         stream = files.open_append(path)
         try:
@@ -40,10 +46,10 @@ def _locked(files: Files, path: str) -> BinaryIO:
         except BlockingIOError as error:
             stream.close()
             holder = _holder(files, path)
-            raise LocalOpusError(
-                f"{path}: another run is changing this machine (PID {holder})",
-                f"Wait for it, or end it with `kill {holder}`; its work is resumable.",
-            ) from error
+            if holder is None and time.monotonic() < deadline:
+                time.sleep(_POLL_SECONDS)
+                continue
+            raise _taken(path, holder) from error
         except BaseException:
             stream.close()
             raise
@@ -52,11 +58,39 @@ def _locked(files: Files, path: str) -> BinaryIO:
         stream.close()
 
 
-def _holder(files: Files, path: str) -> str:
+def _taken(path: str, holder: int | None) -> LocalOpusError:
+    if holder is None:
+        return LocalOpusError(
+            f"{path}: another run is changing this machine",
+            "Wait for it, and run this again; its work is resumable.",
+        )
+    return LocalOpusError(
+        f"{path}: another run is changing this machine (PID {holder})",
+        f"Wait for it, or end it with `kill {holder}`; its work is resumable.",
+    )
+
+
+def _holder(files: Files, path: str) -> int | None:
+    """Return the PID of a process that lives; None: the holder has not written its own yet.
+
+    What stands there until then may be that of a holder that was killed.
+    """
     try:
-        return files.read_text(path, 32).strip() or "unknown"
+        text = files.read_text(path, 32).strip()
     except FileNotFoundError:  # it has come to its end just now
-        return "unknown"
+        return None
+    pid = int(text) if text.isascii() and text.isdigit() else 0
+    return pid if pid and _lives(pid) else None
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except PermissionError:  # another user's
+        return True
+    except (ProcessLookupError, OverflowError):
+        return False
+    return True
 
 
 @contextmanager
