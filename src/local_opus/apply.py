@@ -167,7 +167,7 @@ class Applier:
                 with explained(action.summary()):
                     self._journal.take_back(entry, "found")
                     try:
-                        action.resume(self._host, entry.found)
+                        self._journal.resume(entry)
                     except LocalOpusError as problem:  # told; the new one may still work
                         outcome.kept.append(problem.message)
                     self._receipt.append(Event.REVERTED, id=entry.id)

@@ -33,9 +33,11 @@ def server_command(host: Host, locations: Locations) -> list[str]:
 def use_installed_workers(host: Host, locations: Locations) -> None:
     """Run workers in the installed environment, where there is one: it has all native libraries.
 
-    The installer's own has OpenVINO for detection alone. Without rights to read the receipt
-    workers run where this program does.
+    The installer's own has OpenVINO for detection alone. Without rights to read the receipt, and
+    for an image, workers run where this program does.
     """
+    if host.is_image:
+        return
     try:
         entries = Receipt(host, locations.receipt).history.entries
     except PermissionError:

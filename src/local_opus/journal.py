@@ -101,6 +101,11 @@ class Journal:
         former = entry.before if to == "before" else entry.found
         return action.revert(self.host, former, self.after(entry))
 
+    def resume(self, entry: Entry) -> None:
+        """Start again what ran when an entry was begun; an image's words start nothing here."""
+        if not self.host.is_image:
+            self.of(entry).resume(self.host, entry.found)
+
     def record(self, event: Event, **fields: Any) -> None:  # noqa: ANN401 - those of Receipt.append
         """Write a record of a way back; a disk that is full must not keep it from going on.
 

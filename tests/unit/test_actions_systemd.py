@@ -187,7 +187,7 @@ def services(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Syste
     def make(systemctl: Systemctl) -> Services:
         processes = FakeProcesses({})
         processes.answers = {"systemctl": systemctl, "journalctl": Completed(0, JOURNAL, "")}
-        return Services(Files(str(tmp_path)), processes)
+        return Services(Files("/"), processes)
 
     return make
 

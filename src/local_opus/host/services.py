@@ -8,7 +8,7 @@ from typing import Literal
 
 from local_opus.errors import LocalOpusError
 from local_opus.host.files import Files
-from local_opus.host.processes import Completed, Processes
+from local_opus.host.processes import Completed, Processes, require_machine
 from local_opus.values import Scope
 
 _TIMEOUT = 60.0
@@ -23,7 +23,7 @@ Waiting = Callable[[float, str], None]
 
 
 class Services:
-    """Talks to systemd through systemctl."""
+    """Talks to systemd through systemctl. On an image every question raises LocalOpusError."""
 
     def __init__(self, files: Files, processes: Processes) -> None:
         self._files = files
@@ -42,6 +42,7 @@ class Services:
         return answer.code == 0
 
     def _call(self, scope: Scope, *words: str, timeout: float = _TIMEOUT) -> Completed:
+        require_machine(self._files.root if self._files.is_image else None)
         user = ["--user"] if scope is Scope.USER else []
         return self._processes.run(
             ["systemctl", *user, "--no-ask-password", *words], timeout=timeout
