@@ -131,6 +131,7 @@ class Receipt:
         self._length = 0
         #: Number of the record that the head names; None: there is no head yet.
         self._headed: int | None = None
+        self._require_own()
         if host.files.stat(path) is not None:
             self.records, self._length = parse(self._read(path), path)
         self._check_head()
@@ -139,6 +140,16 @@ class Receipt:
     def history(self) -> History:
         """Where every action stands now."""
         return replay(self.records)
+
+    def _require_own(self) -> None:
+        """Raise LocalOpusError where others could tell root what to run and what to remove."""
+        for path in (self.path.rpartition("/")[0], self.path, self.head):
+            if (hand := self._host.files.others_hand(path)) is not None:
+                raise LocalOpusError(
+                    f"{path}: {hand}, and root would do what the receipt says",
+                    f"Run this as that user; or, where you trust it, `chown root: {path}` and "
+                    f"`chmod go-w {path}`.",
+                )
 
     def _read(self, path: str, limit: int | None = None) -> bytes:
         """Read a file of the receipt. A link is none: it may lead to anybody's."""

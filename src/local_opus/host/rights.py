@@ -41,6 +41,19 @@ class Rights(Reading):
         needed = _OWNERS.get(found.kind, 0)
         return found.uid == os.geteuid() and found.mode & needed != needed
 
+    def others_hand(self, path: str) -> str | None:
+        """Say who but root may change what root is to believe; None: nobody, or this is not root.
+
+        Of an image nothing is believed, whoever its files belong to here.
+        """
+        found = self.stat(path, follow=True)
+        if self.is_image or os.geteuid() != 0 or found is None:
+            return None
+        if found.uid != 0:
+            return f"user {found.uid} owns it"
+        by_group = found.mode & 0o020 and found.gid != 0
+        return "others may write it" if by_group or found.mode & 0o002 else None
+
     def open_up(self, path: str) -> None:
         """Give this user what he needs of a closed file or folder of his own."""
         found = self.stat(path)
