@@ -181,7 +181,9 @@ def pending(host: Host, choice: Choice) -> list[str]:
     Raises BadInputError for a config that the user edited to what can't be: it would be kept.
     """
     receipt = whereabouts.receipt(host, choice.locations)
-    applier = Applier(Journal(host, receipt, build, choice.locations.roots))
+    applier = Applier(
+        Journal(host, receipt, build, choice.locations.roots, scope=choice.locations.scope)
+    )
     kept_configs.require_sound(host, choice.plan, choice.locations.server_config, applier.edits())
     waiting = applier.pending(choice.plan)
     return waiting if receipt.history.finished else (waiting or ["self-test"])
@@ -206,7 +208,7 @@ def install(host: Host, choice: Choice, tell: Reporter) -> Result:
             "port": choice.port,
         }
         listener = Listener(tell.started, tell.progress, tell.finished)
-        applier = Applier(Journal(host, receipt, build, locations.roots, listener))
+        applier = Applier(Journal(host, receipt, build, locations.roots, listener, locations.scope))
         if host.is_image and "variant" in applier.pending(choice.plan):
             # The conversion runs in the environment, and nothing that an image holds is run.
             host.files.discard(f"{choice.environment}/{MARKER}")
@@ -230,4 +232,6 @@ def _use_workers_of(host: Host, choice: Choice) -> None:
 def edits(host: Host, choice: Choice) -> list[str]:
     """Return what the user edited since it was installed."""
     receipt = whereabouts.receipt(host, choice.locations)
-    return Applier(Journal(host, receipt, build, choice.locations.roots)).edits()
+    return Applier(
+        Journal(host, receipt, build, choice.locations.roots, scope=choice.locations.scope)
+    ).edits()

@@ -66,7 +66,7 @@ def pull(host: Host, locations: Locations, model_id: str, tell: Reporter) -> lis
     control.use_installed_workers(host, locations)
     with state.held(host, locations):
         receipt = whereabouts.receipt(host, locations)
-        applier = Applier(Journal(host, receipt, build, locations.roots))
+        applier = Applier(Journal(host, receipt, build, locations.roots, scope=locations.scope))
         applier.ensure(planner.store_folder(locations))
         tell.started("weights", f"fetch {model_id}")
         stored = fetch_model(

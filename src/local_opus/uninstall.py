@@ -91,7 +91,7 @@ def _revert(
         return True
 
     listener = Listener(tell.started, tell.progress, tell.finished)
-    journal = Journal(host, receipt, build, locations.roots, listener)
+    journal = Journal(host, receipt, build, locations.roots, listener, locations.scope)
     removed.kept += revert_all(journal, wanted).kept
     if purge:
         _purge(host, locations, removed, fetched)
