@@ -10,6 +10,7 @@ from pydantic import JsonValue
 
 from local_opus import (
     __version__,
+    control,
     interpreter,
     kept_configs,
     node,
@@ -146,10 +147,11 @@ def prepare(
     trial_port: int | None = None,
     profile_file: str | None = None,
 ) -> Choice:
-    """Choose and plan; nothing is changed.
+    """Choose and plan; nothing is changed. Raises LocalOpusError.
 
     With ``trial_port`` the new server is tried there before it takes the place of the old one.
     """
+    control.require_known(host, locations)
     model, on_device = pick_model(host, locations, profile, facts, model_id, device)
     at_port = port or profile.server.port
     request = planner.Request(

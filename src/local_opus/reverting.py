@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from pydantic import JsonValue
 
-from local_opus.errors import InterruptedRunError, LocalOpusError
+from local_opus.errors import InterruptedRunError, LocalOpusError, SilentSystemdError
 from local_opus.history import Entry, Event
 from local_opus.journal import Journal, Outcome
 from local_opus.refusals import words
@@ -15,8 +15,8 @@ from local_opus.refusals import words
 def revert_all(journal: Journal, wanted: Callable[[Entry], bool] = lambda _entry: True) -> Outcome:
     """Revert every active entry that is ``wanted``; each is asked once.
 
-    The order is that of ``Action.turn``. What can't be reverted does not stop the rest;
-    it is raised at the end.
+    The order is that of ``Action.turn``. What can't be reverted does not stop the rest; it is
+    raised at the end. But what a service runs from stays until that can be ended.
     """
     outcome = Outcome()
     problems: list[LocalOpusError] = []
@@ -31,6 +31,8 @@ def revert_all(journal: Journal, wanted: Callable[[Entry], bool] = lambda _entry
                 "interrupted; what was taken back so far is in the receipt",
                 "Run `uninstall` again to go on.",
             ) from error
+        except SilentSystemdError:
+            raise
         except LocalOpusError as error:
             problems.append(error)
         except OSError as error:
