@@ -123,6 +123,9 @@ class Applier:
     def _do(self, action: Action, planned: PlannedAction, outcome: Outcome) -> None:
         id_, kind, params = planned.id, planned.kind, planned.params
         entry = self._receipt.history.get(id_)
+        if entry is not None and entry.kind != kind:
+            self._make_way(entry, outcome)
+            entry = None
         present = action.inspect(self._host).state is State.PRESENT
         if entry is not None and not present:
             if entry.active:
@@ -152,6 +155,14 @@ class Applier:
             action.resume(self._host, found)
             self._receipt.append(Event.REVERTED, id=id_)
         self._listener.finished(id_, "done")
+
+    def _make_way(self, entry: Entry, outcome: Outcome) -> None:
+        """Take back what stands under the id of an action of another kind.
+
+        It stays in the receipt until the other is begun; a roll-back does it again.
+        """
+        if entry.active and (kept := self._journal.take_back(entry, "before").kept) is not None:
+            outcome.kept.append(kept)
 
     def _stale(self, plan: Plan) -> list[Entry]:
         """Entries of a former plan that this one does not hold, in the order of their way back."""

@@ -107,8 +107,16 @@ class Journal:
         return action.revert(self.host, former, self.after(entry))
 
     def resume(self, entry: Entry) -> None:
-        """Start again what ran when an entry was begun; an image's words start nothing here."""
-        if not self.host.is_image:
+        """Start again what ran when an entry was begun; an image's words start nothing here.
+
+        What had to make way for another kind under the same id is done again.
+        """
+        if self.host.is_image:
+            return
+        former = self.history.last_entries.get(entry.id)
+        if former is not None and former.active and former.kind != entry.kind:
+            self.of(former).execute(self.host, former.before, self.listener.progress)
+        else:
             self.of(entry).resume(self.host, entry.found)
 
     def record(self, event: Event, **fields: Any) -> None:  # noqa: ANN401 - those of Receipt.append
