@@ -446,6 +446,12 @@ def test_a_mask_from_before_the_install_comes_back(host: FakeHost) -> None:
     assert host.files.read_link(UNIT_PATH) == "/dev/null"
 
 
+def test_a_mask_comes_back_with_the_folder_that_was_removed(host: FakeHost) -> None:
+    unit = InstallUnit(path=UNIT_PATH, content="[Unit]\n", scope=Scope.SYSTEM)
+    unit.revert(host, {"masked": True}, None)
+    assert host.files.read_link(UNIT_PATH) == "/dev/null"
+
+
 def test_another_link_in_the_place_of_the_unit_is_the_users(host: FakeHost) -> None:
     unit = InstallUnit(path=UNIT_PATH, content="[Unit]\n", scope=Scope.SYSTEM)
     host.files.make_folders("/etc/systemd/system")

@@ -223,8 +223,11 @@ class CreateEnvironment(Action):
 
     def revert(self, host: Host, before: Record, after: Record | None) -> Reverted:  # noqa: ARG002
         """Remove it, unless one was there before: that one, or the new one in its place, stays."""
+        found = host.files.stat(self.folder)
+        if found is not None and found.kind != "folder":
+            self._drop(host, self._new, self._former)
+            return Reverted(kept=f"{self.folder}: a {found.kind} took its place")
         if not before.get("existed"):
-            self._find(host)
             self._drop(host, self.folder)
         elif host.files.stat(self.folder) is None and host.files.stat(self._former) is not None:
             host.files.rename(self._former, self.folder)
