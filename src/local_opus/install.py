@@ -22,7 +22,7 @@ from local_opus import (
     whereabouts,
 )
 from local_opus.actions import build
-from local_opus.actions.create_environment import MARKER, CreateEnvironment
+from local_opus.actions.create_environment import CreateEnvironment
 from local_opus.apply import Applier
 from local_opus.catalog import load as load_catalog
 from local_opus.catalog.choose import choose, fit, remedy
@@ -211,11 +211,12 @@ def install(host: Host, choice: Choice, tell: Reporter) -> Result:
         }
         listener = Listener(tell.started, tell.progress, tell.finished)
         applier = Applier(Journal(host, receipt, build, locations.roots, listener, locations.scope))
-        if host.is_image and "variant" in applier.pending(choice.plan):
+        plan = choice.plan
+        if host.is_image and "variant" in applier.pending(plan):
             # The conversion runs in the environment, and nothing that an image holds is run.
-            host.files.discard(f"{choice.environment}/{MARKER}")
+            plan = planner.with_environment_anew(plan)
         try:
-            outcome = applier.apply(choice.plan, facts, lambda: proof.prove(host, choice, tell))
+            outcome = applier.apply(plan, facts, lambda: proof.prove(host, choice, tell))
         except InterruptedRunError:
             raise
         except Exception:

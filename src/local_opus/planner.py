@@ -148,6 +148,17 @@ def _environment(todo: _List, request: Request) -> str:
     return folder
 
 
+def with_environment_anew(planned: Plan) -> Plan:
+    """Return the plan with an environment that is made anew, whatever is there in its place."""
+    actions = (
+        one.model_copy(update={"params": {**one.params, "anew": True}})
+        if one.kind == "create_environment"
+        else one
+        for one in planned.actions
+    )
+    return planned.model_copy(update={"actions": tuple(actions)})
+
+
 def _weights(todo: _List, request: Request, model: Model) -> None:
     data = model.model_dump(mode="json")
     device = request.device or Device.CPU

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 from collections.abc import Sequence
@@ -297,8 +298,8 @@ def test_a_group_file_that_is_a_pipe_or_leads_out_is_not_read(image):
     assert caught.value.filename == "/etc/group"
 
 
-def test_a_conversion_runs_in_no_environment_that_an_image_brought(image):
-    """An environment that is complete by its marker is made anew before something runs there."""
+def planted_environment(image: Image) -> tuple[ImageHost, install.Choice, Path]:
+    """An image that brings an environment, which is complete by its marker, and a conversion to do."""
     host = ImageHost(image.root)
     wanted = choice()
     install.install(host, wanted, QuietReporter())
@@ -311,5 +312,21 @@ def test_a_conversion_runs_in_no_environment_that_an_image_brought(image):
         update={"actions": (*wanted.plan.actions, extra.model_copy(update={"params": params}))}
     )
     again = install.Choice(wanted.profile, None, None, None, PLACES, 8000, plan)  # type: ignore[arg-type]
+    return host, again, planted
+
+
+def test_a_conversion_runs_in_no_environment_that_an_image_brought(image):
+    host, again, planted = planted_environment(image)
     install.install(host, again, QuietReporter())
     assert not planted.exists()
+    assert install.pending(host, again) == []
+
+
+def test_a_record_stands_before_the_environment_of_an_image_is_touched(image, monkeypatch):
+    host, again, planted = planted_environment(image)
+    environment = snapshot(planted.parent.parent)
+    no_disk = OSError(errno.ENOSPC, "no space left on device", PLACES.receipt)
+    monkeypatch.setattr(Receipt, "append", lambda *_, **__: (_ for _ in ()).throw(no_disk))
+    with pytest.raises(LocalOpusError, match="no space left"):
+        install.install(host, again, QuietReporter())
+    assert snapshot(planted.parent.parent) == environment
