@@ -128,6 +128,9 @@ class Applier:
     ) -> None:
         id_, kind, params = planned.id, planned.kind, planned.params
         entry = self._receipt.history.get(id_)
+        if entry is not None and entry.kind != kind:
+            self._make_way(entry, outcome)
+            entry = None
         present = action.inspect(self._host).state is State.PRESENT
         if entry is not None and not present:
             if entry.active:
@@ -160,6 +163,14 @@ class Applier:
             self._receipt.append(Event.REVERTED, id=id_)
         self._listener.finished(id_, "done")
 
+    def _make_way(self, entry: Entry, outcome: Outcome) -> None:
+        """Take back what stands under the id of an action of another kind.
+
+        It stays in the receipt until the other is begun; a roll-back does it again.
+        """
+        if entry.active and (kept := self._journal.take_back(entry, "before").kept) is not None:
+            outcome.kept.append(kept)
+
     def _stale(self, plan: Plan) -> list[Entry]:
         """Entries of a former plan that this one does not hold, in the order of their way back."""
         planned = {planned.id for planned in plan.actions}
@@ -174,7 +185,7 @@ class Applier:
                 with explained(action.summary()):
                     self._journal.take_back(entry, "found")
                     try:
-                        action.resume(self._host, entry.found)
+                        self._journal.resume(entry)
                     except LocalOpusError as problem:  # told; the new one may still work
                         outcome.kept.append(problem.message)
                     self._receipt.append(Event.REVERTED, id=entry.id)

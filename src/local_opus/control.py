@@ -8,7 +8,9 @@ from pydantic import JsonValue
 
 from local_opus import node, whereabouts
 from local_opus.actions.create_environment import CreateEnvironment
-from local_opus.errors import BadInputError, LocalOpusError
+from local_opus.actions.enable_service import EnableService
+from local_opus.asking import require_answer
+from local_opus.errors import BadInputError, LocalOpusError, SilentSystemdError
 from local_opus.history import Event
 from local_opus.host import Host
 from local_opus.locations import UNIT, Locations
@@ -17,25 +19,44 @@ from local_opus.server.settings import Settings
 
 
 def server_command(host: Host, locations: Locations) -> list[str]:
-    """Return the command that the receipt recorded for the server of this install."""
+    """Return the command that the receipt recorded for the server of this install.
+
+    Raises LocalOpusError where it is a service, which is systemd's to start, or there is none.
+    """
     history = Receipt(host, locations.receipt).history
     for entry in history.entries:
         if entry.id == "server":
             command = entry.params.get("command")
             if isinstance(command, list):
                 return [str(word) for word in command]
+            raise LocalOpusError(
+                f"{UNIT}: the server is a service, and no systemd runs here to start it",
+                "Start it where systemd runs, or install again to have it without.",
+            )
     raise LocalOpusError(
         f"{locations.receipt}: no server was installed",
         "Run `local-opus install --local-opus` first.",
     )
 
 
+def require_known(host: Host, locations: Locations) -> None:
+    """Raise SilentSystemdError where the server is a service of a systemd that does not answer."""
+    try:
+        require_answer(host, locations.scope)
+    except SilentSystemdError:
+        entries = Receipt(host, locations.receipt).history.entries
+        if any(entry.kind == EnableService.kind and entry.active for entry in entries):
+            raise
+
+
 def use_installed_workers(host: Host, locations: Locations) -> None:
     """Run workers in the installed environment, where there is one: it has all native libraries.
 
-    The installer's own has OpenVINO for detection alone. Without rights to read the receipt
-    workers run where this program does.
+    The installer's own has OpenVINO for detection alone. Without rights to read the receipt, and
+    for an image, workers run where this program does.
     """
+    if host.is_image:
+        return
     try:
         entries = Receipt(host, locations.receipt).history.entries
     except PermissionError:
@@ -57,6 +78,7 @@ def start(
     """
     whereabouts.require_state(host, locations)
     where = node.settings(host, locations)
+    require_known(host, locations)
     already = node.serving(host, locations) is not None
     if not already:
         node.require_free_port(host, locations, where.host, where.port)
@@ -68,8 +90,9 @@ def start(
 
 
 def stop(host: Host, locations: Locations) -> node.Serving | None:
-    """Stop the server; return what ran, None where nothing did."""
+    """Stop the server; return what ran, None where nothing did. Raises LocalOpusError."""
     whereabouts.require_state(host, locations)
+    require_known(host, locations)
     running = node.serving(host, locations)
     if running is not None:
         node.stop(host, locations, running)
@@ -77,7 +100,11 @@ def stop(host: Host, locations: Locations) -> node.Serving | None:
 
 
 def status(host: Host, locations: Locations) -> dict[str, JsonValue]:
-    """Return what is installed, what runs and what the server says, as plain data."""
+    """Return what is installed, what runs and what the server says, as plain data.
+
+    Raises LocalOpusError where that can't be known.
+    """
+    require_known(host, locations)
     try:
         whereabouts.require_state(host, locations)
         where = node.settings(host, locations)

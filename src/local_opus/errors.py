@@ -60,6 +60,10 @@ class WorkerError(LocalOpusError):
     """A worker reported an error, crashed or ran over its time limit."""
 
 
+class SilentSystemdError(LocalOpusError):
+    """A user's systemd runs and can't be asked, so what it runs can't be ended from here."""
+
+
 class InterruptedRunError(LocalOpusError):
     """The user interrupted a run that can be resumed."""
 

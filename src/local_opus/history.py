@@ -196,7 +196,8 @@ class _Fold:
         # A repeated begin moves to the end: what it needs was begun before it.
         old = self.entries.pop(record.id, None)
         new = _entry(record, Event.BEGIN, before, found)
-        if old is not None and old.status is not Event.PREEXISTING:
+        same = old is not None and old.kind == record.kind  # what another kind found says nothing
+        if old is not None and same and old.status is not Event.PREEXISTING:
             # It keeps the first `before`, and the first `found` of the runs that did not finish.
             update: dict[str, object] = {"before": old.before}
             if record.v == 1 and old.after is not None:

@@ -10,6 +10,7 @@ from pydantic import JsonValue
 
 from local_opus import (
     __version__,
+    control,
     interpreter,
     kept_configs,
     node,
@@ -21,7 +22,7 @@ from local_opus import (
     whereabouts,
 )
 from local_opus.actions import build
-from local_opus.actions.create_environment import MARKER, CreateEnvironment
+from local_opus.actions.create_environment import CreateEnvironment
 from local_opus.apply import Applier
 from local_opus.catalog import load as load_catalog
 from local_opus.catalog.choose import choose, fit, remedy
@@ -146,10 +147,11 @@ def prepare(
     trial_port: int | None = None,
     profile_file: str | None = None,
 ) -> Choice:
-    """Choose and plan; nothing is changed.
+    """Choose and plan; nothing is changed. Raises LocalOpusError.
 
     With ``trial_port`` the new server is tried there before it takes the place of the old one.
     """
+    control.require_known(host, locations)
     model, on_device = pick_model(host, locations, profile, facts, model_id, device)
     at_port = port or profile.server.port
     request = planner.Request(
@@ -181,7 +183,9 @@ def pending(host: Host, choice: Choice) -> list[str]:
     Raises BadInputError for a config that the user edited to what can't be: it would be kept.
     """
     receipt = whereabouts.receipt(host, choice.locations)
-    applier = Applier(Journal(host, receipt, build, choice.locations.roots))
+    applier = Applier(
+        Journal(host, receipt, build, choice.locations.roots, scope=choice.locations.scope)
+    )
     kept_configs.require_sound(host, choice.plan, choice.locations.server_config, applier.edits())
     waiting = applier.pending(choice.plan)
     return waiting if receipt.history.finished else (waiting or ["self-test"])
@@ -207,12 +211,13 @@ def install(host: Host, choice: Choice, tell: Reporter) -> Result:
             "port": choice.port,
         }
         listener = Listener(tell.started, tell.progress, tell.finished)
-        applier = Applier(Journal(host, receipt, build, locations.roots, listener))
-        if host.is_image and "variant" in applier.pending(choice.plan):
+        applier = Applier(Journal(host, receipt, build, locations.roots, listener, locations.scope))
+        plan = choice.plan
+        if host.is_image and "variant" in applier.pending(plan):
             # The conversion runs in the environment, and nothing that an image holds is run.
-            host.files.discard(f"{choice.environment}/{MARKER}")
+            plan = planner.with_environment_anew(plan)
         try:
-            outcome = applier.apply(choice.plan, facts, lambda: proof.prove(host, choice, tell))
+            outcome = applier.apply(plan, facts, lambda: proof.prove(host, choice, tell))
         except InterruptedRunError:
             raise
         except Exception:
@@ -231,4 +236,6 @@ def _use_workers_of(host: Host, choice: Choice) -> None:
 def edits(host: Host, choice: Choice) -> list[str]:
     """Return what the user edited since it was installed."""
     receipt = whereabouts.receipt(host, choice.locations)
-    return [*Applier(Journal(host, receipt, build, choice.locations.roots)).edits().values()]
+    places = choice.locations
+    journal = Journal(host, receipt, build, places.roots, scope=places.scope)
+    return [*Applier(journal).edits().values()]

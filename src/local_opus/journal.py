@@ -19,6 +19,7 @@ from local_opus.history import Entry, Event, History
 from local_opus.host import Host
 from local_opus.making import Build
 from local_opus.receipts import Receipt
+from local_opus.values import Scope
 
 
 @dataclass
@@ -41,13 +42,17 @@ class Outcome:
 
 @dataclass
 class Journal:
-    """A receipt, the host that it speaks of, and the ``roots``: the only folders it may touch."""
+    """A receipt, the host that it speaks of, and the ``roots``: the only folders it may touch.
+
+    ``scope`` is that of the install; an action of another one is refused.
+    """
 
     host: Host
     receipt: Receipt
     build: Build
     roots: tuple[str, ...]
     listener: Listener = field(default_factory=Listener)
+    scope: Scope | None = None
 
     @property
     def history(self) -> History:
@@ -55,8 +60,8 @@ class Journal:
         return self.receipt.history
 
     def make(self, kind: str, params: dict[str, JsonValue]) -> Action:
-        """Make an action. Raises LocalOpusError for one that would leave the roots."""
-        return making.make(self.build, kind, params, self.roots)
+        """Make an action. Raises LocalOpusError for one that would leave the roots or the scope."""
+        return making.make(self.build, kind, params, self.roots, self.scope)
 
     def of(self, entry: Entry) -> Action:
         """Make the action of an entry."""
@@ -97,6 +102,19 @@ class Journal:
             return Reverted(kept=edit)
         self.record(Event.REVERTING, id=entry.id)
         return action.revert(self.host, former, after)
+
+    def resume(self, entry: Entry) -> None:
+        """Start again what ran when an entry was begun; an image's words start nothing here.
+
+        What had to make way for another kind under the same id is done again.
+        """
+        if self.host.is_image:
+            return
+        former = self.history.last_entries.get(entry.id)
+        if former is not None and former.active and former.kind != entry.kind:
+            self.of(former).execute(self.host, former.before, self.listener.progress)
+        else:
+            self.of(entry).resume(self.host, entry.found)
 
     def record(self, event: Event, **fields: Any) -> None:  # noqa: ANN401 - those of Receipt.append
         """Write a record of a way back; a disk that is full must not keep it from going on.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
+from local_opus.actions import build
 from local_opus.catalog.needs import serving_memory
 from local_opus.interpreter import Interpreter
 from local_opus.locations import GROUP, UNIT, Locations
@@ -54,13 +55,20 @@ class Request:
 
 
 class _List:
-    """Collects actions; summaries come from the actions' own classes when a plan is shown."""
+    """Collects actions; each says itself what it does."""
 
     def __init__(self) -> None:
         self.actions: list[PlannedAction] = []
 
-    def add(self, id_: str, kind: str, summary: str, **params: JsonValue) -> None:
-        self.actions.append(PlannedAction(id=id_, kind=kind, summary=summary, params=params))
+    def add(self, id_: str, kind: str, **params: JsonValue) -> None:
+        self.actions.append(_planned(id_, kind, params))
+
+
+def _planned(
+    id_: str, kind: str, params: dict[str, JsonValue], *, transient: bool = False
+) -> PlannedAction:
+    summary = build(kind, params).summary()
+    return PlannedAction(id=id_, kind=kind, summary=summary, params=params, transient=transient)
 
 
 def plan(request: Request) -> Plan:
@@ -68,7 +76,7 @@ def plan(request: Request) -> Plan:
     todo = _List()
     group = GROUP if request.locations.scope is Scope.SYSTEM and request.model else None
     if group is not None:
-        todo.add("group", "create_group", f"create system group {group}", name=group)
+        todo.add("group", "create_group", name=group)
     _folders(todo, request, group)
     environment = _environment(todo, request)
     if request.model is not None:
@@ -108,13 +116,8 @@ def _folders(todo: _List, request: Request, group: str | None) -> None:
 
 
 def _folder(name: str, path: str, mode: int | None, group: str | None = None) -> PlannedAction:
-    shown = f"{0o755 if mode is None else mode:04o}" + (f", group {group}" if group else "")
-    return PlannedAction(
-        id=f"folder:{name}",
-        kind="create_folder",
-        summary=f"create folder {path} ({shown})",
-        params={"path": path, "mode": mode, "group": group},
-    )
+    params: dict[str, JsonValue] = {"path": path, "mode": mode, "group": group}
+    return _planned(f"folder:{name}", "create_folder", params)
 
 
 def store_folder(locations: Locations) -> PlannedAction:
@@ -137,7 +140,6 @@ def _environment(todo: _List, request: Request) -> str:
     todo.add(
         f"environment:{name}",
         "create_environment",
-        f"create the environment {folder} (Python {program.python.version}, {lock})",
         folder=folder,
         lock=lock,
         lock_sha256=program.locks[lock],
@@ -148,13 +150,23 @@ def _environment(todo: _List, request: Request) -> str:
     return folder
 
 
+def with_environment_anew(planned: Plan) -> Plan:
+    """Return the plan with an environment that is made anew, whatever is there in its place."""
+    actions = (
+        one.model_copy(update={"params": {**one.params, "anew": True}})
+        if one.kind == "create_environment"
+        else one
+        for one in planned.actions
+    )
+    return planned.model_copy(update={"actions": tuple(actions)})
+
+
 def _weights(todo: _List, request: Request, model: Model) -> None:
     data = model.model_dump(mode="json")
     device = request.device or Device.CPU
     todo.add(
         "weights",
         "fetch_weights",
-        f"fetch {model.id}: {model.size:,} bytes, proven by size, sha256 and structure",
         model=data,
         store=request.locations.models,
     )
@@ -162,7 +174,6 @@ def _weights(todo: _List, request: Request, model: Model) -> None:
         todo.add(
             "variant",
             "convert_weights",
-            f"convert {model.id} from GGUF to OpenVINO IR for {device.value}",
             model=data,
             store=request.locations.models,
             device=device.value,
@@ -174,8 +185,7 @@ def _write(
     *, mode: int, group: str | None = None,
 ) -> str:  # fmt: skip
     content = render(template, request.templates[template], values)
-    summary = f"write {path} ({len(content.encode())} bytes, {mode:04o})"
-    todo.add(id_, "write_file", summary, path=path, content=content, mode=mode, group=group)
+    todo.add(id_, "write_file", path=path, content=content, mode=mode, group=group)
     return content
 
 
@@ -189,7 +199,7 @@ def _command(todo: _List, request: Request, environment: str) -> None:
     }
     _write(todo, request, "command", path, "local-opus.sh.j2", values, mode=0o755)
     link = f"{request.locations.commands}/local-opus"
-    todo.add("link", "link_command", f"link {link} to {path}", path=link, target=path)
+    todo.add("link", "link_command", path=link, target=path)
 
 
 def model_folder(locations: Locations, model: Model, device: Device) -> str:
@@ -266,7 +276,6 @@ def _server(
     todo.add(
         "unit",
         "install_unit",
-        f"install the unit {path}",
         path=path,
         content=unit,
         mode=0o644,
@@ -294,12 +303,10 @@ def _start(todo: _List, request: Request, environment: str, inputs: str) -> None
     digest = hashlib.sha256(inputs.encode()).hexdigest()
     scope = request.locations.scope.value
     if request.systemd:
-        summary = f"enable and start {UNIT}"
-        todo.add("server", "enable_service", summary, scope=scope, inputs_sha256=digest)
+        todo.add("server", "enable_service", scope=scope, inputs_sha256=digest)
         return
     command = _serve_command(environment, request.locations)
-    summary = "start the server in the background (systemd does not run here)"
-    todo.add("server", "start_server", summary, scope=scope, command=command, inputs_sha256=digest)
+    todo.add("server", "start_server", scope=scope, command=command, inputs_sha256=digest)
 
 
 def _trial(todo: _List, request: Request, environment: str, group: str | None) -> None:
@@ -327,15 +334,7 @@ def _trial(todo: _List, request: Request, environment: str, group: str | None) -
         "logs": places.logs,
         "units": places.units,
     }
-    todo.actions.append(
-        PlannedAction(
-            id="trial",
-            kind="try_server",
-            summary=f"try the new server on port {port}, beside the one that serves",
-            params=params,
-            transient=True,
-        )
-    )
+    todo.actions.append(_planned("trial", "try_server", params, transient=True))
 
 
 def variant_name(model: Model, device: Device) -> str:

@@ -118,6 +118,7 @@ class Receipt:
         self._length = 0
         #: Number of the record that the head names; None: there is no head yet.
         self._headed: int | None = None
+        self._require_own()
         seen = None
         while True:
             # The head first: records that come meanwhile are ahead of it, never behind.
@@ -135,6 +136,16 @@ class Receipt:
     def history(self) -> History:
         """Where every action stands now."""
         return replay(self.records)
+
+    def _require_own(self) -> None:
+        """Raise LocalOpusError where others could tell root what to run and what to remove."""
+        for path in (self.path.rpartition("/")[0], self.path, self.head):
+            if (hand := self._host.files.others_hand(path)) is not None:
+                raise LocalOpusError(
+                    f"{path}: {hand}, and root would do what the receipt says",
+                    f"Run this as that user; or, where you trust it, `chown root: {path}` and "
+                    f"`chmod go-w {path}`.",
+                )
 
     def _read(self, path: str, limit: int | None = None) -> bytes:
         """Read a file of the receipt, nothing where it is not there.

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from pydantic import JsonValue
 
-from local_opus.errors import InterruptedRunError, LocalOpusError
+from local_opus.errors import InterruptedRunError, LocalOpusError, SilentSystemdError
 from local_opus.history import Entry, Event
 from local_opus.journal import Journal, Outcome
 from local_opus.refusals import words
@@ -15,7 +15,8 @@ from local_opus.refusals import words
 class WayBack:
     """Reverts the active entries of a journal, in the order of ``Action.turn``.
 
-    What can't be reverted does not stop the rest; ``end`` raises it.
+    What can't be reverted does not stop the rest; ``end`` raises it. But what a service runs from
+    stays until that can be ended.
     """
 
     def __init__(self, journal: Journal) -> None:
@@ -37,6 +38,8 @@ class WayBack:
                     "interrupted; what was taken back so far is in the receipt",
                     "Run `uninstall` again to go on.",
                 ) from error
+            except SilentSystemdError:
+                raise
             except LocalOpusError as error:
                 self._problems.append(error)
             except OSError as error:

@@ -22,11 +22,10 @@ def roll_back(journal: Journal, outcome: Outcome, error: Exception) -> None:
     undone, problems = _known(journal)
     problems += _take_back(journal, undone)
     for entry in undone:  # in order, and only now: what was there before is whole again
-        action = journal.of(entry)
         try:
-            action.resume(journal.host, entry.found)
+            journal.resume(entry)
         except (LocalOpusError, OSError) as problem:
-            problems.append(f"{action.summary()}: {words(problem)}")
+            problems.append(f"{journal.of(entry).summary()}: {words(problem)}")
     outcome.kept += problems
     if not problems:
         _rest(journal)

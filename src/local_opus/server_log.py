@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from local_opus.errors import LocalOpusError
 from local_opus.host import Host
 from local_opus.host.services import journalctl
+from local_opus.last_words import last_words as words_of
 from local_opus.locations import Locations
 
 #: Characters from the end of a log that are looked at, and that are kept.
@@ -22,20 +23,12 @@ def see(host: Host, locations: Locations) -> str:
 
 
 def last_words(host: Host, locations: Locations) -> tuple[str, str]:
-    """Return why a server ended, and its remedy, as it said itself.
-
-    The program writes them as ``error: ...`` and ``  fix: ...``. Anything else that it wrote last,
-    such as the end of a traceback, counts as the error.
-    """
+    """Return why a server ended, and its remedy, as it said itself."""
     if not _is_file(host, locations):
         return "its log is in the journal", see(host, locations)
     text = host.files.read_text(locations.server_log)[-_TAIL:]
-    lines = [line.strip() for line in text.splitlines() if line.strip()] or ["it printed nothing"]
-    errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-    # Without its remedy at the very end, an error is that of an earlier start.
-    if errors and lines[-1].startswith("fix: "):
-        return errors[-1], lines[-1].removeprefix("fix: ")
-    return lines[-1], see(host, locations)
+    why, remedy = words_of(text, one_run=False)
+    return why or "it printed nothing", remedy or see(host, locations)
 
 
 @contextmanager

@@ -76,7 +76,8 @@ def pull(host: Host, locations: Locations, model_id: str, tell: Reporter) -> lis
     with state.held(host, locations):
         receipt = whereabouts.receipt(host, locations, held=True)
         listener = Listener(progress=tell.progress)
-        applier = Applier(Journal(host, receipt, build, locations.roots, listener))
+        journal = Journal(host, receipt, build, locations.roots, listener, locations.scope)
+        applier = Applier(journal)
         applier.ensure(planner.store_folder(locations))
         fetch = FetchWeights(model=model, store=locations.models)
         _bring(host, applier, "weights", f"fetch {model_id}", fetch, tell)

@@ -55,7 +55,8 @@ def _sizes(host: Host, folder: str) -> Iterator[int]:
 
 def _model_folders(host: Host, locations: Locations) -> list[str]:
     """Return the folders in the store; a file among them is somebody else's."""
-    if host.files.stat(locations.models, follow=True) is None:
+    store = host.files.stat(locations.models, follow=True)
+    if store is None or store.kind != "folder":
         return []
     folders = (f"{locations.models}/{name}" for name in host.files.list(locations.models))
     return [

@@ -73,7 +73,8 @@ def _revert(
         return True
 
     listener = Listener(tell.started, tell.progress, tell.finished)
-    way = WayBack(Journal(host, receipt, build, locations.roots, listener))
+    journal = Journal(host, receipt, build, locations.roots, listener, locations.scope)
+    way = WayBack(journal)
     way.revert(partial(wanted, folders=False))
     # The store goes once nothing uses it, and before the folders that it lies in.
     fetched = stored.fetches(receipt, locations)

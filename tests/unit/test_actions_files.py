@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -83,6 +84,7 @@ BEFORE: list[tuple[str, str, Setup, State]] = [
 #: What stands in the way and is nobody's to remove.
 IN_THE_WAY: list[tuple[str, str, Setup]] = [
     ("create_folder", "a file", file("opt/a/b", "x")),
+    ("create_folder", "a link to nowhere", both(folder("opt/a", 0o755), link("opt/a/b", "/mnt"))),
     ("write_file", "a folder", folder("opt/file", 0o755)),
     ("write_file", "a link", link("opt/file", "/etc/passwd")),
     ("write_file", "a huge file", file("opt/file", "x" * (1024 * 1024 + 1))),
@@ -182,6 +184,65 @@ def test_what_is_in_the_way_stays(host, root, kind, what, setup):
     assert action.inspect(host).state is State.DIFFERENT
     with pytest.raises(LocalOpusError, match=r"in the place|is there"):
         run(action, host)
+    assert tree(root) == before_tree
+
+
+def replaced(path: str, *setups: Setup) -> Setup:
+    """Put something else in the place of what an action made."""
+
+    def make(root: Path) -> None:
+        shutil.move(root / path, root / "moved")
+        both(*setups)(root)
+
+    return make
+
+
+#: What an action made, what took its place, and how that is told.
+REPLACED: list[tuple[str, Setup, str]] = [
+    ("create_folder", replaced("opt/a/b", link("opt/a/b", "/moved")), "/opt/a/b: a link took its place"),
+    ("create_folder", replaced("opt/a/b", link("opt/a/b", "/away")), "/opt/a/b: a link took its place"),
+    ("create_folder", replaced("opt/a/b", file("opt/a/b", "x")), "/opt/a/b: a file took its place"),
+    ("create_folder", replaced("opt/a", file("opt/a", "x")), "/opt/a: a file took its place"),
+    ("create_environment", replaced("opt/env-1", link("opt/env-1", "/moved")), "/opt/env-1: a link took its place"),
+    ("create_environment", replaced("opt/env-1", file("opt/env-1", "x")), "/opt/env-1: a file took its place"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "replace", "told"), REPLACED)
+def test_what_took_the_place_of_a_folder_is_kept_for_good(host, root, kind, replace, told):
+    action = make(kind)
+    before, after = run(action, host)
+    replace(root)
+    left = tree(root)
+    assert action.held(host, before) is None
+    found = action.revert(host, before, after)
+    assert (found.kept, found.later) == (told, False)
+    assert tree(root) == left
+
+
+def test_a_link_to_a_folder_stands_for_that_folder(host, root):
+    folder("mnt/big", 0o775)(root)
+    both(folder("opt/a", 0o755), link("opt/a/b", "/mnt/big"))(root)
+    action = make("create_folder")
+    assert action.inspect(host).state is State.DIFFERENT
+    before, after = run(action, host)
+    assert action.inspect(host).state is State.PRESENT
+    assert (root / "mnt/big").stat().st_mode & 0o7777 == 0o750
+    assert action.revert(host, before, after).kept is None
+    assert (root / "mnt/big").stat().st_mode & 0o7777 == 0o775
+    assert (root / "opt/a/b").is_symlink()
+
+
+@pytest.mark.parametrize(
+    ("kind", "there"),
+    [("write_file", file("opt/file", "theirs")), ("link_command", link("opt/link", "theirs"))],
+)
+def test_what_was_there_comes_back_with_the_folder_that_was_removed(host, root, kind, there):
+    there(root)
+    before_tree, action = tree(root), make(kind)
+    before, after = run(action, host)
+    shutil.rmtree(root / "opt")
+    assert action.revert(host, before, after).kept is None
     assert tree(root) == before_tree
 
 

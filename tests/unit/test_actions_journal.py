@@ -11,6 +11,7 @@ import pytest
 from fakes import FakeHost
 from local_opus.actions import build
 from local_opus.actions.base import Action
+from local_opus.actions.link_command import LinkCommand
 from local_opus.actions.write_file import WriteFile
 from local_opus.apply import Applier
 from local_opus.errors import InterruptedRunError, LocalOpusError, MachineCannotError
@@ -470,3 +471,66 @@ def test_an_uninstall_whose_end_a_full_disk_did_not_record_finds_no_edit(host, m
     assert tree(host) == {"lo": "", "lo/a": "theirs"}
     assert revert_all(journal(host)).kept == []
     assert tree(host) == {"lo": "", "lo/a": "theirs"}
+
+
+A_FILE = planned("server", "write_file", path="/opt/lo/file", content="x", mode=0o644)
+A_LINK = planned("server", "link_command", path="/opt/lo/link", target="x")
+
+
+def one(action: PlannedAction) -> Plan:
+    """A plan of an id that another machine has for another kind: with systemd, and without."""
+    return plan("1").model_copy(update={"actions": (*plan("1").actions, action)})
+
+
+def names(host: FakeHost) -> list[str]:
+    return host.files.list("/opt/lo") if host.files.stat("/opt/lo") is not None else []
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "left"),
+    [(A_FILE, A_LINK, ["link"]), (A_LINK, A_FILE, ["file"])],
+    ids=["file", "link"],
+)
+def test_an_action_of_another_kind_takes_the_place_of_the_first(host, first, second, left):
+    applier(host).apply(one(first), {}, works)
+    assert applier(host).pending(one(second)) == ["server"]
+    applier(host).apply(one(second), {}, works)
+    assert names(host) == left
+    assert applier(host).pending(one(second)) == []
+    revert_all(journal(host))
+    assert names(host) == []
+
+
+def test_each_kind_puts_back_what_it_found_itself(host):
+    host.files.make_folders("/opt/lo")
+    host.files.write_atomic("/opt/lo/file", b"theirs")
+    host.files.symlink("theirs", "/opt/lo/link")
+    for action in (A_FILE, A_LINK):
+        applier(host).apply(one(action), {}, works)
+    assert host.files.read_text("/opt/lo/file") == "theirs"
+    assert host.files.read_link("/opt/lo/link") == "x"
+    revert_all(journal(host))
+    assert host.files.read_link("/opt/lo/link") == "theirs"
+
+
+def test_the_first_is_back_where_a_run_with_another_kind_fails(host):
+    applier(host).apply(one(A_FILE), {}, works)
+    with pytest.raises(LocalOpusError, match="does not answer"):
+        applier(host).apply(one(A_LINK), {}, fails)
+    assert names(host) == ["file"]
+    assert applier(host).pending(one(A_FILE)) == []
+    assert Receipt(host, RECEIPT).history.finished
+
+
+@pytest.mark.parametrize("then", [A_FILE, A_LINK], ids=["the first", "the other"])
+def test_a_kill_while_the_first_makes_way_is_gone_on_from(host, then):
+    applier(host).apply(one(A_FILE), {}, works)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LinkCommand, "capture", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(InterruptedRunError):
+            applier(host).apply(one(A_LINK), {}, works)
+    assert names(host) == []
+    applier(host).apply(one(then), {}, works)
+    assert names(host) == [str(then.params["path"]).rpartition("/")[2]]
+    revert_all(journal(host))
+    assert names(host) == []

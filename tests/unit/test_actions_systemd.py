@@ -13,15 +13,17 @@ from fakes import FakeHost, FakeProcesses
 from local_opus import node, resources
 from local_opus.actions.base import State
 from local_opus.actions.create_group import CreateGroup
-from local_opus.actions.enable_service import EnableService
+from local_opus.actions.enable_service import TARGETS, EnableService
 from local_opus.actions.install_unit import InstallUnit
 from local_opus.apply import Applier
-from local_opus.errors import LocalOpusError
+from local_opus.errors import LocalOpusError, SilentSystemdError
+from local_opus.history import Event
 from local_opus.host import Completed, Files, Services
 from local_opus.journal import Journal
 from local_opus.locations import UNIT
 from local_opus.receipts import Receipt
 from local_opus.render import render
+from local_opus.reverting import revert_all
 from local_opus.values import Plan, PlannedAction, Scope
 
 SERVICE = EnableService(scope=Scope.SYSTEM, inputs_sha256="0" * 64)
@@ -110,6 +112,68 @@ def test_a_unit_that_is_gone_needs_no_way_back(host: FakeHost) -> None:
     assert host.services.verbs == []
 
 
+LINK = f"/home/user/.config/systemd/user/default.target.wants/{UNIT}"
+USERS = EnableService(scope=Scope.USER, inputs_sha256="0" * 64)
+
+
+def silent(host: FakeHost, *, manager: bool) -> None:
+    """A machine that systemd runs, and a user whose own is not found; ``manager``: but runs."""
+    host.services.runs = False
+    host.files.make_folders("/run/systemd/system")
+    if manager:
+        host.files.make_folders(f"/run/user/{host.euid}/systemd")
+    host.files.make_folders(LINK.rpartition("/")[0])
+    host.files.symlink(f"../{UNIT}", LINK)
+
+
+def test_a_service_of_a_systemd_that_does_not_answer_is_not_told_to_be_gone(host: FakeHost) -> None:
+    silent(host, manager=True)
+    with pytest.raises(SilentSystemdError, match="runs, and does not answer") as caught:
+        USERS.revert(host, {"enabled": ""}, {})
+    assert caught.value.remedy.startswith(f"Set XDG_RUNTIME_DIR=/run/user/{host.euid} and")
+    assert host.files.stat(LINK) is not None
+
+
+@pytest.mark.parametrize(("enabled", "stays"), [("", False), ("enabled", True)])
+def test_a_service_that_no_systemd_runs_is_disabled_by_its_link(
+    host: FakeHost, enabled: str, stays: bool
+) -> None:
+    silent(host, manager=False)
+    assert USERS.revert(host, {"enabled": enabled}, {}).kept is None
+    assert (host.files.stat(LINK) is not None) is stays
+    assert (host.files.stat(LINK.rpartition("/")[0]) is not None) is stays
+
+
+def test_another_service_that_starts_with_it_stays(host: FakeHost) -> None:
+    silent(host, manager=False)
+    folder = LINK.rpartition("/")[0]
+    host.files.symlink("../other.service", f"{folder}/other.service")
+    USERS.revert(host, {"enabled": ""}, {})
+    assert host.files.list(folder) == ["other.service"]
+
+
+def test_nothing_goes_that_a_service_runs_from_before_it_can_be_ended(host: FakeHost) -> None:
+    silent(host, manager=True)
+    host.files.make_folders("/home/user/opt")
+    host.files.make_folders("/var")
+    kinds = {kind.kind: kind for kind in (EnableService, InstallUnit)}
+    receipt = Receipt(host, "/var/receipt.jsonl")
+    unit: dict[str, JsonValue] = {"path": "/home/user/opt/x", "content": "x", "scope": "user"}
+    host.files.write_atomic("/home/user/opt/x", b"x")
+    service: dict[str, JsonValue] = {"scope": "user", "inputs_sha256": "0" * 64}
+    for kind, params in (("enable_service", service), ("install_unit", unit)):  # repaired later
+        receipt.append(Event.BEGIN, id=kind, kind=kind, params=params)
+    journal = Journal(host, receipt, lambda kind, params: kinds[kind].model_validate(params), ("/home/user/opt",))  # fmt: skip
+    with pytest.raises(SilentSystemdError):
+        revert_all(journal)
+    assert host.files.list("/home/user/opt") == ["x"]
+
+
+@pytest.mark.parametrize("scope", list(Scope))
+def test_the_unit_is_wanted_by_what_its_link_is_sought_at(scope: Scope) -> None:
+    assert f"WantedBy={TARGETS[scope]}" in unit_text(scope.value, "CPU")
+
+
 class Breaks(CreateGroup):
     """An action that never comes to its end."""
 
@@ -187,7 +251,7 @@ def services(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Syste
     def make(systemctl: Systemctl) -> Services:
         processes = FakeProcesses({})
         processes.answers = {"systemctl": systemctl, "journalctl": Completed(0, JOURNAL, "")}
-        return Services(Files(str(tmp_path)), processes)
+        return Services(Files("/"), processes)
 
     return make
 
@@ -379,6 +443,12 @@ def test_a_mask_from_before_the_install_comes_back(host: FakeHost) -> None:
     unit.revert(host, before, after)
     assert host.files.read_link(UNIT_PATH) == "/dev/null"
     unit.revert(host, before, None)  # as after a kill
+    assert host.files.read_link(UNIT_PATH) == "/dev/null"
+
+
+def test_a_mask_comes_back_with_the_folder_that_was_removed(host: FakeHost) -> None:
+    unit = InstallUnit(path=UNIT_PATH, content="[Unit]\n", scope=Scope.SYSTEM)
+    unit.revert(host, {"masked": True}, None)
     assert host.files.read_link(UNIT_PATH) == "/dev/null"
 
 

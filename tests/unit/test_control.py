@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import JsonValue
 
 from fakes import FakeHost
 from local_opus import cli, control, node
+from local_opus.errors import LocalOpusError, SilentSystemdError
 from local_opus.history import Event
 from local_opus.locations import locate
 from local_opus.receipts import Receipt
@@ -71,3 +73,47 @@ def test_a_config_that_can_not_be_is_told_with_its_remedy(
     assert fix == "fix      Correct the file, or remove it and install again to have it written."
     found = control.status(broken, locate(Scope.USER, broken.environ))
     assert (found["installed"], found["running"], found["ready"]) == (True, serving is not None, None)  # fmt: skip
+
+
+SERVICE = ("enable_service", {"scope": "user", "inputs_sha256": "0" * 64})
+DETACHED = ("start_server", {"scope": "user", "inputs_sha256": "0" * 64, "command": ["x"]})
+
+
+def installed(tmp_path: Path, kind: str, params: dict[str, JsonValue]) -> FakeHost:
+    """A user's node on a machine whose systemd runs, and does not answer here."""
+    (tmp_path / "root/home/user").mkdir(parents=True)
+    host = FakeHost(tmp_path / "root")
+    places = locate(Scope.USER, host.environ)
+    for folder in (places.state, "/run/systemd/system", f"/run/user/{host.euid}/systemd"):
+        host.files.make_folders(folder)
+    receipt = Receipt(host, places.receipt)
+    receipt.append(Event.BEGIN, id="server", kind=kind, params=params)
+    receipt.append(Event.DONE, id="server")
+    return host
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        control.status,
+        control.stop,
+        lambda host, places: control.start(host, places, lambda _waited: None),
+    ],
+    ids=["status", "stop", "start"],
+)
+def test_what_a_silent_systemd_runs_is_not_told_to_be_stopped(tmp_path, monkeypatch, ask):
+    monkeypatch.setattr(node, "settings", lambda *_: None)
+    host = installed(tmp_path, *SERVICE)
+    with pytest.raises(SilentSystemdError, match="does not answer"):
+        ask(host, locate(Scope.USER, host.environ))
+
+
+def test_a_server_that_is_no_service_needs_no_systemd_to_be_known(tmp_path):
+    host = installed(tmp_path, *DETACHED)
+    assert control.stop(host, locate(Scope.USER, host.environ)) is None
+
+
+def test_a_service_is_not_said_to_be_missing_where_no_systemd_runs(tmp_path):
+    host = installed(tmp_path, *SERVICE)
+    with pytest.raises(LocalOpusError, match="the server is a service, and no systemd runs here"):
+        control.server_command(host, locate(Scope.USER, host.environ))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 from collections.abc import Sequence
@@ -9,16 +10,20 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from pydantic import JsonValue
 
 import hostile
+from builders import wheel_model
 from fakes import FakeHost
 from hostile import Image, snapshot
 from local_opus import install, planner, profiles, uninstall
 from local_opus.actions import build
+from local_opus.apply import Applier
 from local_opus.errors import LocalOpusError
 from local_opus.history import Event
 from local_opus.host import Completed, Host
 from local_opus.interpreter import Interpreter
+from local_opus.journal import Journal
 from local_opus.locations import locate
 from local_opus.receipts import Receipt
 from local_opus.report.reporter import QuietReporter
@@ -188,6 +193,65 @@ def test_a_process_that_an_image_names_is_not_ended(image):
             child.kill()
 
 
+TRIAL = {"scope": "system", "configs": {}, "group": None, "unit": None, "command": ["x"],
+         "config": "/etc/local-opus/trial", "runtime": "/run/local-opus/trial",
+         "logs": "/var/log/local-opus/trial", "units": "/etc/systemd/system", "device": "CPU",
+         "model": wheel_model(b"x").model_dump(mode="json"), "model_folder": "/var/lib/local-opus/models/x",
+         "port": 8001, "memory": 1}  # fmt: skip
+SERVER = {"scope": "system", "command": ["x"], "inputs_sha256": "a" * 64}
+UNIT_OF_SYSTEMD = {"scope": "system", "inputs_sha256": "a" * 64}
+#: What a receipt in the image says was begun, and what it says ran before, to be started again.
+RESUMED: dict[str, tuple[str, dict[str, JsonValue], dict[str, JsonValue], bool]] = {
+    "a trial": ("try_server", TRIAL, {"serving": True}, True),
+    "a trial under systemd": ("try_server", {**TRIAL, "unit": "x"}, {"serving": True}, True),
+    "a server": ("start_server", SERVER, {}, False),
+    "a service": ("enable_service", UNIT_OF_SYSTEMD, {"active": "active"}, False),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "params", "found", "transient"), RESUMED.values(), ids=RESUMED)
+def test_what_an_image_says_ran_before_is_not_started_here(
+    image, monkeypatch, kind, params, found, transient
+):
+    ran: list[object] = []
+    monkeypatch.setattr(subprocess, "Popen", lambda *what, **_: ran.append(what))
+    for folder in ("etc/local-opus", "run/local-opus", "var/log/local-opus", "etc/systemd/system"):
+        (image.root / folder).mkdir(parents=True)
+    image.state()
+    host = Host(str(image.root), {"PATH": "/usr/bin:/bin"})
+    receipt = Receipt(host, PLACES.receipt)
+    receipt.append(Event.RUN, data={})
+    command = {"command": ["/bin/sh", "-c", "true"]}
+    data = {"before": {}, "found": {**command, **found}, "transient": transient}
+    receipt.append(Event.BEGIN, id="x", kind=kind, params=params, data=data)
+
+    def fails() -> dict[str, JsonValue]:
+        raise LocalOpusError("the self-test fails", "look")
+
+    applier = Applier(Journal(host, Receipt(host, PLACES.receipt), build, PLACES.roots))
+    with pytest.raises(LocalOpusError, match="self-test fails") as caught:  # and is rolled back
+        applier.apply(choice().plan.model_copy(update={"actions": ()}), {}, fails)
+    assert caught.value.details == ()
+    assert ran == []
+
+
+@pytest.mark.parametrize(
+    "do",
+    [
+        lambda host: host.processes.start_detached(["true"], log="/dev/null", record=print),
+        lambda host: host.processes.signal(os.getpid(), 0),
+        lambda host: host.services.do(Scope.SYSTEM, "stop", "x.service"),
+        lambda host: host.services.start(Scope.SYSTEM, "x.service", print),
+        lambda host: host.services.properties(Scope.SYSTEM, "x.service", "MainPID"),
+    ],
+    ids=["start", "signal", "systemctl", "start a unit", "ask for a unit"],
+)
+def test_the_door_of_an_image_starts_and_ends_nothing_here(image, monkeypatch, do):
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("something was run"))
+    with pytest.raises(LocalOpusError, match="nothing that it holds is started or ended here"):
+        do(Host(str(image.root), {}))
+
+
 GROUP = build("create_group", {"name": "local-opus"})
 GROUPS = {
     "etc out": (lambda it: (it.root / "etc").rename(it.root / "etc-0"), "etc"),
@@ -234,8 +298,8 @@ def test_a_group_file_that_is_a_pipe_or_leads_out_is_not_read(image):
     assert caught.value.filename == "/etc/group"
 
 
-def test_a_conversion_runs_in_no_environment_that_an_image_brought(image):
-    """An environment that is complete by its marker is made anew before something runs there."""
+def planted_environment(image: Image) -> tuple[ImageHost, install.Choice, Path]:
+    """An image that brings an environment, which is complete by its marker, and a conversion to do."""
     host = ImageHost(image.root)
     wanted = choice()
     install.install(host, wanted, QuietReporter())
@@ -248,5 +312,21 @@ def test_a_conversion_runs_in_no_environment_that_an_image_brought(image):
         update={"actions": (*wanted.plan.actions, extra.model_copy(update={"params": params}))}
     )
     again = install.Choice(wanted.profile, None, None, None, PLACES, 8000, plan)  # type: ignore[arg-type]
+    return host, again, planted
+
+
+def test_a_conversion_runs_in_no_environment_that_an_image_brought(image):
+    host, again, planted = planted_environment(image)
     install.install(host, again, QuietReporter())
     assert not planted.exists()
+    assert install.pending(host, again) == []
+
+
+def test_a_record_stands_before_the_environment_of_an_image_is_touched(image, monkeypatch):
+    host, again, planted = planted_environment(image)
+    environment = snapshot(planted.parent.parent)
+    no_disk = OSError(errno.ENOSPC, "no space left on device", PLACES.receipt)
+    monkeypatch.setattr(Receipt, "append", lambda *_, **__: (_ for _ in ()).throw(no_disk))
+    with pytest.raises(LocalOpusError, match="no space left"):
+        install.install(host, again, QuietReporter())
+    assert snapshot(planted.parent.parent) == environment

@@ -13,7 +13,7 @@ import pytest
 from fakes import FakeHost
 from local_opus.errors import LocalOpusError
 from local_opus.history import Event, Record
-from local_opus.host import FileStat
+from local_opus.host import FileStat, Host
 from local_opus.receipts import FIRST_SUM, NewerReceiptError, Receipt, is_there, salvage
 
 PATH = "/state/receipt.jsonl"
@@ -336,3 +336,26 @@ def test_a_sound_receipt_is_not_salvaged(host: FakeHost, tmp_path: Path, torn: b
     assert salvage(host, PATH) is None
     after = {one.name: (one.read_bytes(), one.stat().st_ino) for one in path.parent.iterdir()}
     assert after == before
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("", lambda path: os.chown(path, 1000, 1000), "user 1000 owns it"),
+        ("", lambda path: path.chmod(0o777), "others may write it"),
+        ("receipt.jsonl", lambda path: os.chown(path, 1000, 0), "user 1000 owns it"),
+        ("receipt.jsonl", lambda path: path.chmod(0o606), "others may write it"),
+        ("receipt.head", lambda path: os.chown(path, 1000, 1000), "user 1000 owns it"),
+    ],
+)
+def test_root_believes_no_receipt_that_others_can_write(tmp_path, name, change, said):
+    host, path = Host("/", {}), tmp_path / "state/receipt.jsonl"
+    path.parent.mkdir(mode=0o755)
+    Receipt(host, str(path)).append(Event.RUN)
+    assert len(Receipt(host, str(path)).records) == 1
+    change(path.parent / name)
+    with pytest.raises(LocalOpusError, match=said) as caught:
+        Receipt(host, str(path))
+    assert caught.value.message.startswith(str(path.parent / name))
+    assert "chown root:" in caught.value.remedy

@@ -9,6 +9,7 @@ import pytest
 from fakes import FakeHost
 from local_opus import server_log
 from local_opus.errors import LocalOpusError
+from local_opus.last_words import last_words
 from local_opus.locations import Locations, locate
 from local_opus.values import Scope
 
@@ -55,6 +56,22 @@ def failing(host: FakeHost, places: Locations, remedy: str) -> str:
 def test_the_last_words(host, places, log, why, remedy):
     printed(host, places, log)
     assert server_log.last_words(host, places) == (why, remedy)
+
+
+@pytest.mark.parametrize(
+    ("text", "of_one", "of_many"),
+    [
+        (SAID, ("model.json: folder: Field required", "Correct the file."), ("model.json: folder: Field required", "Correct the file.")),
+        (f"{SAID}it ends\n", ("model.json: folder: Field required", "Correct the file."), ("it ends", "")),
+        ("error: no memory\n", ("no memory", ""), ("error: no memory", "")),
+        ("Traceback ...\nKeyError: 'x'\n", ("KeyError: 'x'", ""), ("KeyError: 'x'", "")),
+        ("\n", ("", ""), ("", "")),
+    ],
+    ids=["error and remedy", "more after it", "error alone", "traceback", "nothing"],
+)  # fmt: skip
+def test_the_words_of_one_run_and_of_many(text, of_one, of_many):
+    assert last_words(text, one_run=True) == of_one
+    assert last_words(text, one_run=False) == of_many
 
 
 def test_the_last_words_in_the_journal(host, places):

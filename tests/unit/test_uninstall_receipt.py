@@ -12,6 +12,7 @@ from fakes import FakeHost
 from local_opus import planner, receipts, state
 from local_opus.actions import build
 from local_opus.apply import Applier
+from local_opus.errors import LocalOpusError
 from local_opus.history import Event
 from local_opus.host import locks
 from local_opus.journal import Journal
@@ -94,3 +95,25 @@ def test_what_was_set_aside_is_named_until_it_is_removed(host, places):
     removed = uninstall(host, places, purge=False, tell=QuietReporter())
     assert len(removed.kept) == 1
     assert host.files.list(places.state) == ["receipt.jsonl.damaged-1"]
+
+
+ELSEWHERE: dict[str, dict[str, JsonValue]] = {
+    "start_server": {"scope": "system", "command": ["x"], "inputs_sha256": "0" * 64},
+    "enable_service": {"scope": "system", "inputs_sha256": "0" * 64},
+}
+
+
+@pytest.mark.parametrize(("kind", "params"), ELSEWHERE.items(), ids=ELSEWHERE)
+def test_a_server_of_another_scope_is_not_touched(host, places, kind, params):
+    host.services.runs = True
+    host.services.values |= {"LoadState": "loaded", "ActiveState": "active", "MainPID": "7"}
+    log = locate(Scope.SYSTEM, {}).server_log
+    host.files.make_folders(log.rpartition("/")[0])
+    host.files.write_atomic(log, b"theirs")
+    state.arrive(host, places)
+    receipt = Receipt(host, places.receipt)
+    receipt.append(Event.BEGIN, id="server", kind=kind, params=params, data={"before": {}})
+    with pytest.raises(LocalOpusError, match="of the scope system, in a receipt of the scope user"):
+        uninstall(host, places, purge=False, tell=QuietReporter())
+    assert host.files.read_text(log) == "theirs"
+    assert host.services.verbs == []

@@ -58,3 +58,19 @@ def test_a_purge_without_a_receipt_lets_no_other_run_come_meanwhile(tmp_path: Pa
     finally:
         os.close(place)
     assert held == [f"{places.models}/tiny"]
+
+
+@pytest.mark.parametrize("purge", [False, True])
+def test_a_file_in_the_place_of_the_store_is_kept(tmp_path: Path, purge: bool) -> None:
+    (tmp_path / "root/home/user").mkdir(parents=True)
+    host = FakeHost(tmp_path / "root")
+    places = locate(Scope.USER, host.environ)
+    with state.held(host, places):
+        receipt = Receipt(host, places.receipt)
+        Applier(Journal(host, receipt, build, places.roots)).ensure(planner.store_folder(places))
+    host.files.remove_folder(places.models)
+    host.files.write_atomic(places.models, b"theirs")
+    removed = uninstall(host, places, purge=purge, tell=QuietReporter())
+    assert removed.kept == [f"{places.models}: a file took its place"]
+    assert host.files.stat(places.state) is None
+    assert host.files.read_text(places.models) == "theirs"

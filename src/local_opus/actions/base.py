@@ -68,7 +68,10 @@ class Action(Value, ABC):
 
     @abstractmethod
     def paths(self) -> tuple[str, ...]:
-        """Name every path that the action may make or remove."""
+        """Name every path of its parameters that the action may make or remove.
+
+        One with a ``scope`` may besides touch what ``locate`` names for that, as it is at the time.
+        """
 
     @abstractmethod
     def inspect(self, host: Host) -> Inspection:

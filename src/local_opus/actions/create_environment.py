@@ -6,7 +6,7 @@ aside, to come back where a run that began to replace it is taken back.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from local_opus import environment, program, resources
 from local_opus.actions.base import Action, Inspection, Progress, Record, Reverted, State
@@ -49,6 +49,8 @@ class CreateEnvironment(Action):
     #: The Python that it is made from, and its version as major.minor.
     interpreter: str
     python: str
+    #: Make it anew also where it looks complete: an image may have brought it.
+    anew: bool = False
 
     def summary(self) -> str:
         """Say what it does."""
@@ -67,6 +69,10 @@ class CreateEnvironment(Action):
     def _former(self) -> str:
         parent, _, name = self.folder.rpartition("/")
         return f"{parent}/.{name}.local-opus-former"
+
+    def covers(self, earlier: Self) -> bool:
+        """One that was made anew is the same."""
+        return earlier.model_copy(update={"anew": self.anew}) == self
 
     def _marker(self) -> str:
         return f"{self.lock_sha256} {self.program_sha256}\n"
@@ -87,6 +93,8 @@ class CreateEnvironment(Action):
 
     def _lack(self, host: Host) -> str | None:
         """Say what keeps the environment from being the planned one."""
+        if self.anew:
+            return "to be made anew"
         marker = f"{self.folder}/{MARKER}"
         python = f"{self.folder}/bin/python"
         try:
@@ -223,8 +231,11 @@ class CreateEnvironment(Action):
 
     def revert(self, host: Host, before: Record, after: Record | None) -> Reverted:  # noqa: ARG002
         """Remove it, unless one was there before: that one, or the new one in its place, stays."""
+        found = host.files.stat(self.folder)
+        if found is not None and found.kind != "folder":
+            self._drop(host, self._new, self._former)
+            return Reverted(kept=f"{self.folder}: a {found.kind} took its place")
         if not before.get("existed"):
-            self._find(host)
             self._drop(host, self.folder)
         elif host.files.stat(self.folder) is None and host.files.stat(self._former) is not None:
             host.files.rename(self._former, self.folder)

@@ -8,7 +8,7 @@ from typing import ClassVar
 from local_opus.actions.base import Action, Inspection, Progress, Record, Reverted, State, as_int
 from local_opus.actions.ownership import group_number
 from local_opus.errors import LocalOpusError
-from local_opus.host import Host
+from local_opus.host import FileStat, Host
 
 _DEFAULT = 0o755
 
@@ -17,7 +17,8 @@ class CreateFolder(Action):
     """``mode`` holds permission bits; ``group`` is a name, None: the group of the process.
 
     A folder that others use too, such as one of the PATH, has no ``mode``: it is made 0755 where it
-    is missing, and left as it is where it is there.
+    is missing, and left as it is where it is there. A link to a folder stands for that folder; the
+    link itself is the user's, and stays.
     """
 
     kind: ClassVar[str] = "create_folder"
@@ -43,12 +44,13 @@ class CreateFolder(Action):
 
     def reach(self, host: Host) -> None:
         """Open the folder, unless it is others' too."""
-        if self.mode is not None:
-            host.files.open_up(self.path)
+        found = self._look(host)
+        if self.mode is not None and found is not None and found.kind == "folder":
+            host.files.open_up(self.path, follow=True)
 
     def inspect(self, host: Host) -> Inspection:
         """A folder with this mode and group is present."""
-        found = host.files.stat(self.path, follow=True)
+        found = self._look(host)
         if found is None:
             return Inspection(state=State.ABSENT, evidence="not there")
         if found.kind != "folder":
@@ -61,36 +63,51 @@ class CreateFolder(Action):
 
     def capture(self, host: Host) -> Record:
         """Record mode and owner of the folder, or which levels are missing."""
-        found = host.files.stat(self.path, follow=True)
+        found = self._find(host)
         if found is not None:
             return {"mode": found.mode, "uid": found.uid, "gid": found.gid}
         return {"missing": [*host.files.missing(self.path)]}
 
     def execute(self, host: Host, before: Record, progress: Progress) -> Record:  # noqa: ARG002
         """Make the missing levels; the last one gets mode and group."""
-        found = host.files.stat(self.path, follow=True)
+        self._find(host)
+        host.files.make_folders(self.path, mode=_DEFAULT)
+        group = group_number(host, self.group, required=not host.is_image)
+        if group is not None:
+            host.files.set_owner(self.path, -1, group, follow=True)
+        if self.mode is not None:
+            host.files.set_mode(self.path, self.mode, follow=True)
+        return {}
+
+    def _look(self, host: Host) -> FileStat | None:
+        """Look at what is in the place: a link only where it leads nowhere."""
+        return host.files.stat(self.path, follow=True) or host.files.stat(self.path)
+
+    def _find(self, host: Host) -> FileStat | None:
+        """Look for the folder. Raises LocalOpusError where something else is in its place."""
+        found = self._look(host)
         if found is not None and found.kind != "folder":
             raise LocalOpusError(
                 f"{self.path}: a {found.kind} is in the place of a folder",
                 "Move it away and run this again.",
             )
-        host.files.make_folders(self.path, mode=_DEFAULT)
-        group = group_number(host, self.group, required=not host.is_image)
-        if group is not None:
-            host.files.set_owner(self.path, -1, group)
-        if self.mode is not None:
-            host.files.set_mode(self.path, self.mode)
-        return {}
+        return found
 
     def revert(self, host: Host, before: Record, after: Record | None) -> Reverted:  # noqa: ARG002
         """Remove the levels that were missing where they are empty, else restore mode and owner."""
         self.reach(host)
         if not isinstance(before.get("missing"), list):
-            if host.files.stat(self.path, follow=True) is not None:
-                host.files.set_owner(self.path, as_int(before["uid"]), as_int(before["gid"]))
-                host.files.set_mode(self.path, as_int(before["mode"]))
+            found = self._look(host)
+            if found is not None and found.kind != "folder":
+                return Reverted(kept=_replaced(self.path, found))
+            if found is not None:
+                uid, gid = as_int(before["uid"]), as_int(before["gid"])
+                host.files.set_owner(self.path, uid, gid, follow=True)
+                host.files.set_mode(self.path, as_int(before["mode"]), follow=True)
             return Reverted()
-        for path in self._made(host, before):
+        for path, found in self._made(host, before):
+            if found.kind != "folder":
+                return Reverted(kept=_replaced(path, found))
             left = host.files.list(path)
             if left:
                 return Reverted(kept=_not_empty(path, left), later=True)
@@ -99,21 +116,25 @@ class CreateFolder(Action):
 
     def held(self, host: Host, before: Record) -> str | None:
         """A folder that was made and holds something can't go."""
-        for path in self._made(host, before):
-            left = host.files.list(path)
+        for path, found in self._made(host, before):
+            left = host.files.list(path) if found.kind == "folder" else []
             return _not_empty(path, left) if left else None
         return None
 
-    def _made(self, host: Host, before: Record) -> Iterator[str]:
-        """Yield the levels that were missing and are there, the innermost first."""
+    def _made(self, host: Host, before: Record) -> Iterator[tuple[str, FileStat]]:
+        """Yield the levels that were missing and what is there, the innermost first."""
         missing = before.get("missing")
         for path in reversed([str(path) for path in missing] if isinstance(missing, list) else []):
             if not f"{self.path}/".startswith(f"{path}/"):
                 raise LocalOpusError(
                     f"{path}: not on the way to {self.path}", "Restore the receipt from a backup."
                 )
-            if host.files.stat(path) is not None:
-                yield path
+            if (found := host.files.stat(path)) is not None:
+                yield path, found
+
+
+def _replaced(path: str, found: FileStat) -> str:
+    return f"{path}: a {found.kind} took its place"
 
 
 def _not_empty(path: str, left: Sequence[str]) -> str:

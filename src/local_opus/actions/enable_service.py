@@ -7,18 +7,23 @@ from typing import ClassVar
 from local_opus import node
 from local_opus.actions.base import Action, Inspection, Progress, Record, Reverted, State
 from local_opus.actions.ownership import lost_group
+from local_opus.asking import require_answer
 from local_opus.host import Host
 from local_opus.locations import UNIT, locate
 from local_opus.values import Scope, Sha256
 
 #: Where systemd makes the state folder of the unit of the system when it first starts.
 _STATE = f"/var/lib/{UNIT.removesuffix('.service')}"
+#: What the unit is wanted by, as its own [Install] section says.
+TARGETS = {Scope.SYSTEM: "multi-user.target", Scope.USER: "default.target"}
 
 
 class EnableService(Action):
     """The server's unit, enabled and running; ``inputs_sha256`` changes with all it reads."""
 
     kind: ClassVar[str] = "enable_service"
+    #: Before all files: where it can't be ended, what it runs from stays.
+    reverted_in: ClassVar[int] = -1
     scope: Scope
     inputs_sha256: Sha256
 
@@ -27,7 +32,7 @@ class EnableService(Action):
         return f"enable and start {UNIT}"
 
     def paths(self) -> tuple[str, ...]:
-        """Systemd makes its own links."""
+        """Systemd makes its own links, in the folder that the scope has for units."""
         return ()
 
     def inspect(self, host: Host) -> Inspection:
@@ -90,7 +95,12 @@ class EnableService(Action):
 
         One that ran before is started again by ``resume``, when its own files are back.
         """
-        if not host.services.running(self.scope) or self._look(host)["LoadState"] == "not-found":
+        if not host.services.running(self.scope):
+            require_answer(host, self.scope)
+            if before.get("enabled") != "enabled":
+                self._disable_by_hand(host)
+            return Reverted()
+        if self._look(host)["LoadState"] == "not-found":
             return Reverted()
         host.services.do(self.scope, "stop", UNIT)
         if before.get("enabled") != "enabled":
@@ -100,6 +110,15 @@ class EnableService(Action):
             if self.scope is Scope.SYSTEM and not before.get("wrote"):
                 host.services.do(self.scope, "clean", "--what=state", "--what=cache", UNIT)
         return Reverted()
+
+    def _disable_by_hand(self, host: Host) -> None:
+        """Remove the link by which it would start again, as systemd does; here none is running."""
+        wants = f"{locate(self.scope, host.environ).units}/{TARGETS[self.scope]}.wants"
+        found = host.files.stat(f"{wants}/{UNIT}")
+        if found is not None and found.kind == "link":
+            host.files.remove(f"{wants}/{UNIT}")
+            if not host.files.list(wants):
+                host.files.remove_folder(wants)
 
     def resume(self, host: Host, before: Record) -> None:
         """Start it again if it ran before."""

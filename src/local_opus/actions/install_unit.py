@@ -49,6 +49,7 @@ class InstallUnit(WriteFile):
         """Put back what was there and reload."""
         reverted = super().revert(host, before, after)
         if before.get("masked") and reverted.kept is None:
+            host.files.make_folders(self.path.rpartition("/")[0])
             host.files.symlink(_MASK, self.path)
         self._reload(host)
         return reverted

@@ -77,6 +77,7 @@ class LinkCommand(Action):
             return Reverted(kept=kept)
         former = before.get("target")
         if isinstance(former, str):
+            host.files.make_folders(self.path.rpartition("/")[0])
             host.files.symlink(former, self.path)
         else:
             host.files.discard(self.path)

@@ -25,7 +25,7 @@ class StartServer(Action):
         return "start the server in the background (systemd does not run here)"
 
     def paths(self) -> tuple[str, ...]:
-        """Only the PID file and the log, in folders of their own actions."""
+        """The PID file and the log lie where the scope has them."""
         return ()
 
     def inspect(self, host: Host) -> Inspection:

@@ -127,6 +127,7 @@ class WriteFile(Action):
         if before.get("existed") and not self._stands(host, before):
             # Receipts of schema 1 know no time.
             mtime = as_int(before["mtime_ns"]) if "mtime_ns" in before else None
+            host.files.make_folders(self.path.rpartition("/")[0])
             host.files.write_atomic(
                 self.path,
                 base64.b64decode(str(before["content"])),

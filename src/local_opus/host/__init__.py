@@ -33,7 +33,8 @@ class Host:
     def __init__(self, root: str = "/", environ: Mapping[str, str] | None = None) -> None:
         self.environ: Mapping[str, str] = dict(os.environ if environ is None else environ)
         self.files = Files(root)
-        self.processes = Processes(self.environ)
+        image = self.files.root if self.files.is_image else None
+        self.processes = Processes(self.environ, image)
         self.services = Services(self.files, self.processes)
         self.network = Network()
         self.accounts = Accounts(self.files)

@@ -52,11 +52,25 @@ class Completed:
         return lines[-1] if lines else f"exit code {self.code}"
 
 
-class Processes:
-    """Starts child processes of this program."""
+def require_machine(image: str | None) -> None:
+    """Raise LocalOpusError for an image: what it wants run would run on this machine."""
+    if image is not None:
+        raise LocalOpusError(
+            f"{image}: an image, and nothing that it holds is started or ended here",
+            "Start a machine from it, and run this there.",
+        )
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+
+class Processes:
+    """Starts child processes of this program; ``image`` is the folder of one, None: no image.
+
+    For an image this program runs what it chose itself. What outlives it, or ran before it, is
+    named by a receipt, and anybody can have written that of an image.
+    """
+
+    def __init__(self, environ: Mapping[str, str], image: str | None = None) -> None:
         self._environ = environ
+        self._image = image
         #: The interpreter of workers: of the environment that has the native libraries. This
         #: program's own, until the environment of an install is there.
         self.worker_python = sys.executable
@@ -175,8 +189,10 @@ class Processes:
 
         ``record`` is told the PID before the command begins: were this program killed on the way,
         nothing runs that was not recorded. Output is appended to ``log``. ``user`` and ``group``
-        are numbers to change to (root only); None: those of this process.
+        are numbers to change to (root only); None: those of this process. Raises LocalOpusError on
+        an image.
         """
+        require_machine(self._image)
         descriptor = os.open(
             log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
         )
@@ -209,9 +225,12 @@ class Processes:
             child.returncode = 0  # it is not ours to wait for: no ResourceWarning at exit
         return child.pid
 
-    @staticmethod
-    def signal(pid: int, number: int) -> bool:
-        """Send a signal; return whether the process was there. Raises PermissionError."""
+    def signal(self, pid: int, number: int) -> bool:
+        """Send a signal; return whether the process was there.
+
+        Raises PermissionError, and LocalOpusError on an image.
+        """
+        require_machine(self._image)
         try:
             os.kill(pid, number)
         except ProcessLookupError:

@@ -13,11 +13,14 @@ _OWNERS = {"file": 0o400, "folder": 0o700}
 class Rights(Reading):
     """Who may do what with the files below the root. Raises OSError as the system call does."""
 
-    def set_mode(self, path: str, mode: int) -> None:
-        """Set the permission bits of a file or folder, also where its owner can't open it."""
+    def set_mode(self, path: str, mode: int, *, follow: bool = False) -> None:
+        """Set the permission bits of a file or folder, also where its owner can't open it.
+
+        ``follow``: of what a link there leads to.
+        """
         itself = os.O_NOFOLLOW | os.O_CLOEXEC
         target: int | str
-        with self._at(path) as (parent, name):
+        with self._at(path, follow=follow) as (parent, name):
             try:
                 target = descriptor = os.open(
                     name, os.O_RDONLY | os.O_NONBLOCK | itself, dir_fd=parent
@@ -30,9 +33,9 @@ class Rights(Reading):
         finally:
             os.close(descriptor)
 
-    def set_owner(self, path: str, uid: int, gid: int) -> None:
-        """Set the owner of a file, folder or link itself."""
-        with self._at(path) as (parent, name):
+    def set_owner(self, path: str, uid: int, gid: int, *, follow: bool = False) -> None:
+        """Set the owner of a file, folder or link itself; ``follow``: of what a link leads to."""
+        with self._at(path, follow=follow) as (parent, name):
             os.chown(name, uid, gid, dir_fd=parent, follow_symlinks=False)
 
     @staticmethod
@@ -41,11 +44,24 @@ class Rights(Reading):
         needed = _OWNERS.get(found.kind, 0)
         return found.uid == os.geteuid() and found.mode & needed != needed
 
-    def open_up(self, path: str) -> None:
+    def others_hand(self, path: str) -> str | None:
+        """Say who but root may change what root is to believe; None: nobody, or this is not root.
+
+        Of an image nothing is believed, whoever its files belong to here.
+        """
+        found = self.stat(path, follow=True)
+        if self.is_image or os.geteuid() != 0 or found is None:
+            return None
+        if found.uid != 0:
+            return f"user {found.uid} owns it"
+        by_group = found.mode & 0o020 and found.gid != 0
+        return "others may write it" if by_group or found.mode & 0o002 else None
+
+    def open_up(self, path: str, *, follow: bool = False) -> None:
         """Give this user what he needs of a closed file or folder of his own."""
-        found = self.stat(path)
+        found = self.stat(path, follow=follow)
         if found is not None and self.is_closed(found):
-            self.set_mode(path, found.mode | _OWNERS[found.kind])
+            self.set_mode(path, found.mode | _OWNERS[found.kind], follow=follow)
 
     def open_all(self, path: str) -> None:
         """Open up ``path`` and all below it."""

@@ -8,7 +8,8 @@ from typing import Literal
 
 from local_opus.errors import LocalOpusError
 from local_opus.host.files import Files
-from local_opus.host.processes import Completed, Processes
+from local_opus.host.processes import Completed, Processes, require_machine
+from local_opus.last_words import last_words
 from local_opus.values import Scope
 
 _TIMEOUT = 60.0
@@ -23,7 +24,7 @@ Waiting = Callable[[float, str], None]
 
 
 class Services:
-    """Talks to systemd through systemctl."""
+    """Talks to systemd through systemctl. On an image every question raises LocalOpusError."""
 
     def __init__(self, files: Files, processes: Processes) -> None:
         self._files = files
@@ -42,6 +43,7 @@ class Services:
         return answer.code == 0
 
     def _call(self, scope: Scope, *words: str, timeout: float = _TIMEOUT) -> Completed:
+        require_machine(self._files.root if self._files.is_image else None)
         user = ["--user"] if scope is Scope.USER else []
         return self._processes.run(
             ["systemctl", *user, "--no-ask-password", *words], timeout=timeout
@@ -83,21 +85,14 @@ class Services:
             )
 
     def _last_words(self, scope: Scope, unit: str, invocation: str) -> tuple[str, str]:
-        """Return the error and the remedy in the log of one run of a unit, empty if there is none.
-
-        The program writes them as ``error: ...`` and ``  fix: ...``. Anything else that it wrote
-        last, such as the end of a traceback, counts as the error.
-        """
+        """Return the error and the remedy in the log of one run of a unit; empty: there is none."""
         which = [f"_SYSTEMD_INVOCATION_ID={invocation}"] if invocation else ["--unit", unit]
         user = ["--user"] if scope is Scope.USER else []
         done = self._processes.run(
             ["journalctl", *user, "--quiet", "--no-pager", "--output=cat", "--lines=50", *which],
             timeout=_TIMEOUT,
         )
-        lines = [line.strip() for line in done.out.splitlines() if line.strip()]
-        errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-        fixes = [line.removeprefix("fix: ") for line in lines if line.startswith("fix: ")]
-        return (errors or lines or [""])[-1], (fixes or [""])[-1]
+        return last_words(done.out, one_run=True)
 
     def properties(self, scope: Scope, unit: str, *names: str) -> dict[str, str]:
         """Return properties of a unit, e.g. ActiveState, UnitFileState, MainPID; "": not set."""
