@@ -20,7 +20,7 @@ from contextlib import suppress
 from pydantic import JsonValue, ValidationError
 
 from local_opus.errors import LocalOpusError
-from local_opus.history import SCHEMA_VERSION, Event, History, Record, replay
+from local_opus.history import SCHEMA_VERSION, Event, Fold, History, Record
 from local_opus.host import Host
 
 FIRST_SUM = "0" * 64
@@ -128,6 +128,7 @@ class Receipt:
         self.path = path
         self.head = _head_of(path)
         self.records: list[Record] = []
+        self._fold = Fold()
         self._length = 0
         #: Number of the record that the head names; None: there is no head yet.
         self._headed: int | None = None
@@ -138,7 +139,9 @@ class Receipt:
     @property
     def history(self) -> History:
         """Where every action stands now."""
-        return replay(self.records)
+        for record in self.records[self._fold.taken :]:
+            self._fold.take(record)
+        return self._fold.history()
 
     def _read(self, path: str, limit: int | None = None) -> bytes:
         """Read a file of the receipt. A link is none: it may lead to anybody's."""
