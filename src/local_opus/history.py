@@ -137,7 +137,7 @@ class History(Value):
         return known
 
 
-class _Fold:
+class Fold:
     """Takes one record after the other."""
 
     def __init__(self) -> None:
@@ -149,8 +149,25 @@ class _Fold:
         self.rested: Event | None = None
         self.rested_at = 0
         self.finished = self.left = False
+        self.taken = 0
+
+    def history(self) -> History:
+        """Return what they come to so far."""
+        return History(
+            entries=tuple(self.entries.values()),
+            run=self.run,
+            finished=self.finished,
+            left=self.left,
+            rested=self.rested,
+            rested_at=self.rested_at,
+            result=self.result,
+            last_run=self.last_run,
+            last_entries=self.last_entries,
+        )
 
     def take(self, record: Record) -> None:
+        """Take the next record."""
+        self.taken += 1
         match record.event:
             case Event.RUN:
                 self.run, self.finished, self.left = record.data, False, False
@@ -233,17 +250,7 @@ def _entry(
 
 def replay(records: Iterable[Record]) -> History:
     """Fold records into where each action stands."""
-    fold = _Fold()
+    fold = Fold()
     for record in records:
         fold.take(record)
-    return History(
-        entries=tuple(fold.entries.values()),
-        run=fold.run,
-        finished=fold.finished,
-        left=fold.left,
-        rested=fold.rested,
-        rested_at=fold.rested_at,
-        result=fold.result,
-        last_run=fold.last_run,
-        last_entries=fold.last_entries,
-    )
+    return fold.history()

@@ -21,7 +21,7 @@ from pydantic import JsonValue
 from local_opus import chain
 from local_opus.chain import FIRST_SUM, NewerReceiptError, parse
 from local_opus.errors import LocalOpusError
-from local_opus.history import Event, History, Record, replay
+from local_opus.history import Event, Fold, History, Record
 from local_opus.host import Host
 
 __all__ = [
@@ -115,6 +115,7 @@ class Receipt:
         self.path = path
         self.head = _head_of(path)
         self.records: list[Record] = []
+        self._fold = Fold()
         self._length = 0
         #: Number of the record that the head names; None: there is no head yet.
         self._headed: int | None = None
@@ -135,7 +136,9 @@ class Receipt:
     @property
     def history(self) -> History:
         """Where every action stands now."""
-        return replay(self.records)
+        for record in self.records[self._fold.taken :]:
+            self._fold.take(record)
+        return self._fold.history()
 
     def _require_own(self) -> None:
         """Raise LocalOpusError where others could tell root what to run and what to remove."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 
 import pytest
@@ -22,4 +21,4 @@ def campaigns() -> Iterator[Campaigns]:
         yield program
     finally:
         program.end()
-        shutil.rmtree(folder, ignore_errors=True)
+        memory.remove(folder)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 #: Links that one walk may pass through; Linux itself allows 40 (path_resolution(7)).
 MAX_LINKS = 40
+_FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def parts(path: str) -> list[str]:
@@ -36,8 +37,7 @@ class Walk:
         """Give the open parent folder and the last name of ``path``."""
         if not path.startswith("/") or "\0" in path:
             raise OSError(errno.EINVAL, "not an absolute path", path)
-        flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-        stack = [os.open(self.root, flags)]
+        stack = [os.open(self.root, _FOLDER)]
         try:
             queue = parts(path)
             links = 0
@@ -50,12 +50,15 @@ class Walk:
                 if not queue and not follow:
                     yield stack[-1], name
                     return
+                if queue and (folder := self._folder(stack[-1], name)) is not None:
+                    stack.append(folder)
+                    continue
                 target = self._link_target(stack[-1], name)
                 if target is None:
                     if not queue:
                         yield stack[-1], name
                         return
-                    stack.append(os.open(name, flags, dir_fd=stack[-1]))
+                    stack.append(os.open(name, _FOLDER, dir_fd=stack[-1]))
                     continue
                 links += 1
                 if links > MAX_LINKS:
@@ -69,6 +72,14 @@ class Walk:
             raise _named(error, path)  # noqa: B904 - the error itself
         finally:
             _close(stack)
+
+    @staticmethod
+    def _folder(parent: int, name: str) -> int | None:
+        """Open a folder; None where it is none, and may be a link."""
+        try:
+            return os.open(name, _FOLDER, dir_fd=parent)
+        except NotADirectoryError:
+            return None
 
     @staticmethod
     def _link_target(parent: int, name: str) -> str | None:
