@@ -6,6 +6,7 @@ aside, to come back where a run that began to replace it is taken back.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import ClassVar
 
 from local_opus import environment, program, resources
@@ -173,8 +174,13 @@ class CreateEnvironment(Action):
             done = host.processes.run(command, timeout=limit, extra_env=env, on_line=on_line)
             log += done.out + done.err
             if done.code != 0:
-                kept = host.keep_log("pip", log)
-                raise environment.failure(self._final(log), lock=self.lock, log=kept, python=python)
+                raise environment.failure(
+                    self._final(log),
+                    lock=self.lock,
+                    keep=partial(host.keep_log, "pip", log),
+                    python=python,
+                    folder=real.rpartition("/")[0],
+                )
 
     def _final(self, text: str) -> str:
         """Return a text that names the new folder as it will name its final place."""
