@@ -32,6 +32,7 @@ _LOADED = {
         "openvino_tokenizers",
     ),
 }
+_CLOSED = "closed to this user"
 _VENV_TIMEOUT = 120.0
 _LOAD_TIMEOUT = 300.0
 _PIP_TIMEOUT = 3600.0
@@ -96,7 +97,7 @@ class CreateEnvironment(Action):
             if host.files.read_text(marker, 1024) != self._marker():
                 return "made from another lock or program"
         except PermissionError as error:
-            return f"{error.filename}: closed to this user"
+            return f"{error.filename}: {_CLOSED}"
         return None
 
     def capture(self, host: Host) -> Record:
@@ -116,6 +117,21 @@ class CreateEnvironment(Action):
             host.files.rename(self._new, self.folder)
         self._drop(host, self._new, self._former)
         return {}
+
+    def room(self, host: Host) -> int:
+        """Return the bytes that ``execute`` takes of the disk; 0 where nothing is made anew.
+
+        What a killed run left of one goes before the next is made, so its bytes count as free.
+        """
+        found = host.files.stat(self.folder)
+        if found is not None and not found.mode & _OTHERS_WRITE:
+            lack = self._lack(host)
+            if lack is None or lack.endswith(_CLOSED):  # then its mode is all that is wrong
+                return 0
+        left = 0
+        if host.files.stat(self._new) is not None:
+            left = sum(item.size for _, item in host.files.walk(self._new))
+        return max(0, environment.ROOM[self.lock] - left)
 
     def _find(self, host: Host) -> FileStat | None:
         found = host.files.stat(self.folder)
