@@ -144,7 +144,7 @@ class Receipt:
         """Read a file of the receipt. A link is none: it may lead to anybody's."""
         found = self._host.files.stat(path)
         if found is not None and found.kind != "file":
-            raise LocalOpusError(f"{path}: a {found.kind} is in the place of the receipt", _REMEDY)
+            raise LocalOpusError(f"{path}: {found.what} is in the place of the receipt", _REMEDY)
         return self._host.files.read_bytes(path, limit)
 
     def _check_head(self) -> None:

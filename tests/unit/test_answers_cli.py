@@ -373,7 +373,7 @@ def test_the_same_answers_may_be_saved_again(on_machine, tmp_path, image):
     before = path.stat()
     assert plan_of(*words)[0] == 0
     assert path.stat() == before
-    code, lines = said("install", "--dry-run", *words, "--port", "8101")
+    code, lines = said("install", "--dry-run", "--profile", "military", *words[1:])
     assert code == 2
     assert lines[-1]["message"] == f"answers {path}: is there already, and says something else"
     assert path.stat() == before

@@ -137,7 +137,7 @@ class CreateEnvironment(Action):
         found = host.files.stat(self.folder)
         if found is not None and found.kind != "folder":
             raise LocalOpusError(
-                f"{self.folder}: a {found.kind} took the place of the environment",
+                f"{self.folder}: {found.what} took the place of the environment",
                 "Move it away and run this again.",
             )
         return found

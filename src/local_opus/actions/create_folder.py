@@ -52,7 +52,7 @@ class CreateFolder(Action):
         if found is None:
             return Inspection(state=State.ABSENT, evidence="not there")
         if found.kind != "folder":
-            return Inspection(state=State.DIFFERENT, evidence=f"a {found.kind} is in its place")
+            return Inspection(state=State.DIFFERENT, evidence=f"{found.what} is in its place")
         group = group_number(host, self.group)
         wrong_mode = self.mode is not None and found.mode != self.mode
         if wrong_mode or (group is not None and found.gid != group):
@@ -71,7 +71,7 @@ class CreateFolder(Action):
         found = host.files.stat(self.path, follow=True)
         if found is not None and found.kind != "folder":
             raise LocalOpusError(
-                f"{self.path}: a {found.kind} is in the place of a folder",
+                f"{self.path}: {found.what} is in the place of a folder",
                 "Move it away and run this again.",
             )
         host.files.make_folders(self.path, mode=_DEFAULT)

@@ -29,6 +29,11 @@ class FileStat:
     ctime_ns: int
     links: int
 
+    @property
+    def what(self) -> str:
+        """Say what it is, e.g. ``a link``."""
+        return "a pipe, socket or device" if self.kind == "other" else f"a {self.kind}"
+
 
 @dataclass(frozen=True)
 class Space:
