@@ -99,8 +99,7 @@ def test_nobody_reads_what_is_only_told(program, before, words):
 
 
 @pytest.mark.parametrize(("words", "code"), [(("receipt",), 1), (("status",), 1), (("--help",), 1),
-                                             (("--external-api", "--dry-run"), 1),
-                                             (("--local-opus", "--model", MODEL, "--yes", "--json"), 1)], ids=str)  # fmt: skip
+                                             (("--external-api", "--dry-run"), 1)], ids=str)  # fmt: skip
 def test_the_disk_of_the_output_is_full(program, before, words, code):
     with open("/dev/full", "w") as full:
         done = subprocess.run(

@@ -59,7 +59,7 @@ def test_a_user(environ, wanted):
 )
 def test_no_home_names_the_variable(environ):
     with pytest.raises(
-        BadInputError, match="HOME: (?:not set|.* is not an absolute path)"
+        BadInputError, match=r"HOME: (?:not set|.* is not an absolute path)"
     ) as caught:
         locate(Scope.USER, environ)
     assert "absolute path" in caught.value.remedy
