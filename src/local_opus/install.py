@@ -18,6 +18,7 @@ from local_opus import (
     program,
     proof,
     resources,
+    room,
     state,
     whereabouts,
 )
@@ -83,11 +84,14 @@ def pick_model(
     facts: HostFacts,
     model_id: str | None,
     device: Device | None,
+    *,
+    beside: int = 0,
 ) -> tuple[Model | None, Device | None]:
     """Return the model and the device that a profile gets on this machine.
 
-    A model named by the user must fit; otherwise the best that fits is chosen. Raises
-    BadInputError for an unknown model and MachineCannotError with the reasons when none fits.
+    A model named by the user must fit; otherwise the best that fits is chosen. ``beside``: the
+    bytes that come onto the store's disk with it. Raises BadInputError for an unknown model and
+    MachineCannotError with the reasons when none fits.
     """
     catalog = load_catalog()
     if not profile.server.enabled:
@@ -102,10 +106,20 @@ def pick_model(
         device = Device(profile.model.device)
     if wanted is None:
         sources = frozenset(SOURCES)
-        model = choose(catalog, facts, profile.model.use_case, device, sources=sources)
+        use_case = profile.model.use_case
+        model = choose(
+            catalog,
+            facts,
+            use_case,
+            device,
+            sources=sources,
+            beside=beside,
+            stored=lambda model, device: is_stored(host, locations, model, device),
+        )
     else:
         model = catalog.get(wanted)
-    fitting = fit(model, facts, device, stored=is_stored(host, locations, model, device))
+    stored = is_stored(host, locations, model, device)
+    fitting = fit(model, facts, device, stored=stored, beside=beside)
     if not fitting.fits:
         raise MachineCannotError(
             f"{model.id}: {fitting.reasons[0]}",
@@ -152,7 +166,12 @@ def prepare(
     With ``trial_port`` the new server is tried there before it takes the place of the old one.
     """
     control.require_known(host, locations)
-    model, on_device = pick_model(host, locations, profile, facts, model_id, device)
+    of_program = program_facts(host, locations.scope)
+    coming = room.of_environment(host, locations, profile, of_program)
+    model, on_device = pick_model(
+        host, locations, profile, facts, model_id, device, beside=coming.on_disk_of_store
+    )
+    coming.require()
     at_port = port or profile.server.port
     request = planner.Request(
         profile=profile,
@@ -162,7 +181,7 @@ def prepare(
         root=host.root,
         is_image=host.is_image,
         systemd=host.services.running(locations.scope),
-        program=program_facts(host, locations.scope),
+        program=of_program,
         templates=templates(),
         port=at_port,
         trial_port=trial_port,

@@ -119,8 +119,9 @@ def locate(scope: Scope, environ: Mapping[str, str]) -> Locations:
         if given.startswith("/"):
             return given.rstrip("/")
         if not home.startswith("/"):
+            problem = f"{home!r} is not an absolute path" if home else "not set"
             raise BadInputError(
-                f"HOME: not set, so there is no place for {variable}",
+                f"HOME: {problem}, so there is no place for {variable}",
                 f"Set HOME or {variable} to an absolute path.",
             )
         return f"{home.rstrip('/')}/{below_home}"

@@ -131,23 +131,31 @@ def lock_of(profile: Profile) -> str:
 
 
 def _environment(todo: _List, request: Request) -> str:
-    """Add the environment and return its folder, whose name changes with all that goes into it."""
-    lock = lock_of(request.profile)
-    program = request.program
+    """Add the environment and return its folder."""
+    planned = environment_action(request.profile, request.locations, request.program)
+    todo.actions.append(planned)
+    return str(planned.params["folder"])
+
+
+def environment_action(
+    profile: Profile, locations: Locations, program: ProgramFacts
+) -> PlannedAction:
+    """Return the action that makes the environment; its name changes with all that goes into it."""
+    lock = lock_of(profile)
     inputs = f"{program.locks[lock]} {program.program_sha256} {program.python}"
     name = hashlib.sha256(inputs.encode()).hexdigest()[:12]
-    folder = f"{request.locations.prefix}/env-{name}"
-    todo.add(
+    return _planned(
         f"environment:{name}",
         "create_environment",
-        folder=folder,
-        lock=lock,
-        lock_sha256=program.locks[lock],
-        program_sha256=program.program_sha256,
-        interpreter=program.python.path,
-        python=program.python.version,
+        {
+            "folder": f"{locations.prefix}/env-{name}",
+            "lock": lock,
+            "lock_sha256": program.locks[lock],
+            "program_sha256": program.program_sha256,
+            "interpreter": program.python.path,
+            "python": program.python.version,
+        },
     )
-    return folder
 
 
 def with_environment_anew(planned: Plan) -> Plan:

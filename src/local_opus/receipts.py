@@ -142,7 +142,7 @@ class Receipt:
 
     def _require_own(self) -> None:
         """Raise LocalOpusError where others could tell root what to run and what to remove."""
-        for path in (self.path.rpartition("/")[0], self.path, self.head):
+        for path in (self.path.rpartition("/")[0] or "/", self.path, self.head):
             if (hand := self._host.files.others_hand(path)) is not None:
                 raise LocalOpusError(
                     f"{path}: {hand}, and root would do what the receipt says",
@@ -160,7 +160,7 @@ class Receipt:
             return b""
         if found.kind != "file":
             raise LocalOpusError(
-                f"{path}: a {found.kind} is in the place of the receipt", chain.REMEDY
+                f"{path}: {found.what} is in the place of the receipt", chain.REMEDY
             )
         try:
             return self._host.files.read_bytes(path, limit)

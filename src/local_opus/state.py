@@ -11,6 +11,7 @@ import errno
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 
+from local_opus.errors import LocalOpusError
 from local_opus.history import Event
 from local_opus.host import Host, locks
 from local_opus.locations import Locations
@@ -28,6 +29,12 @@ def arrive(host: Host, locations: Locations) -> None:
     while host.files.stat(locations.state, follow=True) is None:
         missing = host.files.missing(locations.state)
         top, parent = missing[0], _parent(missing[0])
+        if host.files.stat(top) is not None:
+            raise LocalOpusError(
+                f"{top}: a link is in the way, and nothing is where it leads to"
+                f" ({host.files.read_link(top)})",
+                "Remove that link, or make the folder that it leads to, then run this again.",
+            )
         with locks.folder(host.files, parent):
             if host.files.missing(locations.state) != missing:  # another run was faster
                 continue

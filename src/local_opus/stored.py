@@ -74,14 +74,23 @@ def size(host: Host, locations: Locations) -> int:
 
 def purge(host: Host, locations: Locations, fetched: Sequence[FetchWeights] = ()) -> list[str]:
     """Remove the models; return why one was kept, a line each."""
-    kept = []
+    ours, kept = sort_out(host, locations, fetched)
+    for folder in ours:
+        host.files.remove_tree(folder)
+    return list(kept.values())
+
+
+def sort_out(
+    host: Host, locations: Locations, fetched: Sequence[FetchWeights]
+) -> tuple[dict[str, int], dict[str, str]]:
+    """Return the folders that a purge removes, with their bytes, and why it keeps the others."""
+    ours, kept = {}, {}
     for folder in _model_folders(host, locations):
-        foreign = _foreign_files(host, folder, fetched)
-        if foreign:
-            kept.append(f"{folder}: holds files that are not ours ({foreign[0]})")
+        if foreign := _foreign_files(host, folder, fetched):
+            kept[folder] = f"{folder}: holds files that are not ours ({foreign[0]})"
         else:
-            host.files.remove_tree(folder)
-    return kept
+            ours[folder] = sum(_sizes(host, folder))
+    return ours, kept
 
 
 def _foreign_files(host: Host, folder: str, fetched: Sequence[FetchWeights]) -> list[str]:

@@ -27,6 +27,61 @@ class Removed:
     nothing: bool = False
 
 
+@dataclass(frozen=True)
+class Step:
+    """One action that would be taken back."""
+
+    step: str
+    summary: str
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What an uninstall would do: its steps in their order, and what would stay."""
+
+    steps: tuple[Step, ...] = ()
+    kept: tuple[str, ...] = ()
+    weights_left: int = 0
+    weights_removed: int = 0
+
+
+def forecast(host: Host, locations: Locations, *, purge: bool) -> Forecast:
+    """Return what ``uninstall`` would do; nothing is changed, and nobody is waited for.
+
+    Raises LocalOpusError as ``uninstall`` does.
+    """
+    with explained(locations.state):
+        return _forecast(host, locations, purge=purge)
+
+
+def _forecast(host: Host, locations: Locations, *, purge: bool) -> Forecast:
+    receipt = None
+    if host.files.stat(locations.receipt) is not None:
+        receipt = whereabouts.receipt(host, locations)
+    kept, removed, left = [], 0, stored.size(host, locations)
+    if purge:
+        fetched = stored.fetches(receipt, locations) if receipt else ()
+        ours, foreign = stored.sort_out(host, locations, fetched)
+        kept, removed = [*foreign.values()], sum(ours.values())
+        left -= removed
+    if receipt is None:
+        return Forecast((), tuple(kept), left, removed)
+    journal = Journal(host, receipt, build, locations.roots, scope=locations.scope)
+    active = journal.in_turn(one for one in receipt.history.entries if one.active)
+    steps = []
+    # As in the way back itself: the folders come last, and those that hold weights stay.
+    for entry in sorted(active, key=_is_folder):
+        if left and _holds(entry, locations):
+            continue
+        edit = journal.edit_of(entry)
+        if edit is None:
+            steps.append(Step(entry.id, journal.of(entry).summary()))
+        else:
+            kept.append(edit)
+    kept += [_set_aside(path) for path in receipts.set_aside(host, locations.receipt)]
+    return Forecast(tuple(steps), tuple(kept), left, removed)
+
+
 def uninstall(host: Host, locations: Locations, *, purge: bool, tell: Reporter) -> Removed:
     """Revert the receipt; with ``purge`` remove the store too. Raises LocalOpusError.
 
@@ -52,10 +107,7 @@ def _uninstall(host: Host, locations: Locations, *, purge: bool, tell: Reporter)
             state.leave(host, locations, receipt)
         elif not receipt.history.left:
             receipt.append(Event.LEFT)
-        removed.kept += [
-            f"{path}: a damaged receipt; nothing here reads it, so remove it when you want"
-            for path in receipts.set_aside(host, locations.receipt)
-        ]
+        removed.kept += [_set_aside(path) for path in receipts.set_aside(host, locations.receipt)]
     return removed
 
 
@@ -65,9 +117,9 @@ def _revert(
     removed = Removed(nothing=True)
 
     def wanted(entry: Entry, *, folders: bool) -> bool:
-        is_folder = entry.kind == CreateFolder.kind
-        holds_store = is_folder and f"{locations.models}/".startswith(f"{entry.params['path']}/")
-        if is_folder is not folders or (holds_store and stored.size(host, locations)):
+        if _is_folder(entry) is not folders:
+            return False
+        if _holds(entry, locations) and stored.size(host, locations):
             return False
         removed.nothing = False
         return True
@@ -85,3 +137,17 @@ def _revert(
     way.revert(partial(wanted, folders=True))
     removed.kept += way.end().kept
     return removed
+
+
+def _is_folder(entry: Entry) -> bool:
+    return entry.kind == CreateFolder.kind
+
+
+def _holds(entry: Entry, locations: Locations) -> bool:
+    """Whether an entry is a folder that the store lies in."""
+    path = f"{entry.params.get('path')}/"
+    return _is_folder(entry) and f"{locations.models}/".startswith(path)
+
+
+def _set_aside(path: str) -> str:
+    return f"{path}: a damaged receipt; nothing here reads it, so remove it when you want"

@@ -41,6 +41,8 @@ BAD_WORDS = [
     (("--local-opus", "--hybrid", "--yes"), "profiles local-opus and hybrid: choose one"),
     (("--local-opus", "--profile", "military", "--yes"), "choose one"),
     (("--model", MODEL, "--yes"), "the profile military installs no model"),
+    (("--external-api", "--device", "GPU", "--yes"), "--device: the profile external-api"),
+    (("--profile", "military", "--port", "9000", "--yes"), "--port: the profile military"),
     (("--local-opus", "--port", "0", "--yes"), "--port"),
     (("--local-opus", "--port", "80a", "--yes"), "--port"),
     (("--scope", "sytem", "--yes"), "--scope"),

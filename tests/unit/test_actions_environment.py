@@ -130,6 +130,17 @@ def test_pip_that_fails_leaves_the_environment_that_was_there(host, root, broken
     assert os.listdir(root / "opt") == ["env-1"]
 
 
+def test_a_disk_that_pip_filled_is_named_by_the_folder_of_the_environment(host, root, monkeypatch):
+    monkeypatch.setattr(host, "keep_log", lambda *_: pytest.fail("nobody reads it"))
+    action, answer = build("create_environment", PARAMS), host.processes.answers["python3.12"]
+    full = Completed(1, "", "ERROR: [Errno 28] No space left on device")
+    monkeypatch.setattr(
+        host.processes, "run", lambda command, **_: full if "install" in command else answer(command)
+    )  # fmt: skip
+    with pytest.raises(LocalOpusError, match=f"no space left on the disk of {root}/opt "):
+        run(action, host)
+
+
 def snapshot(folder: Path) -> dict[str, int]:
     return {str(path): path.lstat().st_ino for path in [folder, *folder.rglob("*")]}
 

@@ -120,6 +120,22 @@ def test_too_little_disk_says_need_have_and_where(catalog: Catalog) -> None:
     )
 
 
+def test_what_else_comes_onto_the_disk_counts(catalog: Catalog) -> None:
+    model, roomy = catalog.get("qwen3-8b-q4_k_m"), machine(memory=64, disk=11)
+    assert fit(model, roomy, None).fits
+    assert fit(model, roomy, None, beside=GIB).reasons == (
+        "needs 11.8 GiB disk (weights, their conversion and the environment), 11 GiB free at /store",
+    )
+
+
+def test_a_full_disk_holds_what_is_stored_and_no_other(catalog: Catalog) -> None:
+    full = machine(disk=0.01)
+    with pytest.raises(MachineCannotError):
+        choose(catalog, full, "chat", None)
+    chosen = choose(catalog, full, "chat", None, stored=lambda model, _: model.id == "smollm2-135m")
+    assert chosen.id == "smollm2-135m"
+
+
 def test_all_reasons_are_told(catalog: Catalog) -> None:
     found = fit(catalog.get("qwen3-14b-q8_0"), machine(memory=2, disk=2), None)
     assert [reason.split(" GiB ")[1][:6] for reason in found.reasons] == [

@@ -7,11 +7,13 @@ import os
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from local_opus import bootstrap, environment
-from local_opus.errors import ExitCode, MachineCannotError
+from local_opus.errors import ExitCode, LocalOpusError, MachineCannotError
 
 NONE = "ERROR: No matching distribution found for click==8.5.1"
 SAID = {
@@ -50,14 +52,41 @@ SAID = {
 
 @pytest.mark.parametrize(("output", "what", "code"), SAID.values(), ids=SAID)
 def test_failure_says_what_and_what_to_do(output, what, code, tmp_path):
-    log = str(tmp_path / "x.log")
-    error = environment.failure(
-        output, lock="requirements.lock", log=log, python="Python 3.14"
-    )  # fmt: skip
+    error = failed(output, tmp_path, keep=lambda: "/tmp/x.log")
     assert what in error.message
     assert error.exit_code == ExitCode(code)
     assert "\n" not in error.message + error.remedy
     assert error.remedy
+
+
+def failed(output: str, folder: Path, keep: Callable[[], str]) -> LocalOpusError:
+    return environment.failure(
+        output, lock="requirements.lock", keep=keep, python="Python 3.14", folder=str(folder)
+    )
+
+
+def test_a_full_disk_is_that_of_the_environment_and_no_other_one_is_offered(tmp_path):
+    error = failed(SAID["space"][0], tmp_path / "env", keep=lambda: "/elsewhere/pip.log")
+    assert f"the disk of {tmp_path}/env" in error.message
+    assert error.remedy == "Free about 1 GB there, and run it again"
+
+
+@pytest.mark.parametrize(("output", "what", "code"), SAID.values(), ids=SAID)
+def test_a_log_is_kept_only_where_the_error_names_it(output, what, code, tmp_path):
+    kept = []
+
+    def keep() -> str:
+        kept.append("/tmp/pip.log")
+        return kept[0]
+
+    error = failed(output, tmp_path, keep)
+    assert bool(kept) == ("/tmp/pip.log" in error.remedy)
+
+
+def test_no_inodes_is_told_in_place_of_the_bytes_that_are_left(monkeypatch):
+    full = os.statvfs_result((4096, 4096, 10**6, 10**6, 10**6, 100, 0, 0, 0, 255))
+    monkeypatch.setattr(os, "statvfs", lambda _folder: full)
+    assert "(no inodes left)" in environment.no_space("/opt").message
 
 
 def test_pip_keeps_its_configuration_less_what_redirects():

@@ -6,6 +6,7 @@ aside, to come back where a run that began to replace it is taken back.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import ClassVar, Self
 
 from local_opus import environment, program, resources
@@ -31,6 +32,7 @@ _LOADED = {
         "openvino_tokenizers",
     ),
 }
+_CLOSED = "closed to this user"
 _VENV_TIMEOUT = 120.0
 _LOAD_TIMEOUT = 300.0
 _PIP_TIMEOUT = 3600.0
@@ -103,7 +105,7 @@ class CreateEnvironment(Action):
             if host.files.read_text(marker, 1024) != self._marker():
                 return "made from another lock or program"
         except PermissionError as error:
-            return f"{error.filename}: closed to this user"
+            return f"{error.filename}: {_CLOSED}"
         return None
 
     def capture(self, host: Host) -> Record:
@@ -124,11 +126,26 @@ class CreateEnvironment(Action):
         self._drop(host, self._new, self._former)
         return {}
 
+    def room(self, host: Host) -> int:
+        """Return the bytes that ``execute`` takes of the disk; 0 where nothing is made anew.
+
+        What a killed run left of one goes before the next is made, so its bytes count as free.
+        """
+        found = host.files.stat(self.folder)
+        if found is not None and not found.mode & _OTHERS_WRITE:
+            lack = self._lack(host)
+            if lack is None or lack.endswith(_CLOSED):  # then its mode is all that is wrong
+                return 0
+        left = 0
+        if host.files.stat(self._new) is not None:
+            left = sum(item.size for _, item in host.files.walk(self._new))
+        return max(0, environment.ROOM[self.lock] - left)
+
     def _find(self, host: Host) -> FileStat | None:
         found = host.files.stat(self.folder)
         if found is not None and found.kind != "folder":
             raise LocalOpusError(
-                f"{self.folder}: a {found.kind} took the place of the environment",
+                f"{self.folder}: {found.what} took the place of the environment",
                 "Move it away and run this again.",
             )
         return found
@@ -181,8 +198,13 @@ class CreateEnvironment(Action):
             done = host.processes.run(command, timeout=limit, extra_env=env, on_line=on_line)
             log += done.out + done.err
             if done.code != 0:
-                kept = host.keep_log("pip", log)
-                raise environment.failure(self._final(log), lock=self.lock, log=kept, python=python)
+                raise environment.failure(
+                    self._final(log),
+                    lock=self.lock,
+                    keep=partial(host.keep_log, "pip", log),
+                    python=python,
+                    folder=real.rpartition("/")[0],
+                )
 
     def _final(self, text: str) -> str:
         """Return a text that names the new folder as it will name its final place."""

@@ -54,7 +54,7 @@ class CreateFolder(Action):
         if found is None:
             return Inspection(state=State.ABSENT, evidence="not there")
         if found.kind != "folder":
-            return Inspection(state=State.DIFFERENT, evidence=f"a {found.kind} is in its place")
+            return Inspection(state=State.DIFFERENT, evidence=f"{found.what} is in its place")
         group = group_number(host, self.group)
         wrong_mode = self.mode is not None and found.mode != self.mode
         if wrong_mode or (group is not None and found.gid != group):
@@ -88,7 +88,7 @@ class CreateFolder(Action):
         found = self._look(host)
         if found is not None and found.kind != "folder":
             raise LocalOpusError(
-                f"{self.path}: a {found.kind} is in the place of a folder",
+                f"{self.path}: {found.what} is in the place of a folder",
                 "Move it away and run this again.",
             )
         return found

@@ -30,7 +30,7 @@ class LinkCommand(Action):
         if found is None:
             return Inspection(state=State.ABSENT, evidence="not there")
         if found.kind != "link":
-            return Inspection(state=State.DIFFERENT, evidence=f"a {found.kind} is in its place")
+            return Inspection(state=State.DIFFERENT, evidence=f"{found.what} is in its place")
         target = host.files.read_link(self.path)
         right = target == self.target and not host.files.has_new(self.path)
         state = State.PRESENT if right else State.DIFFERENT
@@ -43,7 +43,7 @@ class LinkCommand(Action):
             return {"target": None}
         if found.kind != "link":
             raise LocalOpusError(
-                f"{self.path}: a {found.kind} of that name is there and is not ours",
+                f"{self.path}: {found.what} of that name is there and is not ours",
                 "Move it away and run this again.",
             )
         return {"target": host.files.read_link(self.path)}

@@ -47,7 +47,7 @@ class WriteFile(Action):
         if found is None:
             return Inspection(state=State.ABSENT, evidence="not there")
         if found.kind != "file":
-            return Inspection(state=State.DIFFERENT, evidence=f"a {found.kind} is in its place")
+            return Inspection(state=State.DIFFERENT, evidence=f"{found.what} is in its place")
         group = group_number(host, self.group)
         # First: where the mode is wrong, the content may not be readable.
         if found.mode != self.mode or (group is not None and found.gid != group):
@@ -65,7 +65,7 @@ class WriteFile(Action):
         if found is None:
             return {"existed": False}
         if found.kind != "file" or found.size > MAX_KEPT:
-            what = f"a {found.kind}" if found.kind != "file" else f"a file of {found.size} bytes"
+            what = found.what if found.kind != "file" else f"a file of {found.size} bytes"
             raise LocalOpusError(
                 f"{self.path}: {what} is there, and could not be put back later",
                 "Move it away and run this again.",
@@ -104,7 +104,7 @@ class WriteFile(Action):
         if found is None:
             return None
         if found.kind != "file":
-            return f"{self.path}: a {found.kind} took its place"
+            return f"{self.path}: {found.what} took its place"
         try:
             data = host.files.read_bytes(self.path)
         except PermissionError:

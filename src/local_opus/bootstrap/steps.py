@@ -65,7 +65,7 @@ class Build:
         except OSError as error:
             remove(self._environment.folder)
             if error.errno in _FULL:
-                raise commands.no_space(self._environment.base) from error
+                raise commands.no_space(self._environment.base, self._elsewhere()) from error
             raise LocalOpusError(
                 f"{error.filename or self._environment.folder}: {error.strerror}",
                 "Put that right and run it again",
@@ -126,9 +126,17 @@ class Build:
             raise commands.failure(
                 said + (f"\nERROR: it was ended by signal {-code}\n" if code < 0 else ""),
                 lock=os.path.basename(self._lock),
-                log=self._environment.log,
+                keep=lambda: self._environment.log,
                 python=f"Python {sys.version_info.major}.{sys.version_info.minor}",
+                folder=self._environment.base,
+                elsewhere=self._elsewhere(),
             )
+
+    def _elsewhere(self) -> str:
+        """Say how to build on another disk: the checkout's own folder comes before the cache."""
+        if self._environment.base == os.path.join(self._checkout, ".env"):
+            return "move the checkout to another disk"
+        return "point XDG_CACHE_HOME at another disk"
 
     @staticmethod
     def _chunks(child: subprocess.Popen[bytes]) -> Iterator[bytes]:

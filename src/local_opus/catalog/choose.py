@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -46,11 +46,12 @@ def fit(
     concurrency: int = 1,
     *,
     stored: bool = False,
+    beside: int = 0,
 ) -> Fit:
     """Say whether a model fits a machine on a device; without one, on the first of AUTO_ORDER.
 
     ``stored``: the model is on this disk in the form that is served, so it needs no more room
-    there and no memory for a conversion.
+    there and no memory for a conversion. ``beside``: the bytes that else comes onto this disk.
     """
     memory, disk = needs.serving_memory(model, concurrency), needs.disk(model)
     tries = [device] if device else [one for one in AUTO_ORDER if one in model.devices]
@@ -65,15 +66,23 @@ def fit(
         reasons.append(
             f"its GGUF is split into {len(model.files)} files; this version converts one file only"
         )
-    lacking = 0 if stored else max(0, disk - facts.disk.free)
+    lacking = 0 if stored else max(0, disk + beside - facts.disk.free)
     if lacking:
-        made = " (weights and their conversion)" if model.format == "gguf" else ""
         reasons.append(
-            f"needs {size_text(disk)} disk{made}, {size_text(facts.disk.free)} free"
-            f" at {facts.disk.path}"
+            f"needs {size_text(disk + beside)} disk{_parts(model, beside)},"
+            f" {size_text(facts.disk.free)} free at {facts.disk.path}"
         )
     lacking = lacking if len(reasons) == 1 else 0
     return Fit(not reasons, None if reasons else taken, tuple(reasons), memory, disk, lacking)
+
+
+def _parts(model: Model, beside: int) -> str:
+    """Name what comes onto the disk, where it is more than the weights."""
+    parts = ["weights"]
+    parts += ["their conversion"] if model.format == "gguf" else []
+    parts += ["the environment"] if beside else []
+    *first, last = parts
+    return f" ({', '.join(first)} and {last})" if first else ""
 
 
 def remedy(found: Fit, facts: HostFacts) -> str:
@@ -131,6 +140,8 @@ def choose(
     device: Device | None,
     *,
     sources: Collection[str] = ("wheel", "hub"),
+    beside: int = 0,
+    stored: Callable[[Model, Device], bool] = lambda _model, _device: False,
 ) -> Model:
     """Return the best model that fits and can be fetched from one of the kinds of ``sources``.
 
@@ -146,17 +157,24 @@ def choose(
         raise MachineCannotError(unusable, "Choose another device, or `--device auto`.")
     free = [model for model in catalog.models if _may_be_chosen(model, sources)]
     for one in [device] if device else AUTO_ORDER:
-        fitting = [model for model in free if fit(model, facts, one).fits]
+        fitting = [
+            model
+            for model in free
+            if fit(model, facts, one, beside=beside).fits
+            or (fit(model, facts, one, stored=True).fits and stored(model, one))
+        ]
         if fitting:
             return _best(fitting, facts, use_case, one)
     smallest = sorted(free, key=lambda model: model.memory.bytes)[:3]
-    nearest = fit(smallest[0], facts, device)
+    nearest = fit(smallest[0], facts, device, beside=beside)
     what = "Free what is missing, or run `local-opus models list` to see what each model needs."
     raise MachineCannotError(
         f"no model of the catalog fits this machine{f' on the {device.value}' if device else ''}",
         remedy(nearest, facts) if nearest.lacking else what,
         details=[
-            f"{one.id}: {reason}" for one in smallest for reason in fit(one, facts, device).reasons
+            f"{one.id}: {reason}"
+            for one in smallest
+            for reason in fit(one, facts, device, beside=beside).reasons
         ],
     )
 

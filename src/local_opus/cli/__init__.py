@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Sequence
 
 import click
+from click.core import ParameterSource
 
 from local_opus import interrupts, invocation
 from local_opus.cli.options import is_on
@@ -25,6 +27,7 @@ from local_opus.report.lines import JsonLines
 #: Their exit code tells what became of the machine, whether or not their words were read.
 _CHANGING = {"install", "upgrade", "uninstall", "start", "stop"}
 _NARROWEST = 40
+_PATH = re.compile(r"(?:^|[\s(])/\w")
 #: Folders are made 0755 at once: a kill before the next call must not leave one closed to others.
 _UMASK = 0o022
 _ONLY_TELLING = GROUP_OPTIONS | {"--dry-run"}
@@ -58,9 +61,22 @@ def run(call: Callable[[], object], *, debug: bool = False, lines: JsonLines | N
             known = LocalOpusError(
                 f"{type(error).__name__}: {error}", f"Report it with {_write_traceback()}."
             )
+        if lines is not None and lines.image is not None:
+            _name_image(known, lines.image)
         errors.tell(known, lines)
         return int(known.exit_code)
     return int(result) if isinstance(result, int) else int(ExitCode.DONE)
+
+
+def _name_image(error: LocalOpusError, image: str) -> None:
+    """Say that the paths of an error are those of an image.
+
+    What is wrong in the user's words is told as they are; those paths are this machine's.
+    """
+    if isinstance(error, BadInputError) or image in error.message:
+        return
+    if _PATH.search(error.message):
+        error.message = f"in the image {image}: {error.message}"
 
 
 def _known(error: BaseException) -> LocalOpusError | None:
@@ -69,6 +85,10 @@ def _known(error: BaseException) -> LocalOpusError | None:
         return error
     if isinstance(error, click.UsageError):
         path = error.ctx.command_path if error.ctx is not None else invocation.name()
+        if isinstance(error, click.BadParameter) and (variable := _variable(error)) is not None:
+            return BadInputError(
+                f"{variable}: {error.message}", f"Correct or unset that variable: `{path} --help`."
+            )
         return BadInputError(error.format_message(), f"See `{path} --help`.")
     if isinstance(error, click.Abort | KeyboardInterrupt):
         return InterruptedRunError("interrupted", "Run the same command again to go on.")
@@ -79,6 +99,15 @@ def _known(error: BaseException) -> LocalOpusError | None:
             "Look at that path and its permissions, then run this again.",
         )
     return None
+
+
+def _variable(error: click.BadParameter) -> str | None:
+    """Return the environment variable whose word is wrong; None where it was typed."""
+    if error.ctx is None or error.param is None or error.param.name is None:
+        return None
+    source = error.ctx.get_parameter_source(error.param.name)
+    name = error.param.envvar
+    return name if source is ParameterSource.ENVIRONMENT and isinstance(name, str) else None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -109,7 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     code = run(call, debug=debug, lines=lines)
     if is_program:
         interrupts.ignore_signals()
-        code = _tell_lost_words(words, code)
+        code = _tell_lost_words(words, code, as_json=lines.wanted)
     return code
 
 
@@ -127,8 +156,11 @@ def _tidy_surroundings() -> None:
         os.environ["COLUMNS"] = str(_NARROWEST)
 
 
-def _tell_lost_words(words: Sequence[str], code: int) -> int:
-    """Say that standard output took no more (a full disk); return the exit code that follows."""
+def _tell_lost_words(words: Sequence[str], code: int, *, as_json: bool) -> int:
+    """Say that standard output took no more (a full disk); return the exit code that follows.
+
+    What was done stays done; a program that reads the lines has lost their end.
+    """
     problem = streams.lost()
     if problem is None:
         return code
@@ -136,4 +168,5 @@ def _tell_lost_words(words: Sequence[str], code: int) -> int:
     errors.tell(LocalOpusError(what, "Send the output where there is room."))
     command = words[0] if words and not words[0].startswith("-") else "install"
     changing = command in _CHANGING and not _ONLY_TELLING & {*words}
-    return code if changing or code != ExitCode.DONE else int(ExitCode.FAILED)
+    told = changing and not as_json
+    return code if told or code != ExitCode.DONE else int(ExitCode.FAILED)

@@ -40,6 +40,15 @@ def _load_profile(given: Given) -> profiles.Profile:
     return loaded.model_copy(update={"model": loaded.model.model_copy(update=said)})
 
 
+def _require_server_for(given: Given, profile: profiles.Profile) -> None:
+    """Raise BadInputError for a flag that would do nothing with this profile."""
+    if given.insisted and not profile.server.enabled:
+        raise BadInputError(
+            f"{' and '.join(given.insisted)}: the profile {profile.name} installs no server",
+            "Leave that out, or choose a profile that has one, e.g. --local-opus.",
+        )
+
+
 def run(given: Given, way: Way) -> None:
     """Detect, choose, show, ask, apply and report."""
     host = open_host(given.root)
@@ -50,6 +59,7 @@ def run(given: Given, way: Way) -> None:
         given = replace(given, profile=given.profile or questions.ask_profile())
         given = replace(given, scope=given.scope or questions.ask_scope(host))
     profile = _load_profile(given)
+    _require_server_for(given, profile)
     if given.model is not None:
         load_catalog().get(given.model)  # an unknown one is told before anything slow happens
     scope = Scope(given.scope) if given.scope else default_scope(host.euid)
@@ -134,7 +144,7 @@ def _chosen(given: Given, choice: install.Choice, *, yes: bool) -> Answers:
         "model": choice.model.id if choice.model else None,
         "device": choice.device.value if choice.device else None,
         "use_case": choice.profile.model.use_case if choice.model else None,
-        "port": choice.port,
+        "port": choice.port if choice.profile.server.enabled else None,
         "scope": choice.locations.scope.value,
         "root": os.path.abspath(given.root),
         "yes": yes,

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 
+import click
+
 from local_opus import receipts
 from local_opus.errors import BadInputError
 from local_opus.host import Host
 from local_opus.locations import Locations, default_scope, locate
+from local_opus.report.lines import JsonLines
 from local_opus.values import Scope
 
 
@@ -15,8 +18,14 @@ def open_host(root: str = "/") -> Host:
     """Return the host below ``root``. Raises BadInputError where there is no such folder."""
     if not os.path.isdir(root):
         what = "is no folder" if os.path.lexists(root) else "there is no such folder"
-        raise BadInputError(f"root {root}: {what}", "Name the folder that holds the image.")
-    return Host(root)
+        shown = root or '"" (an empty name)'
+        raise BadInputError(f"root {shown}: {what}", "Name the folder that holds the image.")
+    host = Host(root)
+    context = click.get_current_context(silent=True)
+    lines = context.find_object(JsonLines) if context is not None else None
+    if lines is not None and host.is_image:
+        lines.image = host.root
+    return host
 
 
 def find_install(host: Host, scope: str | None) -> Locations:

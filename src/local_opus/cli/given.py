@@ -21,6 +21,8 @@ class Given:
     port: int | None
     scope: str | None
     root: str
+    #: The flags that were typed or set in the environment, of those that a server alone has.
+    insisted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from local_opus.cli import options
 
@@ -21,6 +22,17 @@ def _answers(ctx: click.Context, param: click.Parameter, value: str | None) -> A
     found = answering.read(value)
     ctx.default_map = found.given()
     return found
+
+
+def _insisted(ctx: click.Context) -> tuple[str, ...]:
+    """Return the flags of a server that were typed or set: what they ask for is not dropped.
+
+    Answers may hold more than their profile needs.
+    """
+    by_whom = {ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT}
+    names = ("device", "use_case", "port")
+    said = [name for name in names if ctx.get_parameter_source(name) in by_whom]
+    return tuple(f"--{name.replace('_', '-')}" for name in said if ctx.params[name] != "auto")
 
 
 @click.command()
@@ -98,7 +110,7 @@ def command(
 
     flags = {"local-opus": local_opus, "external-api": external_api, "hybrid": hybrid}
     named = [name for name, on in flags.items() if on]
-    if named and ctx.get_parameter_source("profile") is not click.core.ParameterSource.COMMANDLINE:
+    if named and ctx.get_parameter_source("profile") is not ParameterSource.COMMANDLINE:
         profile = None  # a flag outranks the environment and the answers
     given = Given(
         profile=one_profile(named, profile),
@@ -108,6 +120,7 @@ def command(
         port=port,
         scope=scope,
         root=root,
+        insisted=_insisted(ctx),
     )
     way = Way(
         # Who gives answers is asked the rest; who names a profile alone gets what fits.

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 
 from local_opus.errors import BadInputError, InterruptedRunError
+
+#: Columns that a choice's pointer takes, and the fewest that a text is wrapped to.
+_POINTER = 4
+_NARROWEST = 20
 
 
 def on_terminal() -> bool:
@@ -40,12 +46,25 @@ def select(question: str, choices: Sequence[tuple[str, str]], default: str | Non
 
     answer = questionary.select(
         question,
-        choices=[questionary.Choice(title=text, value=value) for value, text in choices],
+        choices=[questionary.Choice(title=_fitted(text), value=value) for value, text in choices],
         default=default,
     ).ask()
     if answer is None:
         raise _stopped()
     return str(answer)
+
+
+def _fitted(text: str) -> str:
+    """Return a choice's text in lines that the terminal holds: it would break them in mid-word."""
+    width = max(_NARROWEST, shutil.get_terminal_size().columns - _POINTER)
+    return textwrap.fill(
+        text,
+        width,
+        subsequent_indent="     ",
+        break_long_words=False,
+        break_on_hyphens=False,
+        drop_whitespace=True,
+    )
 
 
 def go_on(target: str | None) -> str | None:

@@ -29,6 +29,11 @@ class FileStat:
     ctime_ns: int
     links: int
 
+    @property
+    def what(self) -> str:
+        """Say what it is, e.g. ``a link``."""
+        return "a pipe, socket or device" if self.kind == "other" else f"a {self.kind}"
+
 
 @dataclass(frozen=True)
 class Space:
@@ -37,6 +42,8 @@ class Space:
     total: int
     free: int
     free_inodes: int | None
+    #: Tells one file system from another.
+    device: int = 0
 
 
 def _kind(mode: int) -> Kind:
@@ -139,12 +146,14 @@ class Reading(Walk):
             descriptor = os.open(name, os.O_PATH | os.O_CLOEXEC, dir_fd=parent)
         try:
             found = os.fstatvfs(descriptor)
+            device = os.fstat(descriptor).st_dev
         finally:
             os.close(descriptor)
         return Space(
             total=found.f_blocks * found.f_frsize,
             free=found.f_bavail * found.f_frsize,
             free_inodes=found.f_favail if found.f_files else None,
+            device=device,
         )
 
     def _is_in_reach(self, path: str) -> bool:

@@ -115,6 +115,23 @@ class Installed(_Line):
     first_token_seconds: float | None = Field(default=None, description="over HTTP")
 
 
+class StepBack(Value):
+    """An action that would be taken back."""
+
+    step: str = Field(description="the action's id in the plan")
+    summary: str = Field(description="for people")
+
+
+class WayBack(_Line):
+    """What an uninstall would do: the end of one with --dry-run, but for `kept` and `message`."""
+
+    event: Literal["way_back"]
+    steps: tuple[StepBack, ...] = Field(description="in their order; empty: nothing is installed")
+    kept: tuple[str, ...] = Field(description="what would be left as the user made it, and why")
+    weights_left: int = Field(description="bytes that would stay in the store")
+    weights_removed: int = Field(description="bytes that would go from the store: --purge")
+
+
 class Uninstalled(_Line):
     """An uninstall has ended well."""
 
@@ -136,7 +153,7 @@ class Error(_Line):
 
 Line = Annotated[
     Begin | Message | Facts | Planned | NoChanges | AnswersSaved | Started | Progress | Finished
-    | Kept | Installed | Uninstalled | Error,
+    | Kept | Installed | WayBack | Uninstalled | Error,
     Field(discriminator="event"),
 ]  # fmt: skip
 _LINE: TypeAdapter[Line] = TypeAdapter(Line)

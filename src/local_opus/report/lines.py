@@ -22,6 +22,8 @@ class JsonLines:
         self._written = 0
         #: Whether the user asked for JSON, with whichever command.
         self.wanted = False
+        #: The image that the run is about, once it was opened; None: this machine.
+        self.image: str | None = None
 
     def write(self, event: str, data: Mapping[str, object]) -> None:
         """Write one line; the first is put in front by itself."""

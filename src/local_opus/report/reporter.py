@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import textwrap
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -24,6 +25,9 @@ from rich.text import Text
 from local_opus.report.lines import JsonLines
 
 _MIB = 1024 * 1024
+#: Begins the line of a step that is planned.
+_STEP = "  • "
+_NARROWEST = 20
 #: Totals from this size on are bytes; smaller ones are counts.
 _BYTES_FROM = 100_000
 
@@ -128,7 +132,27 @@ class RichReporter(Reporter):
 
     def say(self, text: str) -> None:
         """Print one line; the home folder is shown as a shell reads it."""
-        self.console.print(_short(text), highlight=False, soft_wrap=True)
+        self._print(_short(text))
+
+    def _print(self, text: str) -> None:
+        """Print one line; the steps of a plan are broken between words where a screen ends.
+
+        All else stays one line, so that what is copied from the screen, a command say, is whole.
+        """
+        shown = Text.from_markup(text)
+        if not self.console.is_terminal or not shown.plain.startswith(_STEP):
+            self.console.print(shown, highlight=False, soft_wrap=True)
+            return
+        # A path that is longer than a line stays whole: the terminal breaks it, and copies it so.
+        lines = textwrap.wrap(
+            shown.plain,
+            max(_NARROWEST, self.console.width),
+            subsequent_indent=" " * len(_STEP),
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        for line in lines:
+            self.console.print(Text(line), highlight=False, soft_wrap=True)
 
     def event(self, name: str, data: Mapping[str, object]) -> None:
         """Events are for programs."""
