@@ -83,7 +83,7 @@ class Campaign:
                 raise AssertionError(
                     f"{self.variant.name}: {operation}: {ended.code} {ended.err} {ended.pending} {ended.kept}"
                 )
-            self.points[operation] = tuple(Point(*fields) for fields in ended.points)
+            self.points[operation] = ended.points
             if END[operation] not in self.states:
                 self._keep(END[operation], place)
                 continue

@@ -1,4 +1,4 @@
-"""One run of an operation in a process of its own, which a fault may end, and what it left."""
+"""One run of an operation, with faults in forks that these may end, and what it left."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ import tempfile
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import trees
 import worlds
@@ -69,7 +68,7 @@ class Ended:
     err: str = ""
     kept: tuple[str, ...] = ()
     pending: tuple[str, ...] = ()
-    points: tuple[tuple[Any, ...], ...] = ()
+    points: tuple[Point, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -116,9 +115,17 @@ Wanted = Callable[[Point], tuple[Kind, ...]]
 
 
 def run(place: Place, operation: str, *, note: bool = False) -> Ended:
-    """Run an operation in a child process and wait for its end; ``note`` its points."""
-    points = Points(log=[] if note else None)
-    return _ended(place, _child(place, operation, points))
+    """Run an operation without a fault, in this process; ``note`` its points.
+
+    What it leaves is on its files alone, as after any run: a fork would take it half as long again.
+    Raises AssertionError where it leaves a descriptor open.
+    """
+    before = os.listdir("/proc/self/fd")
+    ended = _perform(place, operation, Points(log=[] if note else None))
+    if os.listdir("/proc/self/fd") != before:
+        raise AssertionError(f"{operation} left a descriptor open")
+    place.machine().table.end_waiting()
+    return ended
 
 
 def run_branching(
@@ -139,7 +146,7 @@ def run_branching(
     points = Points()
     branching = Branching(points, wanted, lambda _old, _new: None, place.folder, tell)
     points.branch = branching.at
-    child = _child(place, operation, points, branching, not_its=(reading, answering))
+    child = _child(place, operation, branching, (reading, answering))
     os.close(told)
     os.close(asking)
     try:
@@ -147,7 +154,7 @@ def run_branching(
             for line in lines:
                 kind, at, folder, code = json.loads(line)
                 branch = Place(place.variant, Path(folder))
-                yield Fault(Kind(kind), at), branch, _ended(branch, code=code)
+                yield Fault(Kind(kind), at), branch, _ended(branch, code)
                 shutil.rmtree(folder)
                 os.write(answering, b"1")
     finally:
@@ -155,21 +162,17 @@ def run_branching(
         os.waitpid(child, 0)
 
 
-def _child(
-    place: Place,
-    operation: str,
-    points: Points,
-    branching: Branching | None = None,
-    *,
-    not_its: tuple[int, ...] = (),
-) -> int:
+def _child(place: Place, operation: str, branching: Branching, not_its: tuple[int, ...]) -> int:
     modules()
     pid = os.fork()
     if pid == 0:
         try:
             for descriptor in not_its:
                 os.close(descriptor)
-            _in_child(place, operation, points, branching)
+            gc.disable()
+            ended = _perform(place, operation, branching.points, branching)
+            # Temporary files are where its machine is now.
+            Path(tempfile.gettempdir(), "ended").write_text(json.dumps(asdict(ended)))
         except BaseException:  # noqa: BLE001 - nothing of the tests' own process may go on here
             traceback.print_exc()
             os._exit(99)
@@ -177,10 +180,7 @@ def _child(
     return pid
 
 
-def _ended(place: Place, pid: int = 0, code: int = 0) -> Ended:
-    if pid:
-        _, status = os.waitpid(pid, 0)
-        code = os.waitstatus_to_exitcode(status)
+def _ended(place: Place, code: int) -> Ended:
     place.machine().table.end_waiting()
     if code != 0:
         return Ended(code)
@@ -190,10 +190,9 @@ def _ended(place: Place, pid: int = 0, code: int = 0) -> Ended:
     return ended
 
 
-def _in_child(
+def _perform(
     place: Place, operation: str, points: Points, branching: Branching | None = None
-) -> None:
-    gc.disable()
+) -> Ended:
     tempfile.tempdir = str(place.folder)
     program.files = lambda: iter(_PROGRAM)
     node.time = Clock()  # type: ignore[assignment]
@@ -210,9 +209,7 @@ def _in_child(
             )
         if code == 0 and operation in {"install", "upgrade"}:
             pending = install.pending(machine, _choice(place.variant, operation))
-    log = [(p.number, p.step, p.name, p.target, p.faults) for p in points.log or ()]
-    ended = {"code": code, "err": words.getvalue(), "kept": kept, "pending": pending, "points": log}
-    (machine.folder / "ended").write_text(json.dumps(ended))
+    return Ended(code, words.getvalue(), tuple(kept), tuple(pending), tuple(points.log or ()))
 
 
 def _move(machine: Machine, folder: Path) -> None:
