@@ -11,7 +11,7 @@ from local_opus.actions.base import Action, State
 from local_opus.errors import InterruptedRunError, LocalOpusError
 from local_opus.history import Entry, Event
 from local_opus.journal import Journal, Outcome
-from local_opus.refusals import explained, words
+from local_opus.refusals import explained, reason, words
 from local_opus.reverting import revert_one
 from local_opus.rollback import roll_back
 from local_opus.values import Plan, PlannedAction
@@ -84,7 +84,7 @@ class Applier:
                 roll_back(self._journal, outcome, error)
             except KeyboardInterrupt:
                 raise InterruptedRunError(
-                    f"interrupted while this was taken back: {_reason(error)}", _GO_ON
+                    f"interrupted while this was taken back: {reason(error)}", _GO_ON
                 ) from error
             raise
         # What the former plan alone held goes last: until here it was the way back.
@@ -203,7 +203,3 @@ class Applier:
         except (LocalOpusError, OSError) as problem:
             outcome.kept.append(f"{entry.id}: {words(problem)}")
             self._listener.finished(entry.id, "kept")
-
-
-def _reason(error: Exception) -> str:
-    return str(getattr(error, "message", error))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
 from enum import StrEnum
 from typing import Literal
 
@@ -101,17 +100,26 @@ class History(Value):
 
     entries: tuple[Entry, ...] = ()
     run: dict[str, JsonValue] = Field(default_factory=dict)
-    finished: bool = False
-    #: Whether all was taken back, but for folders that hold weights, and nothing was run since.
-    left: bool = False
     #: The record with which it last came to rest, and its number; None, 0: it never did.
     rested: Event | None = None
     rested_at: int = 0
+    #: Whether nothing was run since.
+    resting: bool = False
     #: What the FINISHED record says: the self-test's figures.
     result: dict[str, JsonValue] = Field(default_factory=dict)
     #: At its last rest: the facts of the run that was finished, and the entries by their ids.
     last_run: dict[str, JsonValue] = Field(default_factory=dict)
     last_entries: dict[str, Entry] = Field(default_factory=dict)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last run came to its end."""
+        return self.resting and self.rested is Event.FINISHED
+
+    @property
+    def left(self) -> bool:
+        """Whether all was taken back, but for folders that hold weights."""
+        return self.resting and self.rested is Event.LEFT
 
     def get(self, entry_id: str) -> Entry | None:
         """Return the entry of an action; None where there is none, or it was reverted."""
@@ -148,7 +156,7 @@ class Fold:
         self.result: dict[str, JsonValue] = {}
         self.rested: Event | None = None
         self.rested_at = 0
-        self.finished = self.left = False
+        self.resting = False
         self.taken = 0
 
     def history(self) -> History:
@@ -156,10 +164,9 @@ class Fold:
         return History(
             entries=tuple(self.entries.values()),
             run=self.run,
-            finished=self.finished,
-            left=self.left,
             rested=self.rested,
             rested_at=self.rested_at,
+            resting=self.resting,
             result=self.result,
             last_run=self.last_run,
             last_entries=self.last_entries,
@@ -170,7 +177,7 @@ class Fold:
         self.taken += 1
         match record.event:
             case Event.RUN:
-                self.run, self.finished, self.left = record.data, False, False
+                self.run, self.resting = record.data, False
             case Event.FINISHED | Event.LEFT:
                 self._rest(record)
             case Event.BEGIN:
@@ -194,12 +201,10 @@ class Fold:
                 pass
 
     def _rest(self, record: Record) -> None:
-        self.left = record.event is Event.LEFT
-        self.finished = not self.left
+        self.rested, self.rested_at, self.resting = record.event, record.n, True
         self.result = record.data
-        if self.left:
+        if record.event is Event.LEFT:
             self.run = {}
-        self.rested, self.rested_at = record.event, record.n
         self.last_run, self.last_entries = self.run, dict(self.entries)
 
     def _update(self, entry_id: str, **fields: object) -> None:
@@ -246,11 +251,3 @@ def _entry(
         transient=bool(record.v > 1 and record.data.get("transient")),
         outside=bool(record.v > 1 and record.data.get("outside")),
     )
-
-
-def replay(records: Iterable[Record]) -> History:
-    """Fold records into where each action stands."""
-    fold = Fold()
-    for record in records:
-        fold.take(record)
-    return fold.history()

@@ -22,7 +22,6 @@ from local_opus import (
     state,
     whereabouts,
 )
-from local_opus.actions import build
 from local_opus.actions.create_environment import CreateEnvironment
 from local_opus.apply import Applier
 from local_opus.catalog import load as load_catalog
@@ -30,8 +29,9 @@ from local_opus.catalog.choose import choose, fit, remedy
 from local_opus.errors import BadInputError, InterruptedRunError, MachineCannotError
 from local_opus.facts import gather
 from local_opus.host import Host
-from local_opus.journal import Journal, Listener, Outcome
+from local_opus.journal import Listener, Outcome
 from local_opus.locations import Locations
+from local_opus.opening import open_journal
 from local_opus.profiles import Profile
 from local_opus.refusals import explained
 from local_opus.report.reporter import Reporter
@@ -201,13 +201,11 @@ def pending(host: Host, choice: Choice) -> list[str]:
 
     Raises BadInputError for a config that the user edited to what can't be: it would be kept.
     """
-    receipt = whereabouts.receipt(host, choice.locations)
-    applier = Applier(
-        Journal(host, receipt, build, choice.locations.roots, scope=choice.locations.scope)
-    )
+    journal = open_journal(host, choice.locations)
+    applier = Applier(journal)
     kept_configs.require_sound(host, choice.plan, choice.locations.server_config, applier.edits())
     waiting = applier.pending(choice.plan)
-    return waiting if receipt.history.finished else (waiting or ["self-test"])
+    return waiting if journal.history.finished else (waiting or ["self-test"])
 
 
 def install(host: Host, choice: Choice, tell: Reporter) -> Result:
@@ -219,7 +217,8 @@ def install(host: Host, choice: Choice, tell: Reporter) -> Result:
         node.require_free_port(host, locations, choice.profile.server.host, choice.port)
     held = state.held(host, locations)
     with explained(locations.state), held, explained(locations.receipt):
-        receipt = whereabouts.receipt(host, locations, held=True)
+        listener = Listener(tell.started, tell.progress, tell.finished)
+        journal = open_journal(host, locations, listener, held=True)
         facts: dict[str, JsonValue] = {
             "program": __version__,
             "profile": choice.profile.name,
@@ -229,8 +228,7 @@ def install(host: Host, choice: Choice, tell: Reporter) -> Result:
             "scope": locations.scope.value,
             "port": choice.port,
         }
-        listener = Listener(tell.started, tell.progress, tell.finished)
-        applier = Applier(Journal(host, receipt, build, locations.roots, listener, locations.scope))
+        applier = Applier(journal)
         plan = choice.plan
         if host.is_image and "variant" in applier.pending(plan):
             # The conversion runs in the environment, and nothing that an image holds is run.
@@ -239,10 +237,10 @@ def install(host: Host, choice: Choice, tell: Reporter) -> Result:
             outcome = applier.apply(plan, facts, lambda: proof.prove(host, choice, tell))
         except InterruptedRunError:
             raise
-        except Exception:
-            if not any(entry.active for entry in receipt.history.entries):
+        except Exception:  # whatever it was, it is raised again
+            if not any(entry.active for entry in journal.history.entries):
                 with suppress(OSError):  # a full disk: what stays says that nothing else does
-                    state.leave(host, locations, receipt)
+                    state.leave(host, locations, journal.receipt)
             raise
     return Result(outcome, bool(outcome.changed))
 
@@ -254,7 +252,4 @@ def _use_workers_of(host: Host, choice: Choice) -> None:
 
 def edits(host: Host, choice: Choice) -> list[str]:
     """Return what the user edited since it was installed."""
-    receipt = whereabouts.receipt(host, choice.locations)
-    places = choice.locations
-    journal = Journal(host, receipt, build, places.roots, scope=places.scope)
-    return [*Applier(journal).edits().values()]
+    return [*Applier(open_journal(host, choice.locations)).edits().values()]

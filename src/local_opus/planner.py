@@ -61,12 +61,13 @@ class _List:
         self.actions: list[PlannedAction] = []
 
     def add(self, id_: str, kind: str, **params: JsonValue) -> None:
-        self.actions.append(_planned(id_, kind, params))
+        self.actions.append(planned(id_, kind, params))
 
 
-def _planned(
+def planned(
     id_: str, kind: str, params: dict[str, JsonValue], *, transient: bool = False
 ) -> PlannedAction:
+    """Return an action of a plan; it says itself what it does."""
     summary = build(kind, params).summary()
     return PlannedAction(id=id_, kind=kind, summary=summary, params=params, transient=transient)
 
@@ -117,7 +118,7 @@ def _folders(todo: _List, request: Request, group: str | None) -> None:
 
 def _folder(name: str, path: str, mode: int | None, group: str | None = None) -> PlannedAction:
     params: dict[str, JsonValue] = {"path": path, "mode": mode, "group": group}
-    return _planned(f"folder:{name}", "create_folder", params)
+    return planned(f"folder:{name}", "create_folder", params)
 
 
 def store_folder(locations: Locations) -> PlannedAction:
@@ -132,9 +133,9 @@ def lock_of(profile: Profile) -> str:
 
 def _environment(todo: _List, request: Request) -> str:
     """Add the environment and return its folder."""
-    planned = environment_action(request.profile, request.locations, request.program)
-    todo.actions.append(planned)
-    return str(planned.params["folder"])
+    action = environment_action(request.profile, request.locations, request.program)
+    todo.actions.append(action)
+    return str(action.params["folder"])
 
 
 def environment_action(
@@ -144,7 +145,7 @@ def environment_action(
     lock = lock_of(profile)
     inputs = f"{program.locks[lock]} {program.program_sha256} {program.python}"
     name = hashlib.sha256(inputs.encode()).hexdigest()[:12]
-    return _planned(
+    return planned(
         f"environment:{name}",
         "create_environment",
         {
@@ -158,15 +159,15 @@ def environment_action(
     )
 
 
-def with_environment_anew(planned: Plan) -> Plan:
+def with_environment_anew(former: Plan) -> Plan:
     """Return the plan with an environment that is made anew, whatever is there in its place."""
     actions = (
         one.model_copy(update={"params": {**one.params, "anew": True}})
         if one.kind == "create_environment"
         else one
-        for one in planned.actions
+        for one in former.actions
     )
-    return planned.model_copy(update={"actions": tuple(actions)})
+    return former.model_copy(update={"actions": tuple(actions)})
 
 
 def _weights(todo: _List, request: Request, model: Model) -> None:
@@ -342,7 +343,7 @@ def _trial(todo: _List, request: Request, environment: str, group: str | None) -
         "logs": places.logs,
         "units": places.units,
     }
-    todo.actions.append(_planned("trial", "try_server", params, transient=True))
+    todo.actions.append(planned("trial", "try_server", params, transient=True))
 
 
 def variant_name(model: Model, device: Device) -> str:

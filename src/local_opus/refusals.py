@@ -30,6 +30,11 @@ def is_full(error: Exception) -> bool:
     return isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}
 
 
+def reason(error: Exception) -> str:
+    """Return what an error says, of whatever kind it is, without its remedy."""
+    return str(getattr(error, "message", error))
+
+
 def words(error: LocalOpusError | OSError) -> str:
     """Return what went wrong in a few words."""
     if isinstance(error, LocalOpusError):

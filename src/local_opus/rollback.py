@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from local_opus.errors import LocalOpusError
 from local_opus.history import Entry, Event
 from local_opus.journal import Journal, Outcome
-from local_opus.refusals import is_full, words
+from local_opus.refusals import is_full, reason, words
 
 
 def roll_back(journal: Journal, outcome: Outcome, error: Exception) -> None:
@@ -17,7 +17,7 @@ def roll_back(journal: Journal, outcome: Outcome, error: Exception) -> None:
     others; it stays in the receipt, so that the next run or an uninstall deals with it, and is
     named with the failure.
     """
-    journal.record(Event.FAILED, data={"reason": str(getattr(error, "message", error))})
+    journal.record(Event.FAILED, data={"reason": reason(error)})
     journal.reach()
     undone, problems = _known(journal)
     problems += _take_back(journal, undone)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from local_opus import control, node, planner, state, whereabouts
-from local_opus.actions import build
 from local_opus.actions.convert_weights import ConvertWeights
 from local_opus.actions.fetch_weights import FetchWeights
 from local_opus.actions.weights import OnWeights, adapt
@@ -14,12 +13,13 @@ from local_opus.errors import BadInputError, LocalOpusError, MachineCannotError
 from local_opus.facts import gather
 from local_opus.history import Event
 from local_opus.host import Host
-from local_opus.journal import Journal, Listener
+from local_opus.journal import Listener
 from local_opus.locations import Locations
+from local_opus.opening import open_journal
 from local_opus.refusals import explained
 from local_opus.report.models import ModelRow
 from local_opus.report.reporter import Reporter
-from local_opus.values import Device, HostFacts, Model, PlannedAction
+from local_opus.values import Device, HostFacts, Model
 from local_opus.weights import manifest
 from local_opus.weights.store import list_variants, model_folder, variant_names
 from local_opus.weights.verify import is_proven, verify_folder
@@ -74,10 +74,9 @@ def pull(host: Host, locations: Locations, model_id: str, tell: Reporter) -> lis
     whereabouts.require(host, locations)
     control.use_installed_workers(host, locations)
     with state.held(host, locations):
-        receipt = whereabouts.receipt(host, locations, held=True)
-        listener = Listener(progress=tell.progress)
-        journal = Journal(host, receipt, build, locations.roots, listener, locations.scope)
-        applier = Applier(journal)
+        applier = Applier(
+            open_journal(host, locations, Listener(progress=tell.progress), held=True)
+        )
         applier.ensure(planner.store_folder(locations))
         fetch = FetchWeights(model=model, store=locations.models)
         _bring(host, applier, "weights", f"fetch {model_id}", fetch, tell)
@@ -95,12 +94,8 @@ def _bring(
     tell.started(step, words)
     with explained(action.summary()):
         _look_closely(host, action, tell)
-    planned = PlannedAction(
-        id=_PULLED[step] + action.model.id,
-        kind=action.kind,
-        summary=action.summary(),
-        params=action.model_dump(mode="json"),
-    )
+    id_ = _PULLED[step] + action.model.id
+    planned = planner.planned(id_, action.kind, action.model_dump(mode="json"))
     applier.ensure(planned, outside=True)
     tell.finished(step, "done")
 

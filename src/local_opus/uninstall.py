@@ -6,13 +6,12 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from local_opus import receipts, state, stored, whereabouts
-from local_opus.actions import build
 from local_opus.actions.create_folder import CreateFolder
 from local_opus.history import Entry, Event
 from local_opus.host import Host
 from local_opus.journal import Journal, Listener
 from local_opus.locations import Locations
-from local_opus.receipts import Receipt
+from local_opus.opening import open_journal
 from local_opus.refusals import explained
 from local_opus.report.reporter import Reporter
 from local_opus.reverting import WayBack
@@ -55,19 +54,18 @@ def forecast(host: Host, locations: Locations, *, purge: bool) -> Forecast:
 
 
 def _forecast(host: Host, locations: Locations, *, purge: bool) -> Forecast:
-    receipt = None
+    journal = None
     if host.files.stat(locations.receipt) is not None:
-        receipt = whereabouts.receipt(host, locations)
+        journal = open_journal(host, locations)
     kept, removed, left = [], 0, stored.size(host, locations)
     if purge:
-        fetched = stored.fetches(receipt, locations) if receipt else ()
+        fetched = stored.fetches(journal.receipt, locations) if journal else ()
         ours, foreign = stored.sort_out(host, locations, fetched)
         kept, removed = [*foreign.values()], sum(ours.values())
         left -= removed
-    if receipt is None:
+    if journal is None:
         return Forecast((), tuple(kept), left, removed)
-    journal = Journal(host, receipt, build, locations.roots, scope=locations.scope)
-    active = journal.in_turn(one for one in receipt.history.entries if one.active)
+    active = journal.in_turn(one for one in journal.history.entries if one.active)
     steps = []
     # As in the way back itself: the folders come last, and those that hold weights stay.
     for entry in sorted(active, key=_is_folder):
@@ -100,20 +98,19 @@ def _uninstall(host: Host, locations: Locations, *, purge: bool, tell: Reporter)
                 removed.kept += stored.purge(host, locations)
             removed.weights_left = stored.size(host, locations)
             return removed
-        receipt = whereabouts.receipt(host, locations, held=True)
-        removed = _revert(host, locations, receipt, tell, purge=purge)
+        listener = Listener(tell.started, tell.progress, tell.finished)
+        journal = open_journal(host, locations, listener, held=True)
+        removed = _revert(host, locations, journal, purge=purge)
         removed.weights_left = stored.size(host, locations)
         if not removed.weights_left:
-            state.leave(host, locations, receipt)
-        elif not receipt.history.left:
-            receipt.append(Event.LEFT)
+            state.leave(host, locations, journal.receipt)
+        elif not journal.history.left:
+            journal.receipt.append(Event.LEFT)
         removed.kept += [_set_aside(path) for path in receipts.set_aside(host, locations.receipt)]
     return removed
 
 
-def _revert(
-    host: Host, locations: Locations, receipt: Receipt, tell: Reporter, *, purge: bool
-) -> Removed:
+def _revert(host: Host, locations: Locations, journal: Journal, *, purge: bool) -> Removed:
     removed = Removed(nothing=True)
 
     def wanted(entry: Entry, *, folders: bool) -> bool:
@@ -124,12 +121,10 @@ def _revert(
         removed.nothing = False
         return True
 
-    listener = Listener(tell.started, tell.progress, tell.finished)
-    journal = Journal(host, receipt, build, locations.roots, listener, locations.scope)
     way = WayBack(journal)
     way.revert(partial(wanted, folders=False))
     # The store goes once nothing uses it, and before the folders that it lies in.
-    fetched = stored.fetches(receipt, locations)
+    fetched = stored.fetches(journal.receipt, locations)
     if purge:
         removed.kept += stored.purge(host, locations, fetched)
     else:

@@ -108,3 +108,15 @@ def silent() -> Iterator[socket.socket]:
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(60)
         yield server
+
+
+@pytest.fixture
+def broken_profile(tmp_path: Path) -> Path:
+    """The file of a profile whose server does not come up."""
+    profile = tmp_path / "broken.toml"
+    # f32 can't hold OpenVINO's key cache where value precision is another: the engine refuses.
+    profile.write_text(
+        'name = "broken"\ndescription = "can not start"\nextends = "local-opus"\n'
+        '[openvino]\nkv_cache_precision = "u3"\n'
+    )
+    return profile

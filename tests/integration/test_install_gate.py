@@ -12,17 +12,19 @@ import pytest
 from node_program import MODEL, Program, error_lines, tree
 
 
-def test_a_server_that_does_not_come_up_leaves_its_log(seeded, tmp_path):
+def test_a_server_that_does_not_come_up_leaves_its_log(seeded, broken_profile, tmp_path):
     """The log and `logs` go with the roll-back; the error names what stays."""
     program = seeded("gguf-q4_1", "cpu-q4_1")
-    profile = tmp_path / "broken.toml"
-    # f32 can't hold OpenVINO's key cache where value precision is another: the engine refuses.
-    profile.write_text(
-        'name = "broken"\ndescription = "can not start"\nextends = "local-opus"\n'
-        '[openvino]\nkv_cache_precision = "u3"\n'
-    )
     before = tree(program.home)
-    words = ("--profile", str(profile), "--model", MODEL, "--port", str(program.port), "--yes")
+    words = (
+        "--profile",
+        str(broken_profile),
+        "--model",
+        MODEL,
+        "--port",
+        str(program.port),
+        "--yes",
+    )
     done = program.run(*words, code=1, TMPDIR=str(tmp_path))
     what, remedy = error_lines(done)
     assert "the server ended while it started: " in what

@@ -57,15 +57,17 @@ def test_the_same_command_repairs_what_is_broken_and_no_more(program):
     assert json.loads(program.run("status", "--json").stdout)["ready"] is True
 
 
-def test_a_failed_update_leaves_the_old_one_serving(program, tmp_path):
-    profile = tmp_path / "broken.toml"
-    # f32 can't hold OpenVINO's key cache where value precision is another: the engine refuses.
-    profile.write_text(
-        'name = "broken"\ndescription = "can not start"\nextends = "local-opus"\n'
-        '[openvino]\nkv_cache_precision = "u3"\n'
-    )
+def test_a_failed_update_leaves_the_old_one_serving(program, broken_profile, tmp_path):
     before = tree(program.home)
-    words = ("--profile", str(profile), "--model", MODEL, "--port", str(program.port), "--yes")
+    words = (
+        "--profile",
+        str(broken_profile),
+        "--model",
+        MODEL,
+        "--port",
+        str(program.port),
+        "--yes",
+    )
     done = program.run(*words, code=1, TMPDIR=str(tmp_path))
     assert "the server ended while it started" in done.stderr
     assert "not taken back" not in done.stderr

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fakes import FakeHost
-from local_opus.history import Entry, Event, replay
+from local_opus.history import Entry, Event, Fold
 from local_opus.host import Completed
 from local_opus.locations import Locations, locate
 from local_opus.receipts import Receipt, parse
@@ -56,7 +56,10 @@ def tree(host: FakeHost) -> dict[str, tuple[str, int, str]]:
 def lay_out(host: FakeHost, name: str) -> tuple[Locations, list[Entry]]:
     """Make the tree that a receipt speaks of, and put the receipt into it."""
     data = (RECEIPTS / f"{name}.jsonl").read_bytes()
-    history = replay(parse(data, name)[0])
+    fold = Fold()
+    for record in parse(data, name)[0]:
+        fold.take(record)
+    history = fold.history()
     places = locate(Scope(str(history.run["scope"])), host.environ)
     for entry in history.entries:
         if entry.status is not Event.PREEXISTING:

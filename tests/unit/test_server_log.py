@@ -10,8 +10,7 @@ from fakes import FakeHost
 from local_opus import server_log
 from local_opus.errors import LocalOpusError
 from local_opus.last_words import last_words
-from local_opus.locations import Locations, locate
-from local_opus.values import Scope
+from local_opus.locations import Locations
 
 SEE = "See `local-opus logs`."
 SAID = "error: model.json: folder: Field required\n       more\n  fix: Correct the file.\n"
@@ -23,11 +22,6 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeHost:
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
     return FakeHost(tmp_path / "root")
-
-
-@pytest.fixture
-def places(host: FakeHost) -> Locations:
-    return locate(Scope.USER, host.environ)
 
 
 def printed(host: FakeHost, places: Locations, text: str) -> None:

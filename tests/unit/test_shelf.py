@@ -18,7 +18,7 @@ from local_opus.errors import LocalOpusError
 from local_opus.history import Event
 from local_opus.host import Completed
 from local_opus.journal import Journal
-from local_opus.locations import Locations, locate
+from local_opus.locations import Locations
 from local_opus.receipts import Receipt
 from local_opus.report.reporter import QuietReporter
 from local_opus.uninstall import uninstall
@@ -74,11 +74,6 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeHost:
     host.processes.run = pip  # type: ignore[method-assign]
     host.processes.worker = convert  # type: ignore[method-assign]
     return host
-
-
-@pytest.fixture
-def places(host: FakeHost) -> Locations:
-    return locate(Scope.USER, host.environ)
 
 
 def pull(host: FakeHost, places: Locations, tell: QuietReporter | None = None) -> list[str]:

@@ -14,9 +14,8 @@ from local_opus import state
 from local_opus.errors import LocalOpusError
 from local_opus.history import Event
 from local_opus.host import Files, locks
-from local_opus.locations import Locations, locate
+from local_opus.locations import Locations
 from local_opus.receipts import Receipt
-from local_opus.values import Scope
 
 HOME = "/home/user"
 #: What changes a file system, through which a run may be killed.
@@ -32,11 +31,6 @@ class KilledError(BaseException):
 def host(tmp_path: Path) -> FakeHost:
     (tmp_path / "root/home/user/.local").mkdir(parents=True)
     return FakeHost(tmp_path / "root")
-
-
-@pytest.fixture
-def places(host: FakeHost) -> Locations:
-    return locate(Scope.USER, host.environ)
 
 
 def tree(host: FakeHost) -> list[str]:

@@ -33,12 +33,6 @@ class Heard(QuietReporter):
 
 
 @pytest.fixture
-def host(tmp_path: Path) -> FakeHost:
-    (tmp_path / "root/home/user").mkdir(parents=True)
-    return FakeHost(tmp_path / "root")
-
-
-@pytest.fixture
 def places(host: FakeHost) -> Locations:
     """Those of an install: the folders of the store and two files."""
     places = locate(Scope.USER, host.environ)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from pydantic import JsonValue
 
@@ -35,17 +33,6 @@ FETCHES: dict[str, tuple[dict[str, JsonValue], str]] = {
     ),
     "that no version knows": ({"shop": "/home/user/mine"}, "/home/user/mine/tiny"),
 }
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> FakeHost:
-    (tmp_path / "root/home/user").mkdir(parents=True)
-    return FakeHost(tmp_path / "root")
-
-
-@pytest.fixture
-def places(host: FakeHost) -> Locations:
-    return locate(Scope.USER, host.environ)
 
 
 def begun_and_reverted(host: FakeHost, places: Locations, params: dict[str, JsonValue]) -> None:

@@ -10,9 +10,9 @@ from fakes import FakeHost
 from local_opus import __version__, install, upgrade
 from local_opus.errors import BadInputError, LocalOpusError, MachineCannotError
 from local_opus.history import Entry, Event, History
-from local_opus.locations import Locations, locate
+from local_opus.locations import Locations
 from local_opus.receipts import Receipt
-from local_opus.values import Device, Scope
+from local_opus.values import Device
 
 RUN = {"program": "0.0.1", "profile": "local-opus", "model": "smollm2-135m", "device": "CPU",
        "port": 8100}  # fmt: skip
@@ -24,16 +24,11 @@ def host(tmp_path: Path) -> FakeHost:
     return FakeHost(tmp_path / "root")
 
 
-@pytest.fixture
-def places(host: FakeHost) -> Locations:
-    return locate(Scope.USER, host.environ)
-
-
 def history(**run: object) -> History:
     entry = Entry(id="environment:x", kind="create_environment", params={}, status=Event.DONE,
                   before={}, found={}, after={}, began=1)  # fmt: skip
     facts = {**RUN, **run}
-    return History(entries=(entry,), run=facts, last_run=facts, finished=True)  # type: ignore[arg-type]
+    return History(entries=(entry,), run=facts, last_run=facts, rested=Event.FINISHED, resting=True)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("records", [[], [Event.RUN], [Event.RUN, Event.FINISHED]])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import pytest
 from pydantic import JsonValue
@@ -37,12 +36,6 @@ MADE = {
     "folder:config": f"{HOME}/.config/local-opus",
     "folder:units": f"{HOME}/.config/systemd/user",
 }
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> FakeHost:
-    (tmp_path / "root/home/user").mkdir(parents=True)
-    return FakeHost(tmp_path / "root")
 
 
 def record(host: FakeHost, made: dict[str, str], scope: Scope = Scope.USER) -> None:

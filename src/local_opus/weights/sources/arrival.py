@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from pydantic import JsonValue
 
 from local_opus.errors import LocalOpusError, MachineCannotError
+from local_opus.refusals import is_full
 from local_opus.values import CatalogFile, Trust
 from local_opus.weights.classify import suffix_of
 from local_opus.weights.digest import SEGMENT_SIZE, Digests, Hasher, hash_stream
@@ -58,7 +58,7 @@ def disk_errors(folder: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        if is_full(error):
             raise MachineCannotError(
                 f"{folder}: the disk is full", "Free some space and run this again: it resumes."
             ) from error
