@@ -45,6 +45,16 @@ def test_a_signal_is_130_and_leaves_no_half(tree, silent, numbers):
         assert tree.answer()["version"] == "1.0"
 
 
+def test_signals_that_come_while_it_ends_do_not_kill_it(tree, silent):
+    with start_and_reach(tree, silent) as child:
+        child.send_signal(signal.SIGINT)
+        assert child.stderr is not None
+        said = [child.stderr.readline(), child.stderr.readline()]
+        while child.poll() is None:
+            child.send_signal(signal.SIGINT)
+    assert (child.returncode, said[1]) == (130, "   next: Run the same command again\n")
+
+
 def on_terminal(tree: Tree, silent: socket.socket, ignoring: Sequence[int] = ()) -> Terminal:
     """Start the installer there, and wait until it asks the index."""
     command = [tree.python, str(tree.checkout / "installer")]
