@@ -217,6 +217,22 @@ class HubSource(Value):
     revision: Annotated[str, StringConstraints(pattern=r"\A[0-9a-f]{40}\z")] | None
 
 
+class HttpsSource(Value):
+    """Files below an address; each of ``bases`` (mirrors, the first first) holds all of them."""
+
+    kind: str = Field("https", pattern=r"\Ahttps\z")
+    bases: tuple[Annotated[str, StringConstraints(pattern=r"\Ahttps?://[^\s?#]+\z")], ...] = Field(
+        min_length=1
+    )
+
+
+class LocalSource(Value):
+    """Files in a folder of this machine, an absolute path: a disk that was carried here, say."""
+
+    kind: str = Field("local", pattern=r"\Alocal\z")
+    folder: Annotated[str, StringConstraints(pattern=r"\A/[^\x00-\x1f]*\z")]
+
+
 class MemoryNeed(Value):
     """Bytes that serving needs; ``estimated`` with the formula, or stated by ``source``."""
 
@@ -250,8 +266,10 @@ class Model(Value):
     context_length: int | None
     prompt_format: str | None
     devices: tuple[Device, ...]
-    source: HubSource | WheelSource
+    source: HubSource | WheelSource | HttpsSource | LocalSource
     files: tuple[CatalogFile, ...] = Field(min_length=1)
+    #: Who states the files' digests: this program's catalog, or the hub when it was asked first.
+    trust: Trust = Trust.PINNED
     memory: MemoryNeed
     figures: tuple[str, ...] = Field(min_length=1)
     caveats: tuple[str, ...] = ()

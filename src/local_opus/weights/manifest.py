@@ -42,6 +42,13 @@ class HubOrigin(Value):
     path: RelativePath
 
 
+class HttpsOrigin(Value):
+    """A file at an address; ``url`` is the one that it came from, without a query."""
+
+    kind: Literal["https"] = "https"
+    url: str
+
+
 class DerivedOrigin(Value):
     """Made on this machine by ``converter`` from the file with this sha256."""
 
@@ -58,7 +65,7 @@ class LocalOrigin(Value):
 
 
 Origin = Annotated[
-    WheelOrigin | HubOrigin | DerivedOrigin | LocalOrigin, Field(discriminator="kind")
+    WheelOrigin | HubOrigin | HttpsOrigin | DerivedOrigin | LocalOrigin, Field(discriminator="kind")
 ]
 
 
