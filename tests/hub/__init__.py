@@ -10,8 +10,9 @@ with Hub() as hub:
 
 from hub.contents import Content, generated
 from hub.mischief import Mischief
+from hub.process import HubProcess
 from hub.repositories import Repository
 from hub.requests import Request
 from hub.server import Hub
 
-__all__ = ["Content", "Hub", "Mischief", "Repository", "Request", "generated"]
+__all__ = ["Content", "Hub", "HubProcess", "Mischief", "Repository", "Request", "generated"]

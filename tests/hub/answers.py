@@ -75,20 +75,22 @@ class Answer:
         """Whether the client can't know by the headers where the next answer begins."""
         return self.framing == "close" or bool(self.length_by) or self.endless
 
-    def head(self) -> bytes:
+    def head(self, *, keeps: bool) -> bytes:
         """Return the status line and the headers as they are sent."""
         try:
             phrase = HTTPStatus(self.status).phrase
         except ValueError:
             phrase = "Unknown"
         lines = [f"HTTP/1.1 {self.status} {phrase}"]
-        lines += [f"{name}: {value}" for name, value in self.headers.items()]
+        for name, value in self.headers.items():
+            plain = value.replace("\r", " ").replace("\n", " ")  # a file's name may hold any
+            lines.append(f"{name}: {plain}")
         length = self.named_length
         if length is not None:
             lines.append(f"Content-Length: {length}")
         if self.framing == "chunked":
             lines.append("Transfer-Encoding: chunked")
-        lines.append(f"Connection: {'close' if self.ends_connection else 'keep-alive'}")
+        lines.append(f"Connection: {'keep-alive' if keeps else 'close'}")
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
 
 

@@ -21,6 +21,11 @@ class Content:
         if sha256 is not None:
             self.__dict__["sha256"] = sha256
 
+    @property
+    def known_sha256(self) -> str | None:
+        """The sha256 where it was given or made already."""
+        return self.__dict__.get("sha256")
+
     @cached_property
     def sha256(self) -> str:
         """The sha256 of the bytes, in hex."""

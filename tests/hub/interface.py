@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Collection
 from urllib.parse import parse_qs, urlencode
 
 from hub.answers import Answer, as_json, refusal
@@ -155,9 +155,9 @@ def refs(repository: Repository) -> Answer:
     )
 
 
-def whoami(request: Request, known: Callable[[], Iterable[str]]) -> Answer:
+def whoami(request: Request, known: Collection[str]) -> Answer:
     """Return whose token this is."""
-    if request.token is None or request.token not in known():
+    if request.token is None or request.token not in known:
         return refusal(401, None, "Invalid username or password.")
     return as_json({"type": "user", "name": "tester", "auth": {"accessToken": {"role": "read"}}})
 

@@ -101,12 +101,14 @@ class Mischief:
         """Return a value from which ``Mischief(**value)`` is made again."""
         return asdict(self)
 
-    def concerns(self, place: str, method: str, paths: Iterable[str], ranged: bool) -> bool:
-        """Whether it is meant for such a request."""
+    def concerns(
+        self, place: str, method: str, paths: Iterable[str], requested: str | None
+    ) -> bool:
+        """Whether it is meant for a request there, with this Range header."""
         return (
             place in PLACES[self.on]
             and self.method in {None, method}
-            and self.ranged in {None, ranged}
+            and self.ranged in {None, requested is not None}
             and any(fnmatchcase(path, self.path) for path in paths)
         )
 
@@ -115,20 +117,17 @@ class Rules:
     """The rules of a hub, and how many requests each has met."""
 
     def __init__(self, rules: Iterable[Mischief] = ()) -> None:
+        self.all = tuple(rules)
         self._lock = threading.Lock()
-        self._rules = [[rule, 0] for rule in rules]
+        self._met = [0] * len(self.all)
 
-    def __iter__(self):
+    def strikes(self, number: int) -> bool:
+        """Count a request that the rule of this number concerns; tell whether it strikes it."""
+        rule = self.all[number]
         with self._lock:
-            return iter(list(self._rules))
-
-    def strikes(self, counted: list) -> bool:
-        """Count a matching request; tell whether the rule strikes it."""
-        with self._lock:
-            rule: Mischief = counted[0]
-            number = counted[1]
-            counted[1] += 1
-        if number < rule.skip or (rule.first is not None and number >= rule.skip + rule.first):
+            met = self._met[number]
+            self._met[number] += 1
+        if met < rule.skip or (rule.first is not None and met >= rule.skip + rule.first):
             return False
-        # Of the number, not of the order in which threads come here.
-        return random.Random(f"{rule.seed} {number}").random() < rule.probability
+        # Of the count, not of the order in which threads come here.
+        return random.Random(f"{rule.seed} {met}").random() < rule.probability

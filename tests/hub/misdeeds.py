@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import gzip
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from hub.answers import Answer, Span, page, size_of
 from hub.files import expired, redirect
 from hub.mischief import BODY_KINDS, Mischief
+from hub.repositories import Repository
 from hub.requests import Request
 from hub.sending import split
 
@@ -36,16 +37,35 @@ def fits(rule: Mischief, request: Request, answer: Answer) -> bool:
     return True
 
 
-def done(rule: Mischief, request: Request, answer: Answer, world: Callable[..., str]) -> Answer:
-    """Return what comes of the answer. ``world(rule, request)`` is a redirect's target."""
-    work = _WORKS.get(rule.kind)
-    if work is not None:
-        return work(rule, answer)
-    if rule.kind in {"redirect", "loop"}:
-        return redirect(302, world(rule, request), {})
-    if rule.kind == "gzip":
-        return _gzip(answer)
-    raise AssertionError(rule.kind)
+def done(
+    rule: Mischief,
+    request: Request,
+    answer: Answer,
+    *,
+    here: str,
+    repositories: Iterable[Repository],
+) -> Answer:
+    """Return what comes of the answer. ``here`` is the address of the door."""
+    if rule.kind == "redirect":
+        return redirect(302, rule.to + (request.target if rule.keep_path else ""), {})
+    if rule.kind == "loop":
+        return redirect(302, here + request.target, {})
+    if rule.kind == "other_revision":
+        return _other_revision(rule, answer, repositories)
+    return _WORKS[rule.kind](rule, answer)
+
+
+def _other_revision(rule: Mischief, answer: Answer, repositories: Iterable[Repository]) -> Answer:
+    """Put the bytes of another revision in the place of those of the asked one."""
+    (span,) = answer.pieces
+    for repository in repositories:
+        commit = repository.resolve(rule.revision)
+        entry = repository.commits[commit].get(answer.file) if commit is not None else None
+        if entry is not None:
+            size = entry.content.size
+            answer.pieces = [Span(entry.content, min(span.start, size), min(span.stop, size))]
+            return answer
+    raise AssertionError(f"no {answer.file} at {rule.revision}")
 
 
 def _truncate(rule: Mischief, answer: Answer) -> Answer:
@@ -182,7 +202,7 @@ def _expire(rule: Mischief, answer: Answer) -> Answer:
     return expired()
 
 
-def _gzip(answer: Answer) -> Answer:
+def _gzip(rule: Mischief, answer: Answer) -> Answer:
     _moved(answer, 0, None)
     (span,) = answer.pieces
     answer.pieces = [gzip.compress(span.content.read(0, span.stop), 1)]
@@ -212,4 +232,5 @@ _WORKS: dict[str, Callable[[Mischief, Answer], Answer]] = {
     "drop": _drop,
     "hang": _hang,
     "expire": _expire,
+    "gzip": _gzip,
 }

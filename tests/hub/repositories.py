@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -87,7 +87,7 @@ class Repository:
     license: str | None = "apache-2.0"
     gated: bool | str = False
     private: bool = False
-    tokens: frozenset[str] = frozenset()
+    tokens: Collection[str] = ()
     commits: dict[str, dict[str, Entry]] = field(default_factory=dict)
     branches: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)

@@ -32,6 +32,11 @@ class Request:
         return self.target.partition("?")[0]
 
     @property
+    def paths(self) -> list[str]:
+        """What a pattern is compared with: the file's path in its repository, and the address's."""
+        return [path for path in (self.file, self.path) if path is not None]
+
+    @property
     def segments(self) -> list[str]:
         """The parts of the path between its slashes, unquoted."""
         return [unquote(part) for part in self.path.split("/")[1:]]
@@ -56,6 +61,11 @@ class Request:
     def authorization(self) -> str | None:
         """The Authorization header."""
         return self.headers.get("authorization")
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the client wants the connection to end with the answer."""
+        return self.headers.get("connection", "").lower() == "close"
 
     @property
     def token(self) -> str | None:

@@ -41,10 +41,11 @@ class Sender:
         if answer.drops:
             return self._end(answer)
         request.status = answer.status
-        head = answer.head()
+        keeps = not answer.ends_connection and not request.is_last
+        head = answer.head(keeps=keeps)
         if request.method == "HEAD":
             self._connection.sendall(head)
-            return True
+            return keeps
         # The head goes in the first packet of the body.
         soon = answer.pieces and answer.stall_at != 0 and not self._encrypted
         more = socket.MSG_MORE if soon else 0
@@ -55,7 +56,7 @@ class Sender:
             return self._end(answer)
         if answer.framing == "chunked":
             self._connection.sendall(b"0\r\n\r\n")
-        return not answer.ends_connection
+        return keeps
 
     def _steps(self, answer: Answer, request: Request) -> Iterator[Piece]:
         """Yield the body in steps, with the pauses between them."""
