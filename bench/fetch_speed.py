@@ -27,13 +27,13 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-CHECKOUT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(CHECKOUT / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 from served_files import MEBIBYTE, ServedFile, served_files
 
 from hub import Content, HubProcess
 
+CHECKOUT = Path(__file__).resolve().parent.parent
 REPO, SMALL = "some/repo", "some/small"
 NAMES = {"a": "hf download", "b": "hf download + verify", "c": "ours"}
 HF = str(Path(sys.executable).with_name("hf"))
