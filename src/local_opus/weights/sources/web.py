@@ -158,9 +158,8 @@ class _Fetch:
 
     def _bring(self, item: Wanted) -> None:
         path = item.file.path
-        listed = self.listed.get(path)
         one = Single(
-            self.host, self.web, item, self.folder, self.work, listed, self.patience,
+            self.host, self.web, item, self.folder, self.work, self.listed.get(path), self.patience,
             connections=self._connections, stopped=self._ended.is_set,
         )  # fmt: skip
         with one:
