@@ -189,3 +189,26 @@ def test_an_endpoint_that_is_no_address(tmp_path, name, address):
     wrong = Host(str(tmp_path), {name: address})
     with pytest.raises(BadInputError, match=name):
         fetch_model(wrong, "/models", pinned({"tiny.gguf": SOUND}, "ab" * 20))
+
+
+def test_the_hubs_own_client_may_bring_files_and_they_are_hashed(tmp_path, hub):
+    files = {"openvino_model.bin": IR_BIN, "openvino_model.xml": ir_xml(), "sub/config.json": b"{}"}
+    model = hub_model(hub, files, kind="openvino-ir")
+    host = host_for(hub, tmp_path / "root", LOCAL_OPUS_XET="1")
+    stored = fetch_model(host, "/models", model)
+    assert is_proven(verify_folder(host, stored.folder, catalog_files=model.files))
+    assert {path for path, _ in host.files.walk("/models")} == {
+        f"tiny/ir-q4_1/{name}" for name in [*files, "weights.json", "weights.stat.json"]
+    }
+
+
+def test_what_the_hubs_own_client_brings_may_be_wrong(tmp_path, hub, model):
+    host = host_for(hub, tmp_path / "root", LOCAL_OPUS_XET="1")
+    hub.misbehave(Mischief("flip", on="cdn", at=40))
+    assert "sha256" in fails(host, model).message
+    assert host.files.stat("/models/tiny/gguf-q4_1/tiny.gguf") is None
+
+
+def test_a_word_that_asks_for_xet_and_does_not(tmp_path, hub, model):
+    error = fails(host_for(hub, tmp_path / "root", LOCAL_OPUS_XET="maybe"), model)
+    assert "LOCAL_OPUS_XET" in error.message
