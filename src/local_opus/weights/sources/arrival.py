@@ -131,11 +131,13 @@ class OtherFileError(LocalOpusError):
     """A source has another file than the pinned one; another mirror may have the right one."""
 
 
-def mismatch(file: CatalogFile, source: str, expected: str, got: str) -> OtherFileError:
+def mismatch(
+    file: CatalogFile, source: str, expected: str, got: str, remedy: str | None = None
+) -> OtherFileError:
     """Return the error for a file that is not the one that the catalog pins."""
     return OtherFileError(
         f"{file.path} from {source} is not the pinned file: expected {expected}, got {got}",
-        "Nothing was kept. Try again; if it stays so, the index or a proxy serves another file.",
+        remedy or "Try again; if it stays so, the source or a proxy serves another file.",
     )
 
 
