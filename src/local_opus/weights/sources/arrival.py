@@ -113,7 +113,7 @@ def receive(
                 if progress is not None:
                     progress(f"unpack {file.path}", size, file.size)
     except BaseException:  # a broken archive, a full disk, Ctrl-C: what came can't be continued
-        host.files.remove(partial)
+        host.files.discard(partial)
         raise
     digests = hasher.result()
     if size != file.size:
