@@ -41,7 +41,7 @@ __all__ = [
 
 NAME = "weights.json"
 SCHEMA_VERSION = 1
-#: Bytes of a manifest at most: a file of 100 GB has 1,500 segment digests, about 120 kB.
+#: Bytes of a manifest at most: a file of 100 GB has 6,000 segment digests, about 400 kB.
 MAX_SIZE = 4 * 1024 * 1024
 
 
