@@ -126,12 +126,13 @@ def examine(
     """
     only, folder = _where(host, folder)
     own = {manifests.NAME: stamp_of(host, f"{folder}/{manifests.NAME}")}
-    found = {path: stat for path, stat in host.files.walk(folder) if path not in _OWN}
+    found = dict(host.files.walk(folder))
     if against is not None:
         listed = _Listed((), {}, {}, against.list_name)
         found = {path: stat for path, stat in found.items() if not against.ignored(path)}
         expected = against.expected(found if only is None else [only])
     else:
+        found = {path: stat for path, stat in found.items() if path not in _OWN}
         listed = _listed(host, folder, manifest_sha256, tuple(catalog_files or ()), quick=quick)
         expected = listed.expected
     if only is not None:
