@@ -53,7 +53,7 @@ class Pins:
     It has no say in other files.
     """
 
-    model: str
+    name: str
     files: tuple[CatalogFile, ...]
     list_name: None = None
 
@@ -67,7 +67,7 @@ class Pins:
                 sha256=pin.sha256,
                 blake3=None,
                 trust=Trust.PINNED,
-                source=f"the catalog's {self.model}",
+                source=f"the catalog's {self.name}",
             )
             for path, pin in places.items()
         }
@@ -94,8 +94,13 @@ class Repository:
     and pictures never are. Where no weights are there, all but documents are missing.
     """
 
-    list_name: str
+    name: str
     files: tuple[StatedFile, ...]
+
+    @property
+    def list_name(self) -> str:
+        """It says of every file whether it belongs here."""
+        return self.name
 
     def expected(self, found: Collection[str]) -> Mapping[str, Expected]:
         """Return what each path must be; one that is not found is missing."""
@@ -130,7 +135,7 @@ class Repository:
             blake3=None,
             git_sha1=file.git_sha1,
             trust=Trust.HUB,
-            source=self.list_name,
+            source=self.name,
             inspected=True,
         )
 

@@ -24,7 +24,6 @@ from local_opus.weights.stamps import (
     FileStamp,
     as_stamp,
     read_stamps,
-    stamp_of,
     stamps_damage,
 )
 from local_opus.weights.structure import printable
@@ -43,14 +42,21 @@ SEVERITY = (
     Verdict.UNPROVEN,
     Verdict.REAL,
 )
+#: What no install and no repair touches: it removes no file that it did not bring.
+FOREIGN = frozenset({Verdict.UNEXPECTED, Verdict.UNSAFE})
 _OWN = frozenset({manifests.NAME, STAT_NAME})
 
 
 class Against(Protocol):
     """A list from elsewhere that a folder is compared with, in place of its own manifest."""
 
-    #: Said of files that it does not name; None: it has no say in them.
-    list_name: str | None
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+    @property
+    def list_name(self) -> str | None:
+        """Said of files that it does not name; None: it has no say in them."""
 
     def expected(self, found: Collection[str]) -> Mapping[str, Expected]:
         """Return what each path must be; one that is not ``found`` is missing."""
@@ -59,12 +65,16 @@ class Against(Protocol):
         """Whether a path belongs to the way in which the folder came, not to the model."""
 
 
+#: By path: what the kernel says of a file.
+Seen = Mapping[str, FileStamp]
+
+
 @dataclass(frozen=True)
 class Examined:
-    """The verdicts by path, and what the kernel said of each file before it was read."""
+    """The verdicts by path, and what was seen of each file before it was read."""
 
     verdicts: tuple[FileVerdict, ...]
-    seen: Mapping[str, FileStamp | None]
+    seen: Seen
 
 
 def worst(verdicts: Iterable[FileVerdict]) -> Verdict:
@@ -125,8 +135,8 @@ def examine(
     ``stamps_too``: damaged stamps get a verdict; they prove nothing, but tell of a failing disk.
     """
     only, folder = _where(host, folder)
-    own = {manifests.NAME: stamp_of(host, f"{folder}/{manifests.NAME}")}
     found = dict(host.files.walk(folder))
+    seen = {path: as_stamp(stat) for path, stat in found.items() if path != STAT_NAME}
     if against is not None:
         listed = _Listed((), {}, {}, against.list_name)
         found = {path: stat for path, stat in found.items() if not against.ignored(path)}
@@ -154,25 +164,27 @@ def examine(
         )
         for path in expected.keys() - found.keys()
     )
-    seen = own | {path: as_stamp(stat) for path, stat in found.items()}
     return Examined(tuple(sorted(verdicts, key=lambda item: item.path)), seen)
 
 
-def changed_since(host: Reader, folder: str, examined: Examined) -> str | None:
-    """Say which file of ``folder`` is not the one that was examined; None when all are.
+def look(host: Reader, folder: str) -> Seen:
+    """Return what the kernel says now of each file but the stamps; nothing where no folder is."""
+    try:
+        return {path: as_stamp(stat) for path, stat in host.files.walk(folder) if path != STAT_NAME}
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+
+
+def changed_since(host: Reader, folder: str, seen: Seen) -> str | None:
+    """Say which file of ``folder`` is not the one that was ``seen``; None when all are.
 
     Who had them loaded asks this afterwards: what was loaded is then what was proven.
     """
-    try:
-        now = {path: as_stamp(stat) for path, stat in host.files.walk(folder)}
-    except OSError as error:
-        return f"{folder}: {error.strerror or error}"
-    now.pop(STAT_NAME, None)
-    before = {path: stamp for path, stamp in examined.seen.items() if stamp is not None}
-    for path in sorted(before.keys() | now.keys()):
-        if before.get(path) != now.get(path):
-            went = "was removed" if path not in now else "was changed or replaced"
-            return f"{printable(path)}: {went if path in before else 'was added'}"
+    now = look(host, folder)
+    for path in sorted(seen.keys() | now.keys()):
+        if seen.get(path) != now.get(path):
+            went = "was changed or replaced" if path in now else "was removed"
+            return f"{printable(path)}: {went if path in seen else 'was added'}"
     return None
 
 
