@@ -64,6 +64,14 @@ class Reader(Protocol):
         """The door to the files."""
 
 
+class Machine(Reader, Protocol):
+    """A machine whose files are read by several cores at once."""
+
+    @property
+    def cores(self) -> int:
+        """Cores that this process may use."""
+
+
 class WriteFiles(ReadFiles, Protocol):
     """Reading, and writing whole files."""
 
