@@ -1,0 +1,5 @@
+"""The hub in a process of its own: see ``hub.process``."""
+
+from hub.process import serve
+
+serve()
