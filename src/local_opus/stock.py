@@ -17,7 +17,7 @@ from local_opus.locations import Locations
 from local_opus.report.models import ModelRow
 from local_opus.values import Device, HostFacts, Model, Trust
 from local_opus.weights.manifest import Manifest
-from local_opus.weights.partials import Partial, list_partials
+from local_opus.weights.orphans import StoredPartial, list_partials
 from local_opus.weights.store import StoredVariant, list_variants, variant_names
 
 #: The weakest first: a variant is worth as much as its worst file.
@@ -55,7 +55,7 @@ class Stock:
 
     folder: str
     rows: tuple[StoredRow, ...]
-    partials: tuple[Partial, ...]
+    partials: tuple[StoredPartial, ...]
     bytes: int
     busy: bool | None
     notes: tuple[str, ...]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import io
 import json
 import os
@@ -14,7 +13,7 @@ from serving import serve
 from fakes import FakeHost
 from local_opus import pruning, shelf, stock, uses
 from local_opus.errors import LocalOpusError
-from local_opus.host import locks
+from local_opus.host import locks, partials
 from local_opus.locations import Locations, locate
 from local_opus.report.store import age_text, pruned_json, store_json, store_table
 from local_opus.values import Scope, Trust
@@ -142,10 +141,21 @@ def test_ages(seconds, words):
 
 def test_whether_a_live_process_works_on_it(host, places):
     folder = partial(host, places)
-    with open(f"{host.root}{folder}/x.gguf") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
+    with locks.exclusive(host.files, f"{folder}.lock"):
         assert [one.held for one in stock.take(host, places).partials] == [True]
     assert [one.held for one in stock.take(host, places).partials] == [False]
+
+
+def test_of_a_file_on_its_way_counts_what_has_come(host, places):
+    folder = f"{places.models}/smollm2-135m/.partial/gguf-q4_1"
+    host.files.make_folders(folder)
+    with partials.Partial(
+        host.files, f"{folder}/x.gguf", 10 * partials.PIECE, "a" * 64, "boot"
+    ) as one:
+        one.mark(3)
+    (found,) = stock.take(host, places).partials
+    notes = host.files.stat(f"{folder}/x.gguf.pieces").size
+    assert found.bytes == partials.PIECE + notes
 
 
 def test_whether_a_run_is_at_work(host, places):
@@ -235,12 +245,29 @@ def test_a_file_that_came_without_its_manifest_stays(host, places):
 
 def test_what_a_process_works_on_stays(host, places):
     folder = partial(host, places)
-    with open(f"{host.root}{folder}/x.gguf") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
+    with locks.exclusive(host.files, f"{folder}.lock"):
         found = pruning.prune(host, places)
     ((kept, why),) = found.kept
     assert (kept.path, why) == (folder, "a process works on it")
     assert host.files.read_bytes(f"{folder}/x.gguf") == bytes(1000)
+
+
+def test_a_conversion_that_is_at_work_stays(host, places):
+    folder = partial(host, places, name="cpu-q4_1.partial-0a1b2c3d")
+    lock = f"{places.models}/smollm2-135m/.partial/cpu-q4_1.lock"
+    with locks.exclusive(host.files, lock):
+        assert pruning.prune(host, places).removed == ()
+    assert [one.path for one in pruning.prune(host, places).removed] == [folder]
+    assert host.files.stat(f"{places.models}/smollm2-135m") is None
+
+
+def test_the_lock_of_a_killed_run_goes_too(host, places):
+    folder = f"{places.models}/smollm2-135m/.partial"
+    host.files.make_folders(folder)
+    host.files.write_atomic(f"{folder}/gguf-q4_1.lock", b"999999\n")
+    assert stock.take(host, places).partials == ()
+    pruning.prune(host, places)
+    assert host.files.list(folder) == []
 
 
 def test_no_prune_while_a_run_is_at_work(host, places):

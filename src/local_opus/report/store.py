@@ -13,7 +13,7 @@ from rich.text import Text
 
 from local_opus.stock import Stock, StoredRow
 from local_opus.units import size_text
-from local_opus.weights.partials import Partial
+from local_opus.weights.orphans import StoredPartial
 from local_opus.weights.structure import printable
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def _facts(row: StoredRow) -> str:
     return "; ".join(words)
 
 
-def _partial(one: Partial, *, busy: bool | None) -> Text:
+def _partial(one: StoredPartial, *, busy: bool | None) -> Text:
     held = "a process works on it" if one.held else ""
     if not held and busy:
         held = "a run is at work, perhaps on it"
@@ -109,7 +109,7 @@ def store_json(there: Stock) -> dict[str, JsonValue]:
     }
 
 
-def _partial_json(one: Partial) -> dict[str, JsonValue]:
+def _partial_json(one: StoredPartial) -> dict[str, JsonValue]:
     return {
         "model": one.model,
         "name": one.name,
@@ -120,7 +120,7 @@ def _partial_json(one: Partial) -> dict[str, JsonValue]:
     }
 
 
-def partials_table(console: Console, orphans: Sequence[Partial]) -> None:
+def partials_table(console: Console, orphans: Sequence[StoredPartial]) -> None:
     """Print what a prune would remove."""
     for one in orphans:
         console.print(_partial(one, busy=False))
