@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from local_opus.cli import options
+from local_opus.cli.sign import command as sign
 
 
 @click.group()
@@ -103,3 +104,6 @@ def remove(model: str, scope: str | None, *, yes: bool) -> None:
     confirm(f"Remove {folder}?", yes=yes)
     freed = shelf.remove(host, locations, model)
     click.echo(f"{folder}: removed, {freed / 1024**3:.2f} GiB freed")
+
+
+command.add_command(sign, "sign")
