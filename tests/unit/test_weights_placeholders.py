@@ -210,7 +210,10 @@ REAL = {
     "a text": ("vocab.txt", b"hello\n" * 100_000),
     "a page in a read-me": ("README.md", b"<html>\n"),
     "a page": ("index.html", PAGE.encode()),
-    "an error's words in a config": ("config.json", b'{"error": "x", "model_type": "llama"}'),
+    "an error's words in a config": (
+        "generation_config.json",
+        b'{"error": "x", "model_type": "llama"}',
+    ),
     "XML that is no graph": ("cascade.xml", b"<?xml version='1.0'?><opencv_storage/>"),
     "a small GGUF": ("model.gguf", gguf_bytes()),
 }

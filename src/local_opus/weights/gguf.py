@@ -44,7 +44,6 @@ MAX_INT64 = (1 << 63) - 1
 
 _U32 = struct.Struct("<I")
 _U64 = struct.Struct("<Q")
-_STRING_LENGTH = _U64.size
 _FEWEST_TENSOR_BYTES = 8 + 4 + 4 + 8
 
 Scalar = int | float | str
@@ -128,9 +127,9 @@ class GgufInfo:
             held[tensor.type] = held.get(tensor.type, 0) + tensor.bytes
         return max(held, key=lambda name: held[name]) if held else "none"
 
-    def runs(self) -> list[Run]:
+    def runs(self) -> tuple[Run, ...]:
         """Return the floating-point numbers in the data: plain values and blocks' scales."""
-        return [
+        return tuple(
             Run(
                 tensor.name,
                 form,
@@ -141,7 +140,7 @@ class GgufInfo:
             for tensor in self.tensors
             for kind in (TYPES_BY_NAME[tensor.type],)
             for form, place in kind.floats
-        ]
+        )
 
     def summary(self) -> dict[str, int | str | bool | None]:
         """Return the facts that a manifest records."""
@@ -228,12 +227,7 @@ def _skip_array(cursor: Cursor, shown: str) -> int:
     if kind in SCALARS:
         cursor.take(count * SCALARS[kind].size, shown)
     elif kind == STRING:
-        cursor.need(count * _STRING_LENGTH, shown)
-        for _ in range(count):
-            length = cursor.number(_U64, shown)
-            if length > MAX_STRING:
-                raise corrupt(f"{shown} holds a string of {length} bytes")
-            cursor.take(length, shown)
+        cursor.skip_strings(count, MAX_STRING, shown)
     else:
         raise corrupt(f"{shown} is an array of type {kind}; nested arrays are refused")
     return count
