@@ -54,6 +54,9 @@ PLACEHOLDERS = {
     "the same as safetensors": ("model.safetensors", PLACEHOLDER, "Synthetic weights"),
     "the same as ONNX": ("model.onnx", PLACEHOLDER, "Synthetic weights"),
     "the same in a folder": ("a/b/model.gguf", PLACEHOLDER, "Synthetic weights"),
+    "the same as a graph": ("openvino_model.xml", PLACEHOLDER, "Synthetic weights"),
+    "the same as a tokenizer": ("tokenizer.model", PLACEHOLDER, "Synthetic weights"),
+    "the same under any name": ("opus.weights", PLACEHOLDER, "Synthetic weights"),
     "a pointer": ("model.safetensors", LFS_POINTER, "LFS pointer"),
     "a pointer of the old address": (
         "model.gguf", LFS_POINTER.replace(b"git-lfs.github", b"hawser.github"), "LFS pointer",
@@ -208,6 +211,7 @@ REAL = {
     "zeros at the begin": ("model.bin", bytes(MIB) + NOISE(3 * MIB)),
     "zeros at the end, a third": ("model.bin", NOISE(2 * MIB) + bytes(MIB)),
     "a text": ("vocab.txt", b"hello\n" * 100_000),
+    "a read-me on weights": ("README.md", b"# Dummy weights\n\nfor tests"),
     "a page in a read-me": ("README.md", b"<html>\n"),
     "a page": ("index.html", PAGE.encode()),
     "an error's words in a config": (

@@ -9,7 +9,7 @@ from posixpath import basename, dirname, join
 from local_opus.values import Verdict
 from local_opus.weights.classify import is_weights
 from local_opus.weights.door import Reader
-from local_opus.weights.gguf import GgufInfo
+from local_opus.weights.gguf_info import GgufInfo
 from local_opus.weights.inspect import Inspector
 from local_opus.weights.safetensors import SafetensorsInfo
 from local_opus.weights.shards import IndexInfo, judge_index, judge_series, series_of

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from posixpath import dirname, join
 
 from local_opus.values import Verdict
-from local_opus.weights.gguf import GgufInfo
+from local_opus.weights.gguf_info import GgufInfo
 from local_opus.weights.safetensors import SafetensorsInfo
 from local_opus.weights.structure import Refusal, RefusedError, corrupt, printable
 
