@@ -106,6 +106,7 @@ PLACEHOLDERS = {
         "model.gguf", (sound := gguf_bytes(tensors=[("t", (1024, 256), 0)]))[: -MIB + 64] + bytes(MIB - 64),
         "zeros from",
     ),
+    "a second half of zeros": ("model.bin", NOISE(MIB) + bytes(MIB), "zeros from"),
     "a download that was given its room and stopped": (
         "model.bin", NOISE(MIB) + bytes(2 * MIB), "zeros from",
     ),
@@ -209,7 +210,8 @@ def test_a_look_at_holes_leaves_the_stream_where_it_was(folder):
 REAL = {
     "small zeros of another name": ("bias", bytes(3000)),
     "zeros at the begin": ("model.bin", bytes(MIB) + NOISE(3 * MIB)),
-    "zeros at the end, a third": ("model.bin", NOISE(2 * MIB) + bytes(MIB)),
+    "zeros at the end, a quarter": ("model.bin", NOISE(3 * MIB) + bytes(MIB)),
+    "a file that claims no weights": ("sound.wav", NOISE(MIB) + bytes(3 * MIB)),
     "a text": ("vocab.txt", b"hello\n" * 100_000),
     "a read-me on weights": ("README.md", b"# Dummy weights\n\nfor tests"),
     "a page in a read-me": ("README.md", b"<html>\n"),

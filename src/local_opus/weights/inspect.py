@@ -96,7 +96,8 @@ class Inspector:
             why = placeholder_reason(path, kind, head, size)
             if why is not None and not (kind in _TEXTS and size > HEAD):
                 return Finding(kind, Refusal(Verdict.PLACEHOLDER, why))
-            empty = self._unfilled(stream, path, kind, size, text_counts=why is not None)
+            counts, weights = why is not None, is_weights(path)
+            empty = self._unfilled(stream, path, kind, size, text_counts=counts, weights=weights)
             if empty is not None:
                 return empty
             if suffix_of(path) == ".xml":
@@ -123,7 +124,8 @@ class Inspector:
         """Check the bytes of a file that a graph needs; small constants may all be zero."""
         empty = None
         if size >= samples.LEAST or owner.refusal is not None:
-            empty = self._unfilled(stream, path, kind, size, text_counts=not owner.may_be_text)
+            counts = not owner.may_be_text
+            empty = self._unfilled(stream, path, kind, size, text_counts=counts, weights=True)
         elif kind in _TEXTS and not owner.may_be_text:
             empty = placeholder(kind, f"{size} bytes of text in place of constants")
         if empty is not None:
@@ -132,7 +134,14 @@ class Inspector:
         return Finding(kind, refusal, owner.summary, owner.note)
 
     def _unfilled(
-        self, stream: BinaryIO, path: str, kind: Kind, size: int, *, text_counts: bool
+        self,
+        stream: BinaryIO,
+        path: str,
+        kind: Kind,
+        size: int,
+        *,
+        text_counts: bool,
+        weights: bool,
     ) -> Finding | None:
         """Refuse a file that was never filled: holes, zeros, one byte again and again, text."""
         if size == 0:
@@ -144,7 +153,6 @@ class Inspector:
             if mostly or at_end >= max(_SOME, size // _UNFINISHED):
                 reason = f"sparse: {holes} of {size} bytes were never written, {at_end} at its end"
                 return placeholder(kind, reason)
-        weights = is_weights(path)
         if not weights and size < samples.LEAST and suffix_of(path) not in _PARSED:
             return None
         why = samples.stand_in(stream, size, text_counts=text_counts, zeros_only=not weights)
