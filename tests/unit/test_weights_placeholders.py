@@ -21,6 +21,7 @@ from builders import (
 )
 from local_opus.host import Host
 from local_opus.values import FileVerdict
+from local_opus.weights import samples
 from local_opus.weights.inspect import inspect_file
 from local_opus.weights.verify import verify_folder
 
@@ -220,6 +221,7 @@ REAL = {
         "generation_config.json",
         b'{"error": "x", "model_type": "llama"}',
     ),
+    "XML about errors": ("errors.xml", b"<?xml version='1.0'?><errors/>"),
     "XML that is no graph": ("cascade.xml", b"<?xml version='1.0'?><opencv_storage/>"),
     "a small GGUF": ("model.gguf", gguf_bytes()),
 }
@@ -294,4 +296,27 @@ def test_fifty_gigabytes_take_a_moment(folder):
         times.append(time.perf_counter() - start)
     weights = [item for item in found if item.path.endswith((".safetensors", ".bin"))]
     assert {item.verdict for item in weights} == {"placeholder"}
+    assert min(times) < 0.5
+
+
+def test_fifty_gigabytes_take_a_moment_where_no_holes_are_known(folder, monkeypatch):
+    """Then the places are read, and after them the numbers of the tensors."""
+    size, some = 5_000_000_000, numbers(4096)
+    for number in range(10):
+        header = {"norm.weight": {"dtype": "F32", "shape": [size // 4], "data_offsets": [0, size]}}
+        start = safetensors_bytes(header, b"")
+        whole = len(start) + size
+        places = [at for at in samples._spread(0, whole, samples.PLACES) if at]
+        on_grid = [at - (at - len(start)) % 4 for at in (*places, whole // 2 - 4096)]
+        parts = [(at, some[: whole - at]) for at in on_grid]
+        name = f"m-{number:05}-of-00010.safetensors"
+        sparse(folder / name, whole, (0, start), *parts)
+    host = Host("/")
+    monkeypatch.setattr(host.files, "holes", lambda *_: (0, 0))
+    times = []
+    for _ in range(3):
+        start_time = time.perf_counter()
+        found = verify_folder(host, str(folder))
+        times.append(time.perf_counter() - start_time)
+    assert [item.verdict for item in found] == ["unproven"] * 10
     assert min(times) < 0.5
