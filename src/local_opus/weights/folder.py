@@ -73,8 +73,8 @@ def _configs(host: Reader, folder: str, names: Collection[str]) -> Iterator[tupl
 def _model_of(host: Reader, path: str) -> str | None:
     """Return what model a config.json describes; None where it describes none."""
     try:
-        data = host.files.read_bytes(path, _MAX_CONFIG)
-        value = json.loads(data)
+        with host.files.open_read(path, follow=False) as stream:
+            value = json.loads(stream.read(_MAX_CONFIG))
     except (OSError, ValueError, RecursionError):  # said of the file itself
         return None
     if not isinstance(value, dict):

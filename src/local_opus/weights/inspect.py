@@ -64,10 +64,13 @@ class Inspector:
         self._graphs = Graphs(host, folder, names)
         self._infos: dict[str, Info | None] = {}
 
-    def look(self, path: str, size: int) -> Finding:
-        """Look at the file ``path`` of ``size`` bytes. Raises OSError as reading does."""
-        found = self._look(path, size)
-        self._infos[path] = found.info
+    def look(self, path: str, size: int, *, named: str | None = None) -> Finding:
+        """Look at the file ``path`` of ``size`` bytes. Raises OSError as reading does.
+
+        ``named``: the name that it goes by, where that is another, as a link's is.
+        """
+        found = self._look(path, size, named or path)
+        self._infos[named or path] = found.info
         return found
 
     def info(self, path: str) -> Info | None:
@@ -83,23 +86,27 @@ class Inspector:
                 return None
         return self._infos[path]
 
-    def _look(self, path: str, size: int) -> Finding:
+    def _look(self, path: str, size: int, name: str) -> Finding:
         with self._host.files.open_read(f"{self._folder}/{path}", follow=False) as stream:
             head = stream.read(HEAD)
-            kind = classify(path, head, size)
+            kind = classify(name, head, size)
             owner = self._graphs.owner(path, kind, size)
             if owner is not None and not is_pickle(head, size):
                 return self._constants(stream, path, kind, size, owner)
-            why = unsafe_reason(path, kind)
+            why = unsafe_reason(name, kind)
             if why is not None:
                 return Finding(kind, Refusal(Verdict.UNSAFE, why))
-            why = placeholder_reason(path, kind, head, size)
+            why = placeholder_reason(name, kind, head, size)
             if why is not None and not (kind in _TEXTS and size > HEAD):
                 return Finding(kind, Refusal(Verdict.PLACEHOLDER, why))
-            counts, weights = why is not None, is_weights(path)
-            empty = self._unfilled(stream, path, kind, size, text_counts=counts, weights=weights)
-            if empty is not None:
-                return empty
+            weights = is_weights(name) and kind is not Kind.HDF5  # it may be given room for later
+            if weights or size >= samples.LEAST or suffix_of(name) in _PARSED:
+                counts = why is not None
+                empty = self._unfilled(
+                    stream, path, kind, size, text_counts=counts, weights=weights
+                )
+                if empty is not None:
+                    return empty
             if suffix_of(path) == ".xml":
                 return self._xml(path, kind)
             if suffix_of(path) == ".onnx":
@@ -107,7 +114,7 @@ class Inspector:
                 runs = () if isinstance(model, Refusal) else model.runs
                 return judged(stream, size, kind, model, runs)
             stream.seek(0)
-            return check_structure(stream, path, kind, size)
+            return check_structure(stream, name, kind, size)
 
     def _xml(self, path: str, kind: Kind) -> Finding:
         """Check the graph of an IR; without a .bin beside it an .xml may be anything."""
@@ -147,13 +154,11 @@ class Inspector:
         if size == 0:
             return None
         stat = self._host.files.stat(f"{self._folder}/{path}")
-        if stat is not None and stat.allocated < size:
+        if weights and stat is not None and stat.allocated < size:
             holes, at_end = self._host.files.holes(stream, size)
             mostly = size >= samples.LEAST and holes * _MOSTLY > size
             if mostly or at_end >= max(_SOME, size // _UNFINISHED):
                 reason = f"sparse: {holes} of {size} bytes were never written, {at_end} at its end"
                 return placeholder(kind, reason)
-        if not weights and size < samples.LEAST and suffix_of(path) not in _PARSED:
-            return None
         why = samples.stand_in(stream, size, text_counts=text_counts, zeros_only=not weights)
         return placeholder(kind, why)

@@ -129,7 +129,7 @@ class Judge:
             return make_verdict(
                 path, Verdict.UNEXPECTED, f"{shown}, which is no file of the folder"
             )
-        found = self._unlisted(target, stat)
+        found = self._unlisted(target, stat, named=path)
         return make_verdict(path, found.verdict, f"{shown}: {found.evidence}", found.trust)
 
     def _hash(self, path: str, stat: Stat, **want: bool) -> Digests:
@@ -209,8 +209,8 @@ class Judge:
 
     # -- files that no list names ---------------------------------------------------------------
 
-    def _unlisted(self, path: str, stat: Stat) -> FileVerdict:
-        finding = self.inspector.look(path, stat.size)
+    def _unlisted(self, path: str, stat: Stat, *, named: str | None = None) -> FileVerdict:
+        finding = self.inspector.look(path, stat.size, named=named)
         if finding.refusal is not None and finding.refusal.verdict in {
             Verdict.UNSAFE,
             Verdict.PLACEHOLDER,
