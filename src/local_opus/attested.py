@@ -45,6 +45,9 @@ class _Written:
     done: bool
 
 
+_NOTHING = _Written(None, done=False)
+
+
 class Attested:
     """The receipt of one install, read once, as far as it tells of weights."""
 
@@ -83,7 +86,8 @@ def _written(records: list[Record], locations: Locations) -> dict[str, _Written]
     """Fold the records: by folder, what was last written there.
 
     What was taken back counts: a roll-back leaves weights where they are. Not so one outside of
-    every plan, which ends with the removal of its model.
+    every plan, which ends with the removal of its model. Of what was there already the first word
+    counts: it may have been changed before the next run found it.
     """
     written: dict[str, _Written] = {}
     folders: dict[str, str] = {}
@@ -97,7 +101,11 @@ def _written(records: list[Record], locations: Locations) -> dict[str, _Written]
             outside -= {record.id}
             if record.data.get("outside"):
                 outside.add(record.id)
-            written[folder] = replace(written.get(folder, _Written(None, done=False)), done=False)
+            written[folder] = replace(written.get(folder, _NOTHING), done=False)
+        elif record.event is Event.PREEXISTING and record.kind in _KINDS:
+            folder = _folder(record, locations)
+            if folder is not None and written.get(folder, _NOTHING).sha256 is None:
+                written[folder] = _Written(_digest(record), done=True)
         elif record.event is Event.DONE and record.id in folders:
             written[folders[record.id]] = _Written(_digest(record), done=True)
         elif record.event is Event.REVERTED and record.id in outside:
