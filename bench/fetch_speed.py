@@ -103,6 +103,8 @@ class Bench:
         self.settings = {
             "HF_ENDPOINT": hub.url,
             "HF_HUB_DISABLE_XET": "1",
+            # Ours goes to http and to private addresses only where that is allowed.
+            "LOCAL_OPUS_TRUSTED_HOSTS": "localhost",
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "HF_HUB_DISABLE_UPDATE_CHECK": "1",
             "HF_HOME": str(scratch / "hf-home"),

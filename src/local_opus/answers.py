@@ -89,6 +89,9 @@ class Answers(Value):
         default=None, description="the folder of an image instead of this machine"
     )
     yes: bool | None = Field(default=None, description="true: ask nothing")
+    accept_license: bool | None = Field(
+        default=None, description="true: accept the model's licence, where it is not a free one"
+    )
     dry_run: bool | None = Field(
         default=None, description="true: print the plan and change nothing"
     )

@@ -68,6 +68,7 @@ ROWS = [
     ("root", ('"/a"', "/a"), ("/b", "/b"), (("--root", "/c"), "/c")),
     ("yes", ("true", True), ("0", False), (("--yes",), True)),
     ("yes", ("false", False), ("1", True), (("--yes",), True)),
+    ("accept_license", ("true", True), ("0", False), (("--accept-license",), True)),
     ("dry_run", ("true", True), ("no", False), (("--dry-run",), True)),
     ("quiet", ("true", True), ("false", False), (("--quiet",), True)),
     ("json", ("true", True), ("off", False), (("--json",), True)),

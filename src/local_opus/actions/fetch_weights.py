@@ -16,6 +16,8 @@ class FetchWeights(OnWeights):
     """The files of the catalog, as their source ships them."""
 
     kind: ClassVar[str] = "fetch_weights"
+    #: The licence that the user accepted for this; None: none had to be.
+    license_accepted: str | None = None
 
     def summary(self) -> str:
         """Say what it does."""
@@ -35,4 +37,7 @@ class FetchWeights(OnWeights):
         """Fetch what is missing or not proven."""
         stored = fetch_model(host, self.store, self.model, progress=adapt(progress))
         self.set_modes(host)
-        return {"manifest_sha256": stored.manifest_sha256}
+        record: Record = {"manifest_sha256": stored.manifest_sha256}
+        if self.license_accepted is not None:
+            record["license_accepted"] = self.license_accepted
+        return record

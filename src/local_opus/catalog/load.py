@@ -19,9 +19,10 @@ _REMEDY = "Correct the file; every error of it is listed."
 
 
 class Catalog(Value):
-    """The models, in the order of the file."""
+    """The models, in the order of the file; ``own`` are the ids of those that a user pinned."""
 
     models: tuple[Model, ...]
+    own: frozenset[str] = frozenset()
 
     def ids(self) -> list[str]:
         """Return the models' ids in the order of the file."""

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
 import click
 
-from local_opus.cli import options
+from local_opus.cli import options, sign
+
+if TYPE_CHECKING:
+    from local_opus.signing import Check
+    from local_opus.verification import Result
 
 
 @click.command()
@@ -13,6 +20,8 @@ from local_opus.cli import options
 @options.option("--against", metavar="MODEL|ORG/REPO[@REVISION]", help="Compare TARGET with an entry of the catalog, or with a repository of the hub.")  # fmt: skip  # noqa: E501
 @options.option("--canary", is_flag=True, help="Also force a text through the installed model.")
 @options.option("--repair", is_flag=True, help="Bring again what is not real in the store.")
+@options.option("--public-key", type=click.Path(), metavar="FILE", help="Also check the signature of TARGET by this key (OpenSSF model signing).")  # fmt: skip  # noqa: E501
+@options.option("--signature", type=click.Path(), metavar="FILE", help="The signature. Default: FOLDER.sig, beside the folder.")  # fmt: skip  # noqa: E501
 @options.scope
 @options.as_json
 def command(
@@ -22,13 +31,16 @@ def command(
     against: str | None,
     canary: bool,
     repair: bool,
+    public_key: str | None,
+    signature: str | None,
     scope: str | None,
     as_json: bool,
 ) -> int:
     """Give a verdict for every file of TARGET: a folder, a file, or a model of the store.
 
     Without TARGET everything in the store. Any folder will do, also one never installed. Exit
-    code 3 where a file is not proven real.
+    code 3 where a file is not proven real. A signature that holds speaks for files that nothing
+    else proves.
     """
     import json
 
@@ -39,6 +51,7 @@ def command(
     from local_opus.cli.context import find_install, open_host
     from local_opus.errors import ExitCode
     from local_opus.report import reporter
+    from local_opus.report.signatures import check_document, check_lines
     from local_opus.report.verify import folder_document, show_folder
 
     _refuse_contradictions(target, against, quick=quick, canary=canary, repair=repair)
@@ -47,6 +60,7 @@ def command(
     subjects = verification.subjects(host, locations, target)
     if repair:
         repairing.require_repairable(subjects)
+    checks = sign.check(host, subjects, signature, public_key)
     listed = verification.against(host, against) if against is not None else None
     results = [verification.verify(host, one, quick=quick, against=listed) for one in subjects]
     if repair:
@@ -59,8 +73,13 @@ def command(
     if not as_json:
         for result in results:
             show_folder(console, result)
+            check = checks.get(result.subject.folder)
+            for line in check_lines(check) if check else ():
+                console.print(line, markup=False, highlight=False, soft_wrap=True)
     document: dict[str, object] = {"folders": [folder_document(one) for one in results]}
-    proven = all(one.proven for one in results)
+    if checks:
+        document["signatures"] = [check_document(check) for check in checks.values()]
+    proven = all(_is_proven(one, checks) for one in results)
     if canary:
         figures = verification.canary(host, locations, results) if proven else None
         document["canary"] = figures
@@ -72,6 +91,15 @@ def command(
     if as_json:
         click.echo(json.dumps(document, indent=1))
     return int(ExitCode.DONE if proven else ExitCode.PROBLEM_FOUND)
+
+
+def _is_proven(result: Result, checks: Mapping[str, Check]) -> bool:
+    """Whether every file is real; where a signature is asked for, it must hold too.
+
+    One that holds speaks for files that nothing else proves.
+    """
+    check = checks.get(result.subject.folder)
+    return result.proven if check is None else check.proves(result.examined.verdicts)
 
 
 def _refuse_contradictions(

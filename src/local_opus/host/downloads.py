@@ -2,75 +2,275 @@
 
 Apart from ``network`` because ``requests`` takes a tenth of a second to import and only a fetch
 needs it.
+
+Whoever a redirect leads to gets no credentials, must be reached by https, and must have a public
+address: a hub, or who plays one, could else have this machine ask the routers and metadata services
+of its own network. Hosts that the user configured are exempt from the last two rules.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import ipaddress
+import re
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from email.utils import parsedate_to_datetime
+from http.cookiejar import DefaultCookiePolicy
+from socket import SHUT_RDWR, socket
+from time import time
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urljoin, urlsplit
+from weakref import WeakSet
 
 import requests
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError
+
+if TYPE_CHECKING:
+    from urllib3 import BaseHTTPResponse
 
 #: Seconds for a connection, and for the next bytes of one that stalls.
 CONNECT_TIMEOUT = 10.0
-READ_TIMEOUT = 60.0
-_CHUNK = 1024 * 1024
+READ_TIMEOUT = 30.0
+#: A hub redirects once to its store and the store perhaps once more.
+MAX_REDIRECTS = 5
+#: Connections that are kept open for the next request.
+POOL = 16
+_CHUNK = 256 * 1024
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_REDIRECTS = {301, 302, 303, 307, 308}
+#: What urllib3 begins with: the connection object.
+_WHO = re.compile(r"^(?:<.*? object at 0x[0-9a-f]+>|\w+\(host=.*?\)): ")
+_MAX_DIGITS = 19  # of a 64-bit number
 
 
 class DownloadError(Exception):
     """The server could not be reached, or the connection broke; the text is one line."""
 
 
+class UnreachableError(DownloadError):
+    """No connection came about: there is no network, no such host, or nothing listens there."""
+
+
+class RefusedHostError(DownloadError):
+    """A redirect leads where this program does not go."""
+
+
 @dataclass(frozen=True)
 class Answer:
-    """What a server answered; the header names are in lower case."""
+    """What a server answered; the header names are in lower case.
+
+    ``url`` is where the answer came from in the end, ``origin_headers`` are those of the first
+    answer: the hub states a file's commit and digest there and redirects.
+    """
 
     status: int
     headers: Mapping[str, str]
     chunks: Iterator[bytes]
+    url: str
+    origin_headers: Mapping[str, str]
 
     def number(self, name: str) -> int | None:
         """Return a header that is a plain number, None where it is missing or none."""
-        text = self.headers.get(name, "")
-        return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None  # noqa: PLR2004 - digits of a 64-bit number
+        return _number(self.headers.get(name, ""))
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds that the server asks to wait (RFC 9110, 10.2.3); None where it does not."""
+        text = self.headers.get("retry-after", "").strip()
+        if (seconds := _number(text)) is not None:
+            return float(seconds)
+        try:
+            return max(0.0, parsedate_to_datetime(text).timestamp() - time())
+        except (ValueError, OverflowError):
+            return None
+
+
+class Web:
+    """The web as one fetch uses it: connections that are kept, hosts that are trusted.
+
+    ``trusted`` are host names that the user configured. Threads may share it.
+    """
+
+    def __init__(self, trusted: Iterable[str] = (), *, read_timeout: float = READ_TIMEOUT) -> None:
+        self._trusted = frozenset(name.lower() for name in trusted)
+        self._timeout = (CONNECT_TIMEOUT, read_timeout)
+        self._connections: WeakSet[HTTPConnection] = WeakSet()
+        self._lock = threading.Lock()
+        self._aborted = False
+        self._session = requests.Session()
+        # requests would send what ~/.netrc says of a host, and cookies of an earlier answer.
+        self._session.auth = lambda request: request
+        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, _Adapter(self))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._session.close()
+
+    def abort(self) -> None:
+        """End what other threads wait for: their reads fail now, and what they ask for later."""
+        with self._lock:
+            self._aborted = True
+            connections = list(self._connections)
+        for connection in connections:
+            sock = connection.sock
+            if sock is not None:
+                with suppress(OSError):  # it is closed already
+                    sock.shutdown(SHUT_RDWR)
+
+    @contextmanager
+    def get(
+        self, url: str, *, start: int = 0, end: int | None = None, token: str | None = None
+    ) -> Iterator[Answer]:
+        """GET ``url`` from byte ``start`` on, up to and without ``end``; the whole without both.
+
+        ``token`` goes to the host of ``url`` alone, and over plain HTTP to this machine alone.
+        Raises DownloadError, also while the chunks are read.
+        """
+        headers = {"Accept-Encoding": "identity"}
+        if start or end is not None:
+            headers["Range"] = f"bytes={start}-{'' if end is None else end - 1}"
+        try:
+            response, first = self._follow(url, headers, token)
+            with response:
+                yield Answer(
+                    status=response.status_code,
+                    headers=_lower(response.headers),
+                    chunks=_chunks(response.raw),
+                    url=str(response.url),
+                    origin_headers=first,
+                )
+                if response.raw.length_remaining == 0:  # all was read: the next request may use it
+                    response.raw.read()
+        except (requests.RequestException, HTTPError) as error:
+            raise _told(error) from error
+        except (OSError, AttributeError, ValueError) as error:
+            if self._aborted:  # reading what ``abort`` closed fails in any of these ways
+                raise DownloadError("ended here") from error
+            raise
+
+    def _follow(
+        self, url: str, headers: dict[str, str], token: str | None
+    ) -> tuple[requests.Response, Mapping[str, str]]:
+        origin = urlsplit(url)
+        first: Mapping[str, str] | None = None
+        for _ in range(MAX_REDIRECTS + 1):
+            parts = urlsplit(url)
+            sent = dict(headers)
+            own = (parts.scheme, parts.netloc) == (origin.scheme, origin.netloc)
+            if token and own and (parts.scheme == "https" or parts.hostname in _LOOPBACK):
+                sent["Authorization"] = f"Bearer {token}"
+            response = self._session.get(
+                url, headers=sent, stream=True, timeout=self._timeout, allow_redirects=False
+            )
+            first = first or _lower(response.headers)
+            target = response.headers.get("Location")
+            if response.status_code not in _REDIRECTS or not target:
+                return response, first
+            if (_number(response.headers.get("Content-Length", "")) or _CHUNK) < _CHUNK:
+                _ = response.content  # so that the connection can be used again
+            response.close()
+            url = urljoin(url, target)
+            self._allow(url, origin.hostname or "")
+        raise RefusedHostError(f"it redirects more than {MAX_REDIRECTS} times")
+
+    def _allow(self, url: str, origin: str) -> None:
+        """Refuse a redirect to anything but https, or a host that the user configured."""
+        parts = urlsplit(url)
+        name = (parts.hostname or "").lower()
+        if parts.username or parts.password:
+            raise RefusedHostError(f"it redirects to {name} with a name and a password")
+        if parts.scheme == "https" and name:
+            return
+        if parts.scheme == "http" and name in self._trusted and origin.lower() in self._trusted:
+            return
+        raise RefusedHostError(f"it redirects to {parts.scheme}://{name}, which is not https")
+
+    def opened(self, connection: HTTPConnection, sock: socket) -> socket:
+        """Look at a new connection before anything is sent over it. Raises RefusedHostError."""
+        address = str(sock.getpeername()[0])
+        if connection.host.strip("[]").lower() not in self._trusted and not _is_public(address):
+            sock.close()
+            raise RefusedHostError(
+                f"{connection.host} has the private address {address}; to allow it, name it in "
+                "LOCAL_OPUS_TRUSTED_HOSTS"
+            )
+        with self._lock:
+            self._connections.add(connection)
+            if self._aborted:
+                sock.close()
+                raise DownloadError("ended here")
+        return sock
 
 
 @contextmanager
 def get(url: str, *, start: int = 0, token: str | None = None) -> Iterator[Answer]:
-    """GET ``url`` from byte ``start`` on.
-
-    ``token`` goes to the host of ``url`` alone: requests drops it where a redirect leads to
-    another host, and it is not sent at all over plain HTTP but to this machine. Raises
-    DownloadError, also while the chunks are read.
-    """
-    headers = {"Accept-Encoding": "identity"}
-    if start:
-        headers["Range"] = f"bytes={start}-"
-    parts = urlsplit(url)
-    if token and (parts.scheme == "https" or parts.hostname in _LOOPBACK):
-        headers["Authorization"] = f"Bearer {token}"
-    try:
-        with (
-            requests.Session() as session,
-            session.get(
-                url, headers=headers, stream=True, timeout=(CONNECT_TIMEOUT, READ_TIMEOUT)
-            ) as response,
-        ):
-            yield Answer(
-                status=response.status_code,
-                headers={name.lower(): value for name, value in response.headers.items()},
-                chunks=response.raw.stream(_CHUNK, decode_content=False),
-            )
-    except (requests.RequestException, HTTPError) as error:
-        raise DownloadError(_one_line(error)) from error
+    """GET ``url`` once; its own host counts as configured. Raises as ``Web.get`` does."""
+    with Web([urlsplit(url).hostname or ""]) as web, web.get(url, start=start, token=token) as got:
+        yield got
 
 
-def _one_line(error: Exception) -> str:
+class _Adapter(HTTPAdapter):
+    """Makes connections that ``Web`` looks at. A proxy's are its own: it is configured."""
+
+    def __init__(self, web: Web) -> None:
+        self._web = web
+        super().__init__(pool_connections=POOL, pool_maxsize=POOL)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - the base's
+        super().init_poolmanager(*args, **kwargs)
+        web = self._web
+
+        class Plain(HTTPConnection):
+            def _new_conn(self) -> socket:
+                return web.opened(self, super()._new_conn())
+
+        class Secure(HTTPSConnection):
+            def _new_conn(self) -> socket:
+                return web.opened(self, super()._new_conn())
+
+        class PlainPool(HTTPConnectionPool):
+            ConnectionCls = Plain
+
+        class SecurePool(HTTPSConnectionPool):
+            ConnectionCls = Secure
+
+        self.poolmanager.pool_classes_by_scheme = {"http": PlainPool, "https": SecurePool}
+
+
+def _is_public(text: str) -> bool:
+    address = ipaddress.ip_address(text.partition("%")[0])
+    mapped = getattr(address, "ipv4_mapped", None)
+    return bool((mapped or address).is_global)
+
+
+def _chunks(raw: BaseHTTPResponse) -> Iterator[bytes]:
+    """Yield what arrives when it arrives: who fills a buffer first loses it where a line breaks."""
+    while data := raw.read1(_CHUNK, decode_content=False):
+        yield data
+
+
+def _lower(headers: Mapping[str, str]) -> Mapping[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
+
+
+def _number(text: str) -> int | None:
+    plain = text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS
+    return int(text) if plain else None
+
+
+def _told(error: Exception) -> DownloadError:
     """Return what went wrong without the objects that requests prints around it."""
     reason = error.args[0] if error.args else error
     text = str(getattr(reason, "reason", reason)).strip() or type(error).__name__
-    return text.rpartition("object at 0x")[2].partition(">: ")[2] or text.splitlines()[0]
+    text = _WHO.sub("", text.splitlines()[0])
+    unreachable = isinstance(error, requests.ConnectionError) and "Failed to" in str(error)
+    return UnreachableError(text) if unreachable else DownloadError(text)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from typing import BinaryIO
 
 from local_opus.errors import LocalOpusError
@@ -15,6 +15,8 @@ from local_opus.host.files import Files
 #: How long a holder is waited for that has the lock and has not written its PID yet.
 NAMED_SECONDS = 1.0
 _POLL_SECONDS = 0.02
+#: Between two looks at a lock that is waited for.
+_WAIT_SECONDS = 0.2
 
 
 @contextmanager
@@ -35,6 +37,31 @@ def exclusive(files: Files, path: str) -> Iterator[None]:
                 os.ftruncate(stream.fileno(), 0)
 
 
+@contextmanager
+def waited(files: Files, path: str, tell: Callable[[int | None], None]) -> Iterator[None]:
+    """Hold the lock at ``path`` as ``exclusive`` does, but wait for a run that holds it.
+
+    ``tell`` is called with its PID while it is waited for. The folder is made anew where the holder
+    removed it at its end.
+    """
+    with ExitStack() as stack:
+        while not _entered(stack, files, path, tell):
+            time.sleep(_WAIT_SECONDS)
+        yield
+
+
+def _entered(stack: ExitStack, files: Files, path: str, tell: Callable[[int | None], None]) -> bool:
+    try:
+        stack.enter_context(exclusive(files, path))
+    except HeldError as error:
+        tell(error.holder)
+        return False
+    except FileNotFoundError:
+        files.make_folders(path.rpartition("/")[0])
+        return False
+    return True
+
+
 def _locked(files: Files, path: str) -> BinaryIO:
     """Open and lock the file that ``path`` names now: its last holder may have removed it."""
     deadline = time.monotonic() + NAMED_SECONDS
@@ -49,7 +76,7 @@ def _locked(files: Files, path: str) -> BinaryIO:
             if holder is None and time.monotonic() < deadline:
                 time.sleep(_POLL_SECONDS)
                 continue
-            raise _taken(path, holder) from error
+            raise HeldError(path, holder) from error
         except BaseException:
             stream.close()
             raise
@@ -58,16 +85,19 @@ def _locked(files: Files, path: str) -> BinaryIO:
         stream.close()
 
 
-def _taken(path: str, holder: int | None) -> LocalOpusError:
-    if holder is None:
-        return LocalOpusError(
-            f"{path}: another run is changing this machine",
-            "Wait for it, and run this again; its work is resumable.",
+class HeldError(LocalOpusError):
+    """Another run holds the lock; ``holder`` is its PID, None where it is not known."""
+
+    def __init__(self, path: str, holder: int | None) -> None:
+        self.holder = holder
+        named = f" (PID {holder})" if holder is not None else ""
+        end = f", or end it with `kill {holder}`; its work is resumable" if holder else ""
+        super().__init__(
+            f"{path}: another run is changing this machine{named}",
+            f"Wait for it{end}."
+            if end
+            else "Wait for it, and run this again; its work is resumable.",
         )
-    return LocalOpusError(
-        f"{path}: another run is changing this machine (PID {holder})",
-        f"Wait for it, or end it with `kill {holder}`; its work is resumable.",
-    )
 
 
 def _holder(files: Files, path: str) -> int | None:
@@ -91,6 +121,19 @@ def _lives(pid: int) -> bool:
     except (ProcessLookupError, OverflowError):
         return False
     return True
+
+
+def is_held(files: Files, path: str) -> bool:
+    """Tell whether a process holds the lock at ``path``; raises OSError where it can't be opened.
+
+    The lock is tried for a moment, shared: a run that begins just then waits for a second anyway.
+    """
+    with files.open_read(path, follow=False) as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False
 
 
 @contextmanager

@@ -45,13 +45,19 @@ class Hasher:
     """Computes the asked digests of bytes as they arrive."""
 
     def __init__(
-        self, *, want_sha256: bool = True, want_blake3: bool = True, segment_size: int = 0
+        self,
+        *,
+        want_sha256: bool = True,
+        want_blake3: bool = True,
+        segment_size: int = 0,
+        threads: int = blake3.AUTO,
     ) -> None:
         self._size = 0
+        self._threads = threads
         self._sha256 = hashlib.sha256() if want_sha256 else None
-        self._blake3 = blake3(max_threads=blake3.AUTO) if want_blake3 else None
+        self._blake3 = blake3(max_threads=threads) if want_blake3 else None
         self._segment_size = segment_size
-        self._segment = blake3(max_threads=blake3.AUTO)
+        self._segment = blake3(max_threads=threads)
         self._segments: list[str] = []
 
     def update(self, data: bytes | memoryview) -> None:
@@ -73,7 +79,7 @@ class Hasher:
             data = data[len(part) :]
             if filled == self._segment_size:
                 self._segments.append(self._segment.hexdigest())
-                self._segment = blake3(max_threads=blake3.AUTO)
+                self._segment = blake3(max_threads=self._threads)
                 filled = 0
 
     def result(self) -> Digests:

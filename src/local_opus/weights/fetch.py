@@ -12,9 +12,10 @@ from local_opus.weights import manifest as manifests
 from local_opus.weights.digest import SEGMENT_SIZE
 from local_opus.weights.door import Progress
 from local_opus.weights.manifest import Manifest, ManifestFile
-from local_opus.weights.sources import source_of
+from local_opus.weights.salvage import known_of
+from local_opus.weights.sources import Source, source_of
 from local_opus.weights.sources.arrival import Fetched
-from local_opus.weights.store import variant_folder, variant_names
+from local_opus.weights.store import held, variant_folder, variant_names
 from local_opus.weights.verify import is_proven, verify_folder
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def fetch_model(
     """Return the model's source variant below the folder ``models``, fetched where it is missing.
 
     A variant that is there is verified against the catalog first (``quick``: as ``verify_folder``
-    says) and fetched again only where it fails. The caller holds the model's lock. Raises
+    says) and fetched again only where it fails. One run at a time does it, the others wait. Raises
     MachineCannotError without space, LocalOpusError when the source fails or serves another file.
     """
     variant = variant_names(model, Device.CPU).source
@@ -48,7 +49,20 @@ def fetch_model(
     there = _there(host, folder, model, progress, quick=quick)
     if there is not None:
         return there
-    fetched = source_of(model)(host, model, folder, progress)
+    source = source_of(model)
+    with held(host, folder, progress):
+        # Another run may have brought it while this one waited.
+        there = _there(host, folder, model, progress, quick=quick)
+        if there is not None:
+            return there
+        return _fetch(host, model, variant, folder, source, progress)
+
+
+def _fetch(
+    host: Host, model: Model, variant: str, folder: str, source: Source, progress: Progress | None
+) -> Stored:
+    before = _listed(host, folder)
+    fetched = source(host, model, folder, progress, known_of(before))
     manifest = Manifest(
         model=model.id,
         variant=variant,
@@ -57,7 +71,7 @@ def fetch_model(
     )
     # A file that does not belong here keeps the folder from being proven; it is not ours to
     # remove, and saying "changed" again and again would not be true.
-    changed = any(item.new for item in fetched) or _listed(host, folder) != manifest
+    changed = any(item.new for item in fetched) or before != manifest
     sha256 = manifests.write(host, folder, manifest)
     return Stored(folder, variant, manifest, sha256, changed=changed)
 

@@ -16,7 +16,7 @@ from local_opus.weights import manifest as manifests
 from local_opus.weights.digest import hash_piece
 from local_opus.weights.door import Reader, Stat
 from local_opus.weights.expected import Expected
-from local_opus.weights.inspect import inspect_file
+from local_opus.weights.inspect import Inspector
 from local_opus.weights.pieces import Meter, Piece
 from local_opus.weights.stamps import FileStamp, as_stamp
 from local_opus.weights.structure import printable
@@ -74,6 +74,7 @@ class Judge:
     known: tuple[CatalogFile, ...]
     list_name: str | None
     meter: Meter
+    inspector: Inspector
 
     def look(self, path: str) -> FileVerdict | Work:
         """Return the verdict on one path of the walk, or the work that it takes."""
@@ -142,7 +143,7 @@ class Judge:
         bad = [place for place, digest in enumerate(digests) if digest != wanted[place]]
         if not bad and not expected.inspected:
             return _matches(path, expected, f"{expected.proof} matches {expected.source}")
-        finding = inspect_file(self.host, self.folder, path, expected.size)
+        finding = self.inspector.look(path, expected.size)
         refused = finding.refusal.verdict if finding.refusal is not None else None
         if not bad:
             how = f"{expected.proof} matches {expected.source}"
@@ -167,7 +168,7 @@ class Judge:
 
     def _wrong_size(self, path: str, stat: Stat, expected: Expected) -> FileVerdict:
         self.meter.add(stat.size)
-        finding = inspect_file(self.host, self.folder, path, stat.size)
+        finding = self.inspector.look(path, stat.size)
         states = f"{stat.size} bytes, {expected.source} says {expected.size}"
         compared = (f"{expected.size} bytes", f"{stat.size} bytes", expected.source)
         refused = finding.refusal.verdict if finding.refusal is not None else None
@@ -195,7 +196,7 @@ class Judge:
 
     def _unlisted(self, path: str, real: str, stat: Stat, before: str) -> FileVerdict | Work:
         """Judge ``path``, whose content is that of ``real``; ``before`` begins the evidence."""
-        finding = inspect_file(self.host, self.folder, real, stat.size)
+        finding = self.inspector.look(real, stat.size)
         refusal = finding.refusal
         if refusal is not None and refusal.verdict in _SETTLED:
             self.meter.add(stat.size)

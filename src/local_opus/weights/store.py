@@ -7,14 +7,18 @@ in them: a variant's folder holds what its manifest lists and nothing else.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter, ValidationError
 
 from local_opus.errors import BadInputError, LocalOpusError
+from local_opus.host import locks
 from local_opus.values import Device, Identifier, Model
 from local_opus.weights import manifest as manifests
+from local_opus.weights.door import Progress
 from local_opus.weights.structure import printable
 
 if TYPE_CHECKING:
@@ -84,12 +88,41 @@ def partial_folder(folder: str) -> str:
     return f"{model}/{PARTIAL}/{variant}"
 
 
+@contextmanager
+def held(host: Host, folder: str, progress: Progress | None = None) -> Iterator[None]:
+    """Be the only run that fetches or makes the variant ``folder``; waits for the one that is.
+
+    ``progress`` is told whom it waits for. What is empty of the partial folders goes at the end.
+    """
+
+    def tell(holder: int | None) -> None:
+        if progress is not None:
+            progress(f"wait for PID {holder}" if holder else "wait for another run", 0, 0)
+
+    lock = lock_of(folder)
+    host.files.make_folders(lock.rpartition("/")[0])
+    try:
+        with locks.waited(host.files, lock, tell):
+            try:
+                yield
+            finally:
+                host.files.discard(lock)
+    finally:
+        drop_empty_partials(host, folder)
+
+
+def lock_of(folder: str) -> str:
+    """Return the lock that a run holds while it fetches or makes the variant ``folder``."""
+    return f"{partial_folder(folder)}.lock"
+
+
 def drop_empty_partials(host: Host, folder: str) -> None:
-    """Remove the folder of partials of ``folder``'s model where nothing is left in it."""
-    parent = partial_folder(folder).rpartition("/")[0]
-    stat = host.files.stat(parent)
-    if stat is not None and stat.kind == "folder" and not host.files.list(parent):
-        host.files.remove_folder(parent)
+    """Remove what is empty of the partial folders of ``folder``'s variant and model."""
+    work = partial_folder(folder)
+    for path in (work, work.rpartition("/")[0]):
+        stat = host.files.stat(path)
+        if stat is not None and stat.kind == "folder" and not host.files.list(path):
+            host.files.remove_folder(path)
 
 
 def _name(text: str, what: str) -> str:
@@ -109,6 +142,11 @@ def list_variants(host: Host, models: str) -> tuple[StoredVariant, ...]:
         for model in _folders(host, models.rstrip("/"))
         for variant in _folders(host, f"{models.rstrip('/')}/{model}")
     )
+
+
+def list_models(host: Host, models: str) -> list[str]:
+    """Return the models that have a folder in the store, sorted; empty where there is no store."""
+    return _folders(host, models.rstrip("/"))
 
 
 def _folders(host: Host, path: str) -> list[str]:

@@ -17,6 +17,7 @@ from local_opus.values import CatalogFile, FileVerdict, Verdict
 from local_opus.weights import manifest as manifests
 from local_opus.weights.door import Machine, Progress, Reader
 from local_opus.weights.expected import Expected, expected_files
+from local_opus.weights.inspect import Inspector
 from local_opus.weights.judge import Judge, Work, make_verdict
 from local_opus.weights.pieces import Meter, hash_pieces
 from local_opus.weights.stamps import (
@@ -150,8 +151,9 @@ def examine(
         expected = {path: item for path, item in expected.items() if path == only}
     meter = Meter(progress, sum(stat.size for stat in found.values() if stat.kind == "file"))
     judge = Judge(
-        host, folder, found, expected, listed.stamps, tuple(known_files), listed.name, meter
-    )
+        host, folder, found, expected, listed.stamps, tuple(known_files), listed.name, meter,
+        Inspector(host, folder),
+    )  # fmt: skip
     verdicts = [*listed.verdicts, *_judged(host, judge)]
     if stamps_too and (damage := stamps_damage(host, folder)) is not None:
         verdicts.append(make_verdict(STAT_NAME, Verdict.CORRUPT, damage))

