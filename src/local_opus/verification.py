@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import JsonValue
 
@@ -18,7 +18,7 @@ from local_opus.locations import Locations
 from local_opus.values import CatalogFile, Device, HubSource
 from local_opus.weights.against import Pins, Repository
 from local_opus.weights.sources.hub import endpoint
-from local_opus.weights.store import StoredVariant, list_variants
+from local_opus.weights.store import StoredVariant, list_variants, variant_names
 from local_opus.weights.structure import printable
 from local_opus.weights.verify import Against, Examined, examine, is_proven
 
@@ -37,6 +37,8 @@ class Subject:
     model: str | None = None
     pins: tuple[CatalogFile, ...] | None = None
     attestation: Attestation | None = None
+    #: What the catalog pins of all models: a file may be one of them under another name.
+    known: tuple[CatalogFile, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -90,35 +92,49 @@ def subjects(host: Host, locations: Locations, target: str | None) -> list[Subje
     )
 
 
+def _known(catalog: Catalog) -> tuple[CatalogFile, ...]:
+    return tuple(file for model in catalog.models for file in model.files)
+
+
 def _of_store(
     host: Host, locations: Locations, catalog: Catalog, stored: Iterable[StoredVariant]
 ) -> list[Subject]:
     attested = Attested(host, locations)
-    found = []
-    for item in stored:
-        derived = item.manifest is not None and item.manifest.derived_from is not None
-        known = item.model in catalog.ids() and not derived
-        pins = catalog.get(item.model).files if known else None
-        found.append(Subject(item.folder, item.model, pins, attested.of(item.folder)))
-    return found
+    known = set(catalog.ids())
+    return [
+        Subject(
+            item.folder,
+            item.model,
+            _pins(catalog, item) if item.model in known else None,
+            attested.of(item.folder),
+            _known(catalog),
+        )
+        for item in stored
+    ]
+
+
+def _pins(catalog: Catalog, item: StoredVariant) -> tuple[CatalogFile, ...] | None:
+    """Return what the catalog states of a variant; None of one that was made here."""
+    model = catalog.get(item.model)
+    return model.files if item.variant == variant_names(model, Device.CPU).source else None
 
 
 def _of_path(
     host: Host,
     locations: Locations,
     catalog: Catalog,
-    stored: tuple[StoredVariant, ...],
+    stored: Iterable[StoredVariant],
     path: str,
 ) -> Subject:
     """Return a path's subject: one of the store's, where it leads to or into a variant."""
     real = os.path.realpath(path)
     for item in stored:
-        if real in {item.folder, os.path.realpath(item.folder)}:
+        folder = os.path.realpath(item.folder)
+        if real == folder:
             return _of_store(host, locations, catalog, [item])[0]
-        if os.path.dirname(real) == os.path.realpath(item.folder):
-            (one,) = _of_store(host, locations, catalog, [item])
-            return Subject(path, one.model, one.pins, one.attestation)
-    return Subject(path)
+        if os.path.dirname(real) == folder:
+            return replace(_of_store(host, locations, catalog, [item])[0], folder=path)
+    return Subject(path, known=_known(catalog))
 
 
 def against(host: Host, named: str) -> Against:
@@ -147,15 +163,14 @@ def against(host: Host, named: str) -> Against:
 def verify(
     host: Host, subject: Subject, *, quick: bool = False, against: Against | None = None
 ) -> Result:
-    """Verify a subject; any file may match a pin of the catalog under another name."""
-    known = [file for model in load_catalog().models for file in model.files]
+    """Verify a subject, against its manifest or against another list."""
     said = subject.attestation
     examined = examine(
         host,
         subject.folder,
         quick=quick,
         catalog_files=subject.pins,
-        known_files=known,
+        known_files=subject.known,
         manifest_sha256=said.sha256 if said is not None else None,
         against=against,
         stamps_too=True,
