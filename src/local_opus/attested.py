@@ -11,19 +11,20 @@ from dataclasses import dataclass, replace
 
 from pydantic import TypeAdapter, ValidationError
 
-from local_opus import making, whereabouts
-from local_opus.actions import build
-from local_opus.actions.convert_weights import ConvertWeights
-from local_opus.actions.fetch_weights import FetchWeights
-from local_opus.errors import LocalOpusError
+from local_opus import whereabouts
+from local_opus.errors import BadInputError, LocalOpusError
 from local_opus.history import Event, Record
 from local_opus.host import Host
 from local_opus.locations import Locations
-from local_opus.values import Sha256
+from local_opus.values import Device, Model, Sha256
 from local_opus.weights import manifest as manifests
+from local_opus.weights.store import variant_folder, variant_names
 
 _SHA256: TypeAdapter[str] = TypeAdapter(Sha256)
-_KINDS = {FetchWeights.kind, ConvertWeights.kind}
+#: Kinds of the actions that write a manifest.
+_KINDS = frozenset({"fetch_weights", "convert_weights"})
+#: What is fetched is the same for every device.
+_ANY = Device.CPU
 
 
 @dataclass(frozen=True)
@@ -114,12 +115,20 @@ def _written(records: list[Record], locations: Locations) -> dict[str, _Written]
 
 
 def _folder(record: Record, locations: Locations) -> str | None:
-    """Return the folder of a record; None where it was not in this store, whatever it says."""
+    """Return the folder of a record; None where it was not in this store, whatever it says.
+
+    The actions themselves are not made for it: they bring all that fetches and converts with them.
+    """
     try:
-        action = making.make(build, record.kind, record.params, (locations.models,))
-    except LocalOpusError:
+        model = Model.model_validate(record.params.get("model"))
+        if record.params.get("store") != locations.models:
+            return None
+        if record.kind == "fetch_weights":
+            return variant_folder(locations.models, model.id, variant_names(model, _ANY).source)
+        device = Device(str(record.params.get("device")))
+        return variant_folder(locations.models, model.id, variant_names(model, device).served)
+    except (ValueError, BadInputError):
         return None
-    return action.folder() if isinstance(action, FetchWeights | ConvertWeights) else None
 
 
 def _digest(record: Record) -> str | None:

@@ -6,23 +6,18 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from pydantic import JsonValue
-
-from local_opus import control, node, selftest, whereabouts
+from local_opus import whereabouts
 from local_opus.attested import Attestation, Attested
 from local_opus.catalog import load as load_catalog
 from local_opus.catalog.load import Catalog
-from local_opus.errors import BadInputError, LocalOpusError, ProblemFoundError, did_you_mean
+from local_opus.errors import BadInputError, ProblemFoundError, did_you_mean
 from local_opus.host import Host
 from local_opus.locations import Locations
 from local_opus.values import CatalogFile, Device, HubSource
 from local_opus.weights.against import Pins, Repository
-from local_opus.weights.sources.hub import endpoint
 from local_opus.weights.store import StoredVariant, list_variants, variant_names
 from local_opus.weights.structure import printable
 from local_opus.weights.verify import Against, Examined, examine, is_proven
-
-__all__ = ["Result", "Subject", "against", "canary", "subjects", "verify"]
 
 
 @dataclass(frozen=True)
@@ -146,7 +141,9 @@ def against(host: Host, named: str) -> Against:
     if "/" not in named:
         model = catalog.get(named)
         return Pins(model.id, model.files)
-    from local_opus.host import hub_metadata  # noqa: PLC0415 - the hub's client, if it is asked
+    # The hub's clients, where it is asked.
+    from local_opus.host import hub_metadata  # noqa: PLC0415
+    from local_opus.weights.sources.hub import endpoint  # noqa: PLC0415
 
     repo, at, revision = named.partition("@")
     known = {one.source.repo for one in catalog.models if isinstance(one.source, HubSource)}
@@ -176,36 +173,3 @@ def verify(
         stamps_too=True,
     )
     return Result(subject, examined, quick, against.name if against is not None else None)
-
-
-def canary(host: Host, locations: Locations, results: Iterable[Result]) -> dict[str, JsonValue]:
-    """Force the canary text through the installed model, which must be among the ``results``.
-
-    Raises BadInputError where it is not, and ProblemFoundError when there is none, when it lies
-    outside of the band, when no band was measured, or when a file was swapped meanwhile.
-    """
-    try:
-        where = node.settings(host, locations)
-    except BadInputError:
-        raise
-    except LocalOpusError as error:
-        raise ProblemFoundError(error.message, error.remedy) from error
-    of = {result.subject.folder: result.examined for result in results}
-    before = of.get(where.model_folder)
-    if before is None:
-        raise BadInputError(
-            f"--canary: asks the installed model {where.model}, and that is not what was verified",
-            f"Name no target, or {where.model}.",
-        )
-    control.use_installed_workers(host, locations)
-    model = load_catalog().get(where.model)
-    if model.canary is None:
-        raise ProblemFoundError(
-            f"{model.id}: no canary band was measured for this model",
-            "Verify its files alone: leave --canary out.",
-        )
-    device = Device(where.device)
-    try:
-        return selftest.canary(host, where.model_folder, device, model.canary, before.seen)
-    except LocalOpusError as error:
-        raise ProblemFoundError(error.message, error.remedy) from error

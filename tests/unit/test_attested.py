@@ -8,8 +8,10 @@ import pytest
 
 from builders import wheel_model
 from fakes import FakeHost
+from local_opus import attested
+from local_opus.actions import build
 from local_opus.attested import Attestation, Attested
-from local_opus.history import Event
+from local_opus.history import Event, Record
 from local_opus.locations import Locations
 from local_opus.receipts import Receipt
 from local_opus.values import Trust
@@ -127,3 +129,14 @@ def test_a_receipt_of_root_is_told_to_others(places):
             assert said.why == f"{places.receipt} can't be read: permission denied"
 
         as_nobody(look)
+
+
+def test_its_folders_are_those_of_the_actions(places):
+    """It knows what they are called without the actions themselves."""
+    for kind, more in (("fetch_weights", {}), ("convert_weights", {"device": "GPU"})):
+        action = build(kind, {**params(places), **more})
+        record = Record(
+            n=1, at="", event=Event.BEGIN, kind=kind, params=action.model_dump(mode="json")
+        )
+        assert attested._folder(record, places) == action.folder()
+        assert kind in attested._KINDS
