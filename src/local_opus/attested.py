@@ -11,19 +11,20 @@ from dataclasses import dataclass, replace
 
 from pydantic import TypeAdapter, ValidationError
 
-from local_opus import making, whereabouts
-from local_opus.actions import build
-from local_opus.actions.convert_weights import ConvertWeights
-from local_opus.actions.fetch_weights import FetchWeights
-from local_opus.errors import LocalOpusError
+from local_opus import whereabouts
+from local_opus.errors import BadInputError, LocalOpusError
 from local_opus.history import Event, Record
 from local_opus.host import Host
 from local_opus.locations import Locations
-from local_opus.values import Sha256
+from local_opus.values import Device, Model, Sha256
 from local_opus.weights import manifest as manifests
+from local_opus.weights.store import variant_folder, variant_names
 
 _SHA256: TypeAdapter[str] = TypeAdapter(Sha256)
-_KINDS = {FetchWeights.kind, ConvertWeights.kind}
+#: Kinds of the actions that write a manifest.
+_KINDS = frozenset({"fetch_weights", "convert_weights"})
+#: What is fetched is the same for every device.
+_ANY = Device.CPU
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,9 @@ class _Written:
 
     sha256: str | None
     done: bool
+
+
+_NOTHING = _Written(None, done=False)
 
 
 class Attested:
@@ -83,7 +87,8 @@ def _written(records: list[Record], locations: Locations) -> dict[str, _Written]
     """Fold the records: by folder, what was last written there.
 
     What was taken back counts: a roll-back leaves weights where they are. Not so one outside of
-    every plan, which ends with the removal of its model.
+    every plan, which ends with the removal of its model. Of what was there already the first word
+    counts: it may have been changed before the next run found it.
     """
     written: dict[str, _Written] = {}
     folders: dict[str, str] = {}
@@ -97,7 +102,11 @@ def _written(records: list[Record], locations: Locations) -> dict[str, _Written]
             outside -= {record.id}
             if record.data.get("outside"):
                 outside.add(record.id)
-            written[folder] = replace(written.get(folder, _Written(None, done=False)), done=False)
+            written[folder] = replace(written.get(folder, _NOTHING), done=False)
+        elif record.event is Event.PREEXISTING and record.kind in _KINDS:
+            folder = _folder(record, locations)
+            if folder is not None and written.get(folder, _NOTHING).sha256 is None:
+                written[folder] = _Written(_digest(record), done=True)
         elif record.event is Event.DONE and record.id in folders:
             written[folders[record.id]] = _Written(_digest(record), done=True)
         elif record.event is Event.REVERTED and record.id in outside:
@@ -106,12 +115,20 @@ def _written(records: list[Record], locations: Locations) -> dict[str, _Written]
 
 
 def _folder(record: Record, locations: Locations) -> str | None:
-    """Return the folder of a record; None where it was not in this store, whatever it says."""
+    """Return the folder of a record; None where it was not in this store, whatever it says.
+
+    The actions themselves are not made for it: they bring all that fetches and converts with them.
+    """
     try:
-        action = making.make(build, record.kind, record.params, (locations.models,))
-    except LocalOpusError:
+        model = Model.model_validate(record.params.get("model"))
+        if record.params.get("store") != locations.models:
+            return None
+        if record.kind == "fetch_weights":
+            return variant_folder(locations.models, model.id, variant_names(model, _ANY).source)
+        device = Device(str(record.params.get("device")))
+        return variant_folder(locations.models, model.id, variant_names(model, device).served)
+    except (ValueError, BadInputError):
         return None
-    return action.folder() if isinstance(action, FetchWeights | ConvertWeights) else None
 
 
 def _digest(record: Record) -> str | None:

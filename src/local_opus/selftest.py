@@ -13,7 +13,7 @@ from local_opus.host import Host
 from local_opus.locations import Locations
 from local_opus.values import CanaryBand, Device, FileVerdict, Verdict
 from local_opus.weights import manifest
-from local_opus.weights.verify import Seen, changed_since, look, verify_folder
+from local_opus.weights.verify import SEVERITY, Seen, changed_since, look, verify_folder
 
 #: Tells what is being tested.
 Tell = Callable[[str], None]
@@ -49,20 +49,25 @@ def weights(
     """
     verdicts: list[FileVerdict] = []
     for folder in folders:
-        for verdict in verify_folder(host, folder, manifest_sha256=said(folder)):
-            if verdict.verdict is not Verdict.REAL:
-                path = f"{folder}/{verdict.path}"
-                # An install believes a file that looks untouched; this one it must hash anew.
-                host.files.discard(f"{folder}/{manifest.STAT_NAME}")
-                if verdict.path == manifest.NAME:  # and what lists it wrongly it must not believe
-                    host.files.discard(path)
-                raise LocalOpusError(
-                    f"{path}: {verdict.verdict.value}: {verdict.evidence}",
-                    f"Move {path} away, and run the install again."
-                    if verdict.verdict in _NOT_OURS
-                    else "Run the install again; it repairs the weights.",
-                )
-            verdicts.append(verdict)
+        found = verify_folder(host, folder, manifest_sha256=said(folder))
+        if not found:
+            raise LocalOpusError(f"{folder}: holds no files", "Run the install again.")
+        verdicts += found
+        bad = min(found, key=lambda item: SEVERITY.index(item.verdict))
+        if bad.verdict is Verdict.REAL:
+            continue
+        path = f"{folder}/{bad.path}"
+        # An install believes a file that looks untouched, and a manifest that fits its files; this
+        # one it must look at anew.
+        host.files.discard(f"{folder}/{manifest.STAT_NAME}")
+        if (bad.path, bad.verdict) == (manifest.NAME, Verdict.CORRUPT):
+            host.files.discard(path)
+        raise LocalOpusError(
+            f"{path}: {bad.verdict.value}: {bad.evidence}",
+            f"Move {path} away, and run the install again."
+            if bad.verdict in _NOT_OURS
+            else "Run the install again; it repairs the weights.",
+        )
     trusts = sorted({verdict.trust.value for verdict in verdicts if verdict.trust})
     return {"files": len(verdicts), "trust": [*trusts]}
 

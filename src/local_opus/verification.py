@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from pydantic import JsonValue
-
-from local_opus import control, node, selftest, whereabouts
+from local_opus import whereabouts
 from local_opus.attested import Attestation, Attested
 from local_opus.catalog import load as load_catalog
 from local_opus.catalog.load import Catalog
-from local_opus.errors import BadInputError, LocalOpusError, ProblemFoundError, did_you_mean
+from local_opus.errors import BadInputError, ProblemFoundError, did_you_mean
 from local_opus.host import Host
 from local_opus.locations import Locations
 from local_opus.values import CatalogFile, Device, HubSource
 from local_opus.weights.against import Pins, Repository
-from local_opus.weights.sources.hub import endpoint
-from local_opus.weights.store import StoredVariant, list_variants
+from local_opus.weights.store import StoredVariant, list_variants, variant_names
 from local_opus.weights.structure import printable
 from local_opus.weights.verify import Against, Examined, examine, is_proven
-
-__all__ = ["Result", "Subject", "against", "canary", "subjects", "verify"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +32,8 @@ class Subject:
     model: str | None = None
     pins: tuple[CatalogFile, ...] | None = None
     attestation: Attestation | None = None
+    #: What the catalog pins of all models: a file may be one of them under another name.
+    known: tuple[CatalogFile, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -90,35 +87,49 @@ def subjects(host: Host, locations: Locations, target: str | None) -> list[Subje
     )
 
 
+def _known(catalog: Catalog) -> tuple[CatalogFile, ...]:
+    return tuple(file for model in catalog.models for file in model.files)
+
+
 def _of_store(
     host: Host, locations: Locations, catalog: Catalog, stored: Iterable[StoredVariant]
 ) -> list[Subject]:
     attested = Attested(host, locations)
-    found = []
-    for item in stored:
-        derived = item.manifest is not None and item.manifest.derived_from is not None
-        known = item.model in catalog.ids() and not derived
-        pins = catalog.get(item.model).files if known else None
-        found.append(Subject(item.folder, item.model, pins, attested.of(item.folder)))
-    return found
+    known = set(catalog.ids())
+    return [
+        Subject(
+            item.folder,
+            item.model,
+            _pins(catalog, item) if item.model in known else None,
+            attested.of(item.folder),
+            _known(catalog),
+        )
+        for item in stored
+    ]
+
+
+def _pins(catalog: Catalog, item: StoredVariant) -> tuple[CatalogFile, ...] | None:
+    """Return what the catalog states of a variant; None of one that was made here."""
+    model = catalog.get(item.model)
+    return model.files if item.variant == variant_names(model, Device.CPU).source else None
 
 
 def _of_path(
     host: Host,
     locations: Locations,
     catalog: Catalog,
-    stored: tuple[StoredVariant, ...],
+    stored: Iterable[StoredVariant],
     path: str,
 ) -> Subject:
     """Return a path's subject: one of the store's, where it leads to or into a variant."""
     real = os.path.realpath(path)
     for item in stored:
-        if real in {item.folder, os.path.realpath(item.folder)}:
+        folder = os.path.realpath(item.folder)
+        if real == folder:
             return _of_store(host, locations, catalog, [item])[0]
-        if os.path.dirname(real) == os.path.realpath(item.folder):
-            (one,) = _of_store(host, locations, catalog, [item])
-            return Subject(path, one.model, one.pins, one.attestation)
-    return Subject(path)
+        if os.path.dirname(real) == folder:
+            return replace(_of_store(host, locations, catalog, [item])[0], folder=path)
+    return Subject(path, known=_known(catalog))
 
 
 def against(host: Host, named: str) -> Against:
@@ -130,7 +141,9 @@ def against(host: Host, named: str) -> Against:
     if "/" not in named:
         model = catalog.get(named)
         return Pins(model.id, model.files)
-    from local_opus.host import hub_metadata  # noqa: PLC0415 - the hub's client, if it is asked
+    # The hub's clients, where it is asked.
+    from local_opus.host import hub_metadata  # noqa: PLC0415
+    from local_opus.weights.sources.hub import endpoint  # noqa: PLC0415
 
     repo, at, revision = named.partition("@")
     known = {one.source.repo for one in catalog.models if isinstance(one.source, HubSource)}
@@ -147,50 +160,16 @@ def against(host: Host, named: str) -> Against:
 def verify(
     host: Host, subject: Subject, *, quick: bool = False, against: Against | None = None
 ) -> Result:
-    """Verify a subject; any file may match a pin of the catalog under another name."""
-    known = [file for model in load_catalog().models for file in model.files]
+    """Verify a subject, against its manifest or against another list."""
     said = subject.attestation
     examined = examine(
         host,
         subject.folder,
         quick=quick,
         catalog_files=subject.pins,
-        known_files=known,
+        known_files=subject.known,
         manifest_sha256=said.sha256 if said is not None else None,
         against=against,
         stamps_too=True,
     )
     return Result(subject, examined, quick, against.name if against is not None else None)
-
-
-def canary(host: Host, locations: Locations, results: Iterable[Result]) -> dict[str, JsonValue]:
-    """Force the canary text through the installed model, which must be among the ``results``.
-
-    Raises BadInputError where it is not, and ProblemFoundError when there is none, when it lies
-    outside of the band, when no band was measured, or when a file was swapped meanwhile.
-    """
-    try:
-        where = node.settings(host, locations)
-    except BadInputError:
-        raise
-    except LocalOpusError as error:
-        raise ProblemFoundError(error.message, error.remedy) from error
-    of = {result.subject.folder: result.examined for result in results}
-    before = of.get(where.model_folder)
-    if before is None:
-        raise BadInputError(
-            f"--canary: asks the installed model {where.model}, and that is not what was verified",
-            f"Name no target, or {where.model}.",
-        )
-    control.use_installed_workers(host, locations)
-    model = load_catalog().get(where.model)
-    if model.canary is None:
-        raise ProblemFoundError(
-            f"{model.id}: no canary band was measured for this model",
-            "Verify its files alone: leave --canary out.",
-        )
-    device = Device(where.device)
-    try:
-        return selftest.canary(host, where.model_folder, device, model.canary, before.seen)
-    except LocalOpusError as error:
-        raise ProblemFoundError(error.message, error.remedy) from error

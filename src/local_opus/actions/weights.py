@@ -78,6 +78,10 @@ class OnWeights(Action):
             listed, digest = manifest.read_with_digest(host, self.folder())
             manifest.write_stamps(host, self.folder(), listed, digest)
 
+    def noted(self, host: Host) -> Record:
+        """Return the manifest's digest: from now on another one is noticed."""
+        return {"manifest_sha256": manifest.read_with_digest(host, self.folder())[1]}
+
     def covers(self, earlier: Self) -> bool:
         """The same files in the same place: a catalog may come to say other things of them."""
         return (earlier.folder(), earlier.model.files) == (self.folder(), self.model.files)

@@ -46,11 +46,9 @@ def command(
 
     from rich.console import Console
 
-    from local_opus import repair as repairing
     from local_opus import verification
     from local_opus.cli.context import find_install, open_host
     from local_opus.errors import ExitCode
-    from local_opus.report import reporter
     from local_opus.report.signatures import check_document, check_lines
     from local_opus.report.verify import folder_document, show_folder
 
@@ -59,11 +57,15 @@ def command(
     locations = find_install(host, scope)
     subjects = verification.subjects(host, locations, target)
     if repair:
+        from local_opus import repair as repairing
+
         repairing.require_repairable(subjects)
     checks = sign.check(host, subjects, signature, public_key)
     listed = verification.against(host, against) if against is not None else None
     results = [verification.verify(host, one, quick=quick, against=listed) for one in subjects]
     if repair:
+        from local_opus.report import reporter
+
         tell = reporter.QuietReporter() if as_json else reporter.make()
         try:
             results = repairing.repair(host, locations, target, results, tell)
@@ -81,7 +83,11 @@ def command(
         document["signatures"] = [check_document(check) for check in checks.values()]
     proven = all(_is_proven(one, checks) for one in results)
     if canary:
-        figures = verification.canary(host, locations, results) if proven else None
+        figures = None
+        if proven:
+            from local_opus.canary import ask
+
+            figures = ask(host, locations, results)
         document["canary"] = figures
         if not as_json:
             words = "not asked, since not every file is real"

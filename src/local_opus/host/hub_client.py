@@ -221,7 +221,8 @@ class Questions:
             raise Gone(revision=True)
         if code == "GatedRepo":
             raise Refused(bad_token=False)
-        if status == 401 and "invalid" in told:  # noqa: PLR2004 - as the hub words it
+        # Who is nobody is refused for a repository that isn't there, with a code that says so.
+        if status == 401 and not code and "credentials" in told:  # noqa: PLR2004
             raise Refused(bad_token=True)
         if code == "RepoNotFound" or status in {401, 404}:
             raise Gone(revision=False)

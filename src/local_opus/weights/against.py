@@ -22,6 +22,8 @@ _NO_NEED = re.compile(
 )
 _SPLIT = re.compile(r"-(\d{5})-of-(\d{5})\Z")
 _WEIGHTS = WEIGHTS_SUFFIXES | {".onnx_data", ".tflite"}
+#: How the names of families begin that are weights.
+_MODEL = ("gguf ", "ir ", "weights ")
 #: What an install of this program writes beside the weights.
 _OWN = frozenset({manifests.NAME, manifests.STAT_NAME})
 
@@ -107,7 +109,7 @@ class Repository:
         if len(found) == 1 and (alone := self._alone(*found)) is not None:
             return alone
         families = {family for path in self._paths().intersection(found) for family in _with(path)}
-        none = not any(suffix_of(path) in _WEIGHTS for path in found)
+        none = not any(_family(path).startswith(_MODEL) for path in found)
         return {
             file.path: self._expected(file)
             for file in self.files
