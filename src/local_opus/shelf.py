@@ -7,8 +7,8 @@ from local_opus.actions.convert_weights import ConvertWeights
 from local_opus.actions.fetch_weights import FetchWeights
 from local_opus.actions.weights import OnWeights, adapt
 from local_opus.apply import Applier
-from local_opus.catalog import load as load_catalog
 from local_opus.catalog.choose import remedy
+from local_opus.catalog.own import load_all as load_catalog
 from local_opus.errors import BadInputError, LocalOpusError, MachineCannotError
 from local_opus.facts import gather
 from local_opus.history import Event
@@ -32,7 +32,7 @@ def terms(host: Host, locations: Locations, model_id: str) -> Terms | None:
 
     Raises BadInputError for an unknown model.
     """
-    return licensing.terms(host, locations, load_catalog().get(model_id))
+    return licensing.terms(host, locations, load_catalog(host, locations).get(model_id))
 
 
 def pull(
@@ -47,7 +47,8 @@ def pull(
 
     With ``accept_license`` the user has accepted what ``terms`` names.
     """
-    model, facts = load_catalog().get(model_id), gather(host, disk_path=locations.models)
+    model = load_catalog(host, locations).get(model_id)
+    facts = gather(host, disk_path=locations.models)
     found = stock.row(host, locations, facts, model, None)
     if not found.fit.fits or found.fit.device is None:
         raise MachineCannotError(

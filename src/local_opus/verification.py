@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 from local_opus import control, node, selftest, whereabouts
-from local_opus.catalog import load as load_catalog
+from local_opus.catalog import load as load_built_in
+from local_opus.catalog.own import load_all as load_catalog
 from local_opus.errors import BadInputError, LocalOpusError, ProblemFoundError, did_you_mean
 from local_opus.host import Host
 from local_opus.locations import Locations
@@ -33,7 +34,7 @@ def subjects(host: Host, locations: Locations, target: str | None) -> list[Subje
 
     Raises BadInputError where nothing has that name, ProblemFoundError for an empty store.
     """
-    catalog = load_catalog()
+    catalog = load_catalog(host, locations)
     known = set(catalog.ids())
     stored = []
     for item in list_variants(host, locations.models):
@@ -69,7 +70,7 @@ def subjects(host: Host, locations: Locations, target: str | None) -> list[Subje
 
 def verify(host: Host, subject: Subject, *, quick: bool) -> Sequence[FileVerdict]:
     """Return the verdicts; any file may match a pin of the catalog under another name."""
-    known = [file for model in load_catalog().models for file in model.files]
+    known = [file for model in load_built_in().models for file in model.files]
     return verify_folder(
         host, subject.folder, quick=quick, catalog_files=subject.pins, known_files=known
     )
@@ -82,7 +83,7 @@ def canary(host: Host, locations: Locations) -> dict[str, JsonValue]:
     """
     where = node.settings(host, locations)
     control.use_installed_workers(host, locations)
-    model = load_catalog().get(where.model)
+    model = load_catalog(host, locations).get(where.model)
     if model.canary is None:
         raise ProblemFoundError(
             f"{model.id}: no canary band was measured for this model",
