@@ -14,6 +14,7 @@ from local_opus.host import Host
 from local_opus.host.files import new_name
 from local_opus.locations import Locations
 from local_opus.receipts import Receipt
+from local_opus.signing import default_path
 from local_opus.weights import manifest
 from local_opus.weights.store import PARTIAL
 
@@ -94,7 +95,10 @@ def sort_out(
 
 
 def _foreign_files(host: Host, folder: str, fetched: Sequence[FetchWeights]) -> list[str]:
-    """Files that no manifest and no fetch names, outside of the program's own partial folders."""
+    """Files that no manifest and no fetch names, outside of the program's own partial folders.
+
+    The signature beside a variant is ours: ``models sign`` puts it there.
+    """
     known = {
         f"{action.folder()}/{file.path}".removeprefix(f"{folder}/")
         for action in fetched
@@ -103,6 +107,7 @@ def _foreign_files(host: Host, folder: str, fetched: Sequence[FetchWeights]) -> 
     for relative, _ in host.files.walk(folder):
         if relative.endswith(f"/{manifest.NAME}"):
             variant = relative.rpartition("/")[0]
+            known.add(default_path(variant))
             try:
                 listed = manifest.read(host, f"{folder}/{variant}").files
             except LocalOpusError:  # damaged: nothing tells whose the files beside it are

@@ -1,137 +1,73 @@
-"""The hub source against a real HTTP server on loopback: resuming, refusing, redirecting."""
+"""Fetching from a hub on loopback: proven, resumed, refused, redirected."""
 
 from __future__ import annotations
 
-import re
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from fetching import HASTY, REPO, TOKEN, host_for, hub_model, large_gguf, pinned
 
-from builders import IR_BIN, catalog_file, gguf_bytes, ir_xml, wheel_model
+from builders import IR_BIN, gguf_bytes, ir_xml
+from hub import Hub, Mischief
 from local_opus.errors import BadInputError, LocalOpusError
 from local_opus.host import Host
-from local_opus.values import HubSource, Model, Trust
+from local_opus.host.partials import PIECE, Partial
+from local_opus.values import Model, Trust
 from local_opus.weights.fetch import fetch_model
-
+from local_opus.weights.sources import web
 from local_opus.weights.verify import is_proven, verify_folder
 
-COMMIT = "ab" * 20
 SOUND = gguf_bytes()
 WORK = "/models/tiny/.partial/gguf-q4_1"
 
 
-class Hub(ThreadingHTTPServer):
-    """Serves ``files`` by path, in the way that the test sets."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.files: dict[str, bytes] = {}
-        self.ranges: list[str | None] = []
-        self.tokens: list[str | None] = []
-        self.status = 200
-        self.cut_after: int | None = None
-        self.cuts = 0
-        self.ignores_range = False
-        self.redirect: str | None = None
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Hub
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's name
-        pass
-
-    def do_GET(self) -> None:
-        hub = self.server
-        wanted = self.headers.get("Range")
-        hub.ranges.append(wanted)
-        hub.tokens.append(self.headers.get("Authorization"))
-        if hub.redirect is not None:
-            self.send_response(302)
-            self.send_header("Location", hub.redirect + self.path)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
-        data = hub.files.get(self.path)
-        status = 404 if data is None and hub.status == 200 else hub.status
-        if data is None or status != 200:
-            self.send_error(status)
-            return
-        start = 0
-        if wanted and not hub.ignores_range:
-            start = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1])  # type: ignore[index]
-        self.send_response(206 if start else 200)
-        if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
-        self.send_header("Content-Length", str(len(data) - start))
-        self.end_headers()
-        body = data[start:]
-        if hub.cut_after is not None and hub.cuts:
-            hub.cuts -= 1
-            self.wfile.write(body[: hub.cut_after])
-            self.close_connection = True
-            return
-        self.wfile.write(body)
+@pytest.fixture(autouse=True)
+def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.setattr(web, "PATIENT", HASTY)
 
 
 @pytest.fixture
 def hub() -> Iterator[Hub]:
     with Hub() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture
-def host(tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Host:
-    monkeypatch.setenv("NO_PROXY", "*")
-    (tmp_path / "root").mkdir()
-    return Host(str(tmp_path / "root"), {"HF_ENDPOINT": hub.url + "/", "HF_TOKEN": "hf_secret"})
+def model(hub: Hub) -> Model:
+    return hub_model(hub, {"tiny.gguf": SOUND})
 
 
-def hub_model(files: dict[str, bytes], *, kind: str = "gguf") -> Model:
-    source = HubSource(kind="hub", repo="some/repo", revision=COMMIT)
-    pins = tuple(catalog_file(data, path) for path, data in files.items())
-    changes = {"source": source, "files": pins, "format": kind}
-    return wheel_model(b"x").model_copy(update=changes)
+@pytest.fixture
+def host(tmp_path: Path, hub: Hub) -> Host:
+    return host_for(hub, tmp_path / "root")
 
 
-MODEL = hub_model({"tiny.gguf": SOUND})
-PATH = f"/some/repo/resolve/{COMMIT}/tiny.gguf"
-
-
-def fails(host: Host, model: Model = MODEL) -> LocalOpusError:
+def fails(host: Host, model: Model) -> LocalOpusError:
     with pytest.raises(LocalOpusError) as caught:
         fetch_model(host, "/models", model)
     assert "\n" not in caught.value.message + caught.value.remedy
+    assert TOKEN not in caught.value.message + caught.value.remedy
     return caught.value
 
 
-def test_a_file_is_fetched_at_its_commit_and_proven(host, hub):
-    hub.files[PATH] = SOUND
-    stored = fetch_model(host, "/models", MODEL)
+def test_a_file_is_fetched_at_its_commit_and_proven(host, hub, model):
+    stored = fetch_model(host, "/models", model)
     (file,) = stored.manifest.files
     assert (file.trust, file.origin.kind) == (Trust.PINNED, "hub")
     assert file.structure["architecture"] == "llama"
-    assert is_proven(verify_folder(host, stored.folder, catalog_files=MODEL.files))
+    assert is_proven(verify_folder(host, stored.folder, catalog_files=model.files))
     assert host.files.stat("/models/tiny/.partial") is None
-    assert not fetch_model(host, "/models", MODEL).changed
-    assert hub.ranges == [None]
+    assert not fetch_model(host, "/models", model).changed
+    (request,) = hub.asked(place="cdn")
+    assert request.range is None
+    assert all(model.source.revision in request.path for request in hub.asked(place="resolve"))
 
 
 def test_an_ir_is_checked_as_a_pair(host, hub):
     files = {"openvino_model.bin": IR_BIN, "openvino_model.xml": ir_xml(), "sub/config.json": b"{}"}
-    hub.files = {f"/some/repo/resolve/{COMMIT}/{path}": data for path, data in files.items()}
-    stored = fetch_model(host, "/models", hub_model(files, kind="openvino-ir"))
+    stored = fetch_model(host, "/models", hub_model(hub, files, kind="openvino-ir"))
     assert stored.variant == "ir-q4_1"
     assert {file.path for file in stored.manifest.files} == set(files)
     assert is_proven(verify_folder(host, stored.folder))
@@ -139,92 +75,140 @@ def test_an_ir_is_checked_as_a_pair(host, hub):
 
 def test_an_ir_that_does_not_fit_together_is_refused(host, hub):
     files = {"openvino_model.bin": IR_BIN + b"x", "openvino_model.xml": ir_xml()}
-    hub.files = {f"/some/repo/resolve/{COMMIT}/{path}": data for path, data in files.items()}
-    fails(host, hub_model(files, kind="openvino-ir"))
+    fails(host, hub_model(hub, files, kind="openvino-ir"))
     assert host.files.stat("/models/tiny/ir-q4_1/weights.json") is None
 
 
-def test_a_broken_connection_continues_where_it_ended(host, hub):
-    hub.files[PATH] = SOUND
-    hub.cut_after, hub.cuts = 400, 2
-    assert fetch_model(host, "/models", MODEL).changed
-    assert hub.ranges == [None, "bytes=400-", "bytes=800-"]
+def test_a_broken_connection_continues_where_it_ended(host, hub, model):
+    hub.misbehave(Mischief("truncate", on="cdn", at=400, first=2))
+    assert fetch_model(host, "/models", model).changed
+    ranges = [request.range for request in hub.asked(place="cdn")]
+    last = len(SOUND) - 1
+    assert ranges == [None, f"bytes=400-{last}", f"bytes=800-{last}"]
 
 
-def test_what_a_killed_run_left_is_continued(host, hub):
-    hub.files[PATH] = SOUND
-    hub.cut_after, hub.cuts = 100, 4
-    assert "continues" in fails(host).remedy
-    hub.cuts = 0
-    assert fetch_model(host, "/models", MODEL).changed
-    assert hub.ranges[-1] == f"bytes={100 * 4}-"
+def test_pieces_that_a_killed_run_left_do_not_come_again(host, hub):
+    data = large_gguf(3)
+    model = hub_model(hub, {"tiny.gguf": data})
+    with leave_partial(host, model) as partial:
+        partial.write(0, data[: 2 * PIECE])
+        partial.mark(0)
+        partial.mark(1)
+    assert fetch_model(host, "/models", model).changed
+    assert hub.sent()["tiny.gguf"] == len(data) - 2 * PIECE
 
 
-def test_a_server_without_ranges_starts_again(host, hub):
-    hub.files[PATH] = SOUND
-    hub.cut_after, hub.cuts, hub.ignores_range = 400, 1, True
-    assert fetch_model(host, "/models", MODEL).changed
-
-
-def test_a_wrong_start_of_the_partial_file_is_found_out(host, hub):
-    hub.files[PATH] = SOUND
+def test_a_partial_file_of_an_earlier_program_is_continued(host, hub):
+    data = large_gguf(3)
+    model = hub_model(hub, {"tiny.gguf": data})
     host.files.make_folders(WORK)
-    name = f"tiny.{MODEL.files[0].sha256[:8]}.gguf"
-    host.files.write_atomic(f"{WORK}/{name}", b"\xff" * 300)
-    assert "sha256" in fails(host).message
-    assert host.files.stat(f"{WORK}/{name}") is None
-    assert fetch_model(host, "/models", MODEL).changed
+    host.files.write_atomic(partial_path(model), data[: 2 * PIECE + 7])
+    assert fetch_model(host, "/models", model).changed
+    assert hub.sent()["tiny.gguf"] == len(data) - 2 * PIECE
+
+
+def test_a_wrong_start_of_the_partial_file_comes_anew(host, hub):
+    data = large_gguf(3)
+    model = hub_model(hub, {"tiny.gguf": data})
+    with leave_partial(host, model) as partial:
+        partial.write(0, b"\xff" * PIECE)
+        partial.mark(0)
+    assert fetch_model(host, "/models", model).changed
+    assert hub.sent()["tiny.gguf"] == len(data) - PIECE + len(data)
+
+
+def partial_path(model: Model) -> str:
+    return f"{WORK}/tiny.{model.files[0].sha256[:8]}.gguf"
+
+
+def leave_partial(host: Host, model: Model) -> Partial:
+    host.files.make_folders(WORK)
+    (file,) = model.files
+    boot = "this boot"
+    host.files.make_folders("/proc/sys/kernel/random")
+    host.files.write_atomic("/proc/sys/kernel/random/boot_id", boot.encode())
+    return Partial(host.files, partial_path(model), file.size, file.sha256, boot)
 
 
 SERVED = {
     "another content": (SOUND[:-1] + b"\xff", "expected sha256"),
-    "a longer file": (SOUND + b"x", f"got {len(SOUND) + 1}"),
-    "a shorter file": (SOUND[:-1], f"got {len(SOUND) - 1}"),
-    "a page": (b"<html>Sign in</html>", "got 20"),
+    "a longer file": (SOUND + b"x", "expected sha256"),
+    "a page": (b"<html>Sign in</html>", "expected sha256"),
 }
 
 
 @pytest.mark.parametrize(("data", "words"), SERVED.values(), ids=SERVED.keys())
-def test_another_file_than_the_pinned_one_is_refused(host, hub, data, words):
-    hub.files[PATH] = data
-    assert words in fails(host).message
+def test_another_file_than_the_pinned_one_is_refused_before_it_comes(host, hub, model, data, words):
+    hub.add(REPO, {"tiny.gguf": data}, commit=model.source.revision)
+    assert words in fails(host, model).message
     assert host.files.stat("/models/tiny/gguf-q4_1/tiny.gguf") is None
+    assert host.files.stat("/models/tiny/.partial") is None
 
 
-@pytest.mark.parametrize(
-    ("status", "remedy"), [(401, "HF_TOKEN"), (403, "HF_TOKEN"), (404, "later"), (503, "later")]
-)
-def test_a_status_becomes_an_error_with_a_remedy(host, hub, status, remedy):
-    hub.files[PATH] = SOUND
-    hub.status = status
-    error = fails(host)
+STATUSES = [(401, "HF_TOKEN"), (403, "HF_TOKEN"), (404, "choose another"), (503, "continues")]
+
+
+@pytest.mark.parametrize(("status", "remedy"), STATUSES)
+def test_a_status_becomes_an_error_with_a_remedy(host, hub, model, status, remedy):
+    hub.misbehave(Mischief("status", status=status))
+    error = fails(host, model)
     assert remedy in error.remedy
     assert "127.0.0.1" in error.message
-    assert "hf_secret" not in error.message + error.remedy
 
 
-def test_a_redirect_to_another_host_carries_no_token(host, hub):
-    with Hub() as other:
-        thread = threading.Thread(target=other.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        other.files[PATH] = SOUND
-        hub.redirect = f"http://localhost:{other.server_port}"
-        assert fetch_model(host, "/models", MODEL).changed
-        other.shutdown()
-        thread.join()
-    assert hub.tokens == ["Bearer hf_secret"]
-    assert other.tokens == [None]
+def test_a_gated_model_names_the_page_of_its_licence(tmp_path, hub):
+    model = hub_model(hub, {"tiny.gguf": SOUND})
+    hub.repositories[REPO].gated = "auto"
+    error = fails(host_for(hub, tmp_path / "root", HF_TOKEN=""), model)
+    assert "HF_TOKEN is not set" in error.message
+    assert f"{hub.url}/{REPO}" in error.remedy
 
 
-def test_a_hub_that_does_not_answer(tmp_path, host):
+def test_the_cdn_gets_no_token(host, hub, model):
+    fetch_model(host, "/models", model)
+    assert {request.token for request in hub.asked(place="resolve")} == {TOKEN}
+    assert {request.token for request in hub.asked(place="cdn")} == {None}
+
+
+def test_a_host_that_is_not_trusted_may_not_be_private(tmp_path, hub, model):
+    host = host_for(hub, tmp_path / "root", LOCAL_OPUS_TRUSTED_HOSTS="")
+    assert "http://localhost, which is not https" in fails(host, model).message
+    assert hub.asked(place="cdn") == []
+
+
+def test_a_hub_that_does_not_answer(tmp_path, host, model):
     dead = Host(str(tmp_path / "root"), {"HF_ENDPOINT": "http://127.0.0.1:9"})
-    error = fails(dead)
+    error = fails(dead, model)
     assert "refused" in error.message
     assert "network" in error.remedy
 
 
 @pytest.mark.parametrize("address", ["ftp://x", "huggingface.co", "file:///etc/passwd", "http://"])
-def test_an_endpoint_that_is_no_address(tmp_path, host, address):
-    wrong = Host(str(tmp_path / "root"), {"HF_ENDPOINT": address})
-    with pytest.raises(BadInputError, match="HF_ENDPOINT"):
-        fetch_model(wrong, "/models", MODEL)
+@pytest.mark.parametrize("name", ["HF_ENDPOINT", "LOCAL_OPUS_MIRRORS"])
+def test_an_endpoint_that_is_no_address(tmp_path, name, address):
+    wrong = Host(str(tmp_path), {name: address})
+    with pytest.raises(BadInputError, match=name):
+        fetch_model(wrong, "/models", pinned({"tiny.gguf": SOUND}, "ab" * 20))
+
+
+def test_the_hubs_own_client_may_bring_files_and_they_are_hashed(tmp_path, hub):
+    files = {"openvino_model.bin": IR_BIN, "openvino_model.xml": ir_xml(), "sub/config.json": b"{}"}
+    model = hub_model(hub, files, kind="openvino-ir")
+    host = host_for(hub, tmp_path / "root", LOCAL_OPUS_XET="1")
+    stored = fetch_model(host, "/models", model)
+    assert is_proven(verify_folder(host, stored.folder, catalog_files=model.files))
+    assert {path for path, _ in host.files.walk("/models")} == {
+        f"tiny/ir-q4_1/{name}" for name in [*files, "weights.json", "weights.stat.json"]
+    }
+
+
+def test_what_the_hubs_own_client_brings_may_be_wrong(tmp_path, hub, model):
+    host = host_for(hub, tmp_path / "root", LOCAL_OPUS_XET="1")
+    hub.misbehave(Mischief("flip", on="cdn", at=40))
+    assert "sha256" in fails(host, model).message
+    assert host.files.stat("/models/tiny/gguf-q4_1/tiny.gguf") is None
+
+
+def test_a_word_that_asks_for_xet_and_does_not(tmp_path, hub, model):
+    error = fails(host_for(hub, tmp_path / "root", LOCAL_OPUS_XET="maybe"), model)
+    assert "LOCAL_OPUS_XET" in error.message

@@ -142,8 +142,10 @@ def test_the_damaged_segment_is_named(folder):
     data = bytes(range(256)) * 4
     install(folder, {"a.raw": data}, segment=256)
     (folder / "a.raw").write_bytes(flip(data, 600))
-    evidence = verdicts(folder)["a.raw"].evidence
-    assert "1 of 4 segments differ, the first begins at byte 512" in evidence
+    found = verdicts(folder)["a.raw"]
+    assert "blake3 of bytes 512-767 is " in found.evidence
+    assert "1 of 4 segments differs" in found.evidence
+    assert found.where == "weights.json, bytes 512-767"
 
 
 def test_a_local_file_stays_unproven(folder):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from local_opus.cli import options
+from local_opus.cli.sign import command as sign
 
 
 @click.group()
@@ -235,3 +236,6 @@ def prune(*, yes: bool, dry_run: bool, scope: str | None, as_json: bool) -> None
         click.echo(json.dumps(show.pruned_json(found, dry_run=dry_run), indent=1))
     else:
         show.pruned(Console(), found, dry_run=dry_run)
+
+
+command.add_command(sign, "sign")

@@ -78,6 +78,8 @@ class Progress(_Line):
     step: str = Field(description="the part of the step, e.g. download; words for people")
     done: int = Field(description="bytes, or parts")
     total: int | None = Field(description="null: not known")
+    rate: float | None = Field(description="of done, a second; null: not known yet")
+    seconds_left: float | None = Field(description="at that rate; null: not known")
 
 
 class Finished(_Line):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import textwrap
 import time
@@ -23,6 +24,7 @@ from rich.progress import (
 from rich.text import Text
 
 from local_opus.report.lines import JsonLines
+from local_opus.report.pace import Pace, duration_text
 
 _MIB = 1024 * 1024
 #: Begins the line of a step that is planned.
@@ -30,6 +32,8 @@ _STEP = "  • "
 _NARROWEST = 20
 #: Totals from this size on are bytes; smaller ones are counts.
 _BYTES_FROM = 100_000
+#: Between two lines of progress in a log.
+_LOG_SECONDS = 10.0
 
 
 class Reporter(ABC):
@@ -84,6 +88,7 @@ class JsonReporter(Reporter):
     def __init__(self, lines: JsonLines) -> None:
         self._lines = lines
         self._last = 0.0
+        self._pace = Pace()
 
     def say(self, text: str) -> None:
         """Tell it as an event, without markup."""
@@ -95,6 +100,7 @@ class JsonReporter(Reporter):
 
     def started(self, step: str, summary: str) -> None:
         """Print it."""
+        self._pace = Pace()
         self.event("started", {"step": step, "summary": summary})
 
     def progress(self, step: str, done: int, total: int | None) -> None:
@@ -102,11 +108,24 @@ class JsonReporter(Reporter):
         now = time.monotonic()
         if now - self._last >= 0.1 or done == total:  # noqa: PLR2004 - seconds
             self._last = now
-            self.event("progress", {"step": step, "done": done, "total": total})
+            self._pace.see(done)
+            self.event("progress", progress_line(self._pace, step, done, total))
 
     def finished(self, step: str, outcome: str) -> None:
         """Print it."""
         self.event("finished", {"step": step, "outcome": outcome})
+
+
+def progress_line(pace: Pace, step: str, done: int, total: int | None) -> dict[str, object]:
+    """Return the data of a progress event."""
+    rate, left = pace.rate, pace.seconds_left(total)
+    return {
+        "step": step,
+        "done": done,
+        "total": total,
+        "rate": None if rate is None else round(rate, 1),
+        "seconds_left": None if left is None else round(left, 1),
+    }
 
 
 class _Seconds(ProgressColumn):
@@ -128,7 +147,8 @@ class RichReporter(Reporter):
         self._bars: Progress | None = None
         self._task: TaskID | None = None
         self._summary = ""
-        self._begin = 0.0
+        self._begin = self._told = 0.0
+        self._pace = Pace()
 
     def say(self, text: str) -> None:
         """Print one line; the home folder is shown as a shell reads it."""
@@ -160,7 +180,8 @@ class RichReporter(Reporter):
     def started(self, step: str, summary: str) -> None:  # noqa: ARG002
         """Show a bar."""
         self._summary = _short(summary)
-        self._begin = time.monotonic()
+        self._begin = self._told = time.monotonic()
+        self._pace = Pace()
         if not self.console.is_terminal:
             return
         self._bars = Progress(
@@ -179,18 +200,35 @@ class RichReporter(Reporter):
         self._bars.start()
 
     def progress(self, step: str, done: int, total: int | None) -> None:
-        """Move the bar."""
+        """Move the bar; without a terminal, print a line of JSON now and then."""
+        self._pace.see(done)
         if self._bars is None or self._task is None:
+            self._tell_log(step, done, total)
             return
         if total is None:
             amount = f"{done / _MIB:.0f} MiB" if done >= _BYTES_FROM else step
         elif total >= _BYTES_FROM:
-            amount = f"{done / _MIB:.0f}/{total / _MIB:.0f} MiB"
+            amount = f"{done / _MIB:.0f}/{total / _MIB:.0f} MiB{self._rate(total)}"
         else:
             amount = f"{done}/{total}"
         # A step may count one thing after the other, and the second without a known end.
         self._bars.tasks[0].total = total
         self._bars.update(self._task, completed=done, amount=amount)
+
+    def _rate(self, total: int) -> str:
+        rate, left = self._pace.rate, self._pace.seconds_left(total)
+        if not rate:
+            return ""
+        rest = "" if left is None else f", {duration_text(left)} left"
+        return f" {rate / _MIB:.1f} MiB/s{rest}"
+
+    def _tell_log(self, step: str, done: int, total: int | None) -> None:
+        """Tell a log how far long work has come, on standard error: what is done stays text."""
+        now = time.monotonic()
+        if now - self._told >= _LOG_SECONDS and (total is None or total >= _BYTES_FROM):
+            self._told = now
+            line = {"event": "progress", **progress_line(self._pace, step, done, total)}
+            click.echo(json.dumps(line), err=True)
 
     def finished(self, step: str, outcome: str) -> None:  # noqa: ARG002
         """Replace the bar by a line."""

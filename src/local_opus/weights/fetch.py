@@ -12,6 +12,7 @@ from local_opus.weights import manifest as manifests
 from local_opus.weights.digest import SEGMENT_SIZE
 from local_opus.weights.door import Progress
 from local_opus.weights.manifest import Manifest, ManifestFile
+from local_opus.weights.salvage import known_of
 from local_opus.weights.sources import Source, source_of
 from local_opus.weights.sources.arrival import Fetched
 from local_opus.weights.store import held, variant_folder, variant_names
@@ -61,8 +62,7 @@ def _fetch(
     host: Host, model: Model, variant: str, folder: str, source: Source, progress: Progress | None
 ) -> Stored:
     before = _listed(host, folder)
-    listed = {file.path: file for file in before.files} if before is not None else {}
-    fetched = source(host, model, folder, progress, listed)
+    fetched = source(host, model, folder, progress, known_of(before))
     manifest = Manifest(
         model=model.id,
         variant=variant,

@@ -3,31 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from blake3 import blake3
 
 from local_opus.host.partials import PIECE
-from local_opus.weights.digest import SEGMENT_SIZE
 
 if TYPE_CHECKING:
     from local_opus.host import Host
     from local_opus.host.partials import Partial
-    from local_opus.weights.manifest import ManifestFile
+    from local_opus.weights.manifest import Manifest
 
 _CHUNK = 1024 * 1024
 #: ``read(offset, buffer)`` returns how many bytes it read.
 _Read = Callable[[int, memoryview], int]
 
 
-def reuse(host: Host, path: str, partial: Partial, listed: ManifestFile) -> None:
+@dataclass(frozen=True)
+class Known:
+    """What a manifest says of a file: blake3 of each ``segment_size`` bytes; sizes are bytes."""
+
+    size: int
+    sha256: str
+    segment_size: int
+    segments: tuple[str, ...]
+
+
+def known_of(manifest: Manifest | None) -> dict[str, Known]:
+    """Return what a manifest knows of the parts of files, by path."""
+    if manifest is None or manifest.segment_size % PIECE:
+        return {}
+    size = manifest.segment_size
+    return {
+        file.path: Known(file.size, file.sha256, size, file.segments)
+        for file in manifest.files
+        if len(file.segments) == -(-file.size // size) > 0
+    }
+
+
+def reuse(host: Host, path: str, partial: Partial, known: Known) -> None:
     """Copy the right segments of the file at ``path`` into a partial file that lacks them.
 
     The damaged file stays as it is: another program may have it open, and another variant may
     share it.
     """
     found = host.files.stat(path)
-    if found is None or found.kind != "file" or not _has_segments(listed):
+    if found is None or found.kind != "file":
         return
     with host.files.open_read(path, follow=False) as stream:
 
@@ -35,38 +57,35 @@ def reuse(host: Host, path: str, partial: Partial, listed: ManifestFile) -> None
             stream.seek(offset)
             return stream.readinto(buffer)  # type: ignore[attr-defined,no-any-return]
 
-        for number, expected in enumerate(listed.segments):
-            pieces = _pieces(partial, number)
+        for number, expected in enumerate(known.segments):
+            pieces = _pieces(partial, known, number)
             if all(partial.states[piece] for piece in pieces):
                 continue
-            if _digest(read, number, listed.size) == expected:
+            if _digest(read, known, number) == expected:
                 _copy(read, partial, pieces)
     partial.sync()
 
 
-def forget_bad(partial: Partial, listed: ManifestFile | None) -> None:
+def forget_bad(partial: Partial, known: Known | None) -> None:
     """Forget what of a whole, wrong file is wrong: all of it where no manifest knows its parts."""
     bad: list[int] = []
-    if listed is not None and _has_segments(listed):
-        for number, expected in enumerate(listed.segments):
-            if _digest(partial.read_into, number, listed.size) != expected:
-                bad += _pieces(partial, number)
+    if known is not None:
+        for number, expected in enumerate(known.segments):
+            if _digest(partial.read_into, known, number) != expected:
+                bad += _pieces(partial, known, number)
     partial.forget(bad or range(partial.count))
 
 
-def _has_segments(listed: ManifestFile) -> bool:
-    return len(listed.segments) == -(-listed.size // SEGMENT_SIZE) > 0
-
-
-def _pieces(partial: Partial, segment: int) -> range:
-    each = SEGMENT_SIZE // PIECE
+def _pieces(partial: Partial, known: Known, segment: int) -> range:
+    each = known.segment_size // PIECE
     return range(segment * each, min((segment + 1) * each, partial.count))
 
 
-def _digest(read: _Read, segment: int, size: int) -> str:
+def _digest(read: _Read, known: Known, segment: int) -> str:
     hasher = blake3()
     buffer = memoryview(bytearray(_CHUNK))
-    offset, end = segment * SEGMENT_SIZE, min((segment + 1) * SEGMENT_SIZE, size)
+    offset = segment * known.segment_size
+    end = min(offset + known.segment_size, known.size)
     while offset < end:
         count = read(offset, buffer[: end - offset])
         if count == 0:

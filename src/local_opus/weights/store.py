@@ -117,11 +117,12 @@ def lock_of(folder: str) -> str:
 
 
 def drop_empty_partials(host: Host, folder: str) -> None:
-    """Remove the folder of partials of ``folder``'s model where nothing is left in it."""
-    parent = partial_folder(folder).rpartition("/")[0]
-    stat = host.files.stat(parent)
-    if stat is not None and stat.kind == "folder" and not host.files.list(parent):
-        host.files.remove_folder(parent)
+    """Remove what is empty of the partial folders of ``folder``'s variant and model."""
+    work = partial_folder(folder)
+    for path in (work, work.rpartition("/")[0]):
+        stat = host.files.stat(path)
+        if stat is not None and stat.kind == "folder" and not host.files.list(path):
+            host.files.remove_folder(path)
 
 
 def _name(text: str, what: str) -> str:

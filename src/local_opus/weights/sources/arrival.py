@@ -16,7 +16,8 @@ from local_opus.weights.classify import suffix_of
 from local_opus.weights.digest import SEGMENT_SIZE, Digests, Hasher, hash_stream
 from local_opus.weights.door import Progress
 from local_opus.weights.inspect import inspect_file
-from local_opus.weights.manifest import ManifestFile, Origin
+from local_opus.weights.manifest import Origin
+from local_opus.weights.salvage import Known
 from local_opus.weights.structure import Refusal
 
 if TYPE_CHECKING:
@@ -29,8 +30,8 @@ SPACE_MARGIN = 64 * 1024 * 1024
 GB = 1_000_000_000
 
 
-#: What an earlier manifest says of the files, by path.
-Listed = Mapping[str, ManifestFile]
+#: What an earlier manifest knows of the files' parts, by path.
+Listed = Mapping[str, Known]
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from local_opus.host.hub_token import hub_token
 from local_opus.values import HubSource, Model
 from local_opus.weights.door import Progress
 from local_opus.weights.manifest import HubOrigin
-from local_opus.weights.sources import web
+from local_opus.weights.sources import web, xet
 from local_opus.weights.sources.arrival import Fetched, Listed
 from local_opus.weights.sources.replies import Address
 from local_opus.weights.sources.single import Wanted
@@ -58,6 +58,8 @@ def fetch(
         )
         for file in model.files
     ]
+    if xet.is_wanted(host):
+        return xet.fetch(host, model, folder, wanted, hub, progress)
     configured = [base for base in bases if base != ENDPOINT]
     return web.fetch_files(
         host, model, folder, wanted, progress, trusted=web.trusted(host, configured), listed=listed

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from local_opus.host import Host
     from local_opus.host.downloads import Web
     from local_opus.values import CatalogFile
-    from local_opus.weights.manifest import ManifestFile, Origin
+    from local_opus.weights.manifest import Origin
     from local_opus.weights.patience import Patience
+    from local_opus.weights.salvage import Known
     from local_opus.weights.sources.replies import Address
 
 
@@ -45,7 +46,7 @@ class Single:
         wanted: Wanted,
         folder: str,
         work: str,
-        listed: ManifestFile | None,
+        known: Known | None,
         patience: Patience,
         *,
         connections: int,
@@ -57,8 +58,8 @@ class Single:
         self._file = wanted.file
         self._path = f"{work}/{partial_name(self._file)}"
         self._target = f"{folder}/{self._file.path}"
-        agrees = listed is not None and listed.sha256 == self._file.sha256
-        self._listed = listed if agrees else None
+        agrees = known is not None and known.sha256 == self._file.sha256
+        self._known = known if agrees else None
         self._patience = patience
         self._connections = connections
         self._stopped = stopped
@@ -79,8 +80,8 @@ class Single:
         Raises LocalOpusError when no address brings it. What came of it is kept, unless it is known
         to be another file.
         """
-        if self._listed is not None:
-            salvage.reuse(self._host, self._target, self.partial, self._listed)
+        if self._known is not None:
+            salvage.reuse(self._host, self._target, self.partial, self._known)
         digests, number = self._from_any()
         self.partial.close()
         try:
@@ -106,7 +107,7 @@ class Single:
                 if digests.sha256 == self._file.sha256:
                     return digests, number
                 errors.append(self._other(address, digests))
-                salvage.forget_bad(self.partial, self._listed)
+                salvage.forget_bad(self.partial, self._known)
                 if fresh and len(self._wanted.addresses) > 1:
                     break  # all of it came from there
         if self.partial.have == 0:

@@ -54,7 +54,7 @@ def fetch_files(
     *,
     trusted: Sequence[str],
     listed: Listed,
-    patience: Patience = PATIENT,
+    patience: Patience | None = None,
 ) -> tuple[Fetched, ...]:
     """Bring the model's files into ``folder``, each proven before it has its name there.
 
@@ -64,6 +64,7 @@ def fetch_files(
     right file.
     """
     work = partial_folder(folder)
+    patience = patience or PATIENT
     with disk_errors(folder), Web(trusted, read_timeout=patience.stall) as web:
         host.files.make_folders(folder)
         host.files.make_folders(work)
@@ -157,9 +158,8 @@ class _Fetch:
 
     def _bring(self, item: Wanted) -> None:
         path = item.file.path
-        listed = self.listed.get(path)
         one = Single(
-            self.host, self.web, item, self.folder, self.work, listed, self.patience,
+            self.host, self.web, item, self.folder, self.work, self.listed.get(path), self.patience,
             connections=self._connections, stopped=self._ended.is_set,
         )  # fmt: skip
         with one:

@@ -1,0 +1,60 @@
+"""What tests of fetching share: a hub on loopback, a host that fetches from it, a short patience."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from builders import catalog_file, gguf_bytes, wheel_model
+from hub import Hub
+from local_opus.host import Host
+from local_opus.host.partials import PIECE
+from local_opus.values import HubSource, Model
+from local_opus.weights.patience import Patience
+
+REPO = "some/repo"
+TOKEN = "hf_secret"
+#: Gives up within a second.
+HASTY = Patience(
+    attempts=4,
+    attempts_unreachable=2,
+    first_wait=0.01,
+    longest_wait=0.05,
+    longest_retry_after=1.0,
+    stall=0.5,
+    slow_rate=1000,
+    slow_window=0.2,
+    slow_windows=2,
+)
+#: Fails as often as half of all answers do, and still comes to an end.
+STUBBORN = Patience(attempts=40, first_wait=0.001, longest_wait=0.002, stall=2.0)
+
+
+def large_gguf(pieces: int) -> bytes:
+    """Return a sound GGUF of somewhat more than so many pieces."""
+    return gguf_bytes(tensors=[("token_embd.weight", (pieces * PIECE // 4,), 0)])
+
+
+def host_for(hub: Hub, root: Path, **environ: str) -> Host:
+    """Return a host below ``root`` that fetches from ``hub``."""
+    root.mkdir(exist_ok=True)
+    settings = {"HF_ENDPOINT": hub.url, "HF_TOKEN": TOKEN, "LOCAL_OPUS_TRUSTED_HOSTS": "localhost"}
+    return Host(str(root), {**settings, **environ})
+
+
+def hub_model(
+    hub: Hub, contents: Mapping[str, bytes], *, kind: str = "gguf", commit: str | None = None
+) -> Model:
+    """Put the contents on the hub and return the catalog's entry that pins them."""
+    repository = hub.add(REPO, contents, commit=commit)
+    return pinned(contents, repository.head, kind=kind)
+
+
+def pinned(contents: Mapping[str, bytes], revision: str, *, kind: str = "gguf") -> Model:
+    """Return the catalog's entry that pins these contents at a commit."""
+    changes = {
+        "source": HubSource(repo=REPO, revision=revision),
+        "files": tuple(catalog_file(data, path) for path, data in contents.items()),
+        "format": kind,
+    }
+    return wheel_model(b"x").model_copy(update=changes)
