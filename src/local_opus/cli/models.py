@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from local_opus.cli import options
+from local_opus.cli.pin import command as pin
 from local_opus.cli.sign import command as sign
 
 
@@ -111,74 +112,6 @@ def pull(model: str, scope: str | None, *, accept_license: bool, as_json: bool) 
         tell.say(escape(folder))
 
 
-@command.command("pin")
-@click.argument("source")
-@options.option("--file", help="Which GGUF of several.")
-@options.option("--id", "model_id", help="The entry's id. Default: by name and quantization.")
-@options.option("--size", type=click.IntRange(1), help="Of an address: the file's bytes.")
-@options.option("--sha256", help="Of an address: the file's sha256, as its maker states it.")
-@options.option("--mirror", multiple=True, help="Of an address: another one of the same file.")
-@options.option("--license", "license_id", help="Of an address or a path: the licence.")
-@options.option("--save", is_flag=True, help="Add the entry to your own catalog.")
-@options.option("--replace", is_flag=True, help="With --save: in the place of one of this id.")
-@options.scope
-@options.as_json
-def pin(
-    source: str,
-    *,
-    file: str | None,
-    model_id: str | None,
-    size: int | None,
-    sha256: str | None,
-    mirror: tuple[str, ...],
-    license_id: str | None,
-    save: bool,
-    replace: bool,
-    scope: str | None,
-    as_json: bool,
-) -> None:
-    """Make a catalog entry of SOURCE: sizes and digests of its files, its commit, its licence.
-
-    SOURCE is a repository of the hub (ORGANISATION/NAME, with @REVISION), an https address of a
-    .gguf file, or the path of a file or folder. Nothing is fetched but what is needed to tell.
-    """
-    import json
-
-    from local_opus import pinning
-    from local_opus.catalog import own
-    from local_opus.catalog.entry_text import dump
-    from local_opus.cli.context import find_install, open_host
-    from local_opus.errors import BadInputError
-
-    if replace and not save:
-        raise BadInputError("--replace: says nothing without --save", "Add --save.")
-    host = open_host()
-    locations = find_install(host, scope)
-    catalog = own.load_all(host, locations)
-    if model_id is not None:
-        own.require_new_id(model_id)
-    asked = pinning.Asked(model_id, file, size, sha256, mirror, license_id)
-    found = pinning.pin(host, source, asked, catalog)
-    own.require_new_id(found.model.id)
-    saved = own.save(host, locations, found.model, replace=replace) if save else None
-    if as_json:
-        document = {
-            "schema_version": 1,
-            "model": found.model.model_dump(mode="json"),
-            "entry": dump(found.model),
-            "notes": [*found.notes],
-            "saved": saved.value if saved else None,
-            "catalog": locations.own_catalog,
-        }
-        click.echo(json.dumps(document, indent=1))
-        return
-    click.echo(dump(found.model), nl=False)
-    for note in found.notes:
-        click.echo(f"note: {note}", err=True)
-    if saved is not None:
-        click.echo(f"{locations.own_catalog}: {found.model.id} {saved.value}", err=True)
-
-
 @command.command("remove")
 @click.argument("model", shell_complete=options.complete_stored)
 @options.option("--yes", is_flag=True, help="Do not ask.")
@@ -238,4 +171,5 @@ def prune(*, yes: bool, dry_run: bool, scope: str | None, as_json: bool) -> None
         show.pruned(Console(), found, dry_run=dry_run)
 
 
+command.add_command(pin, "pin")
 command.add_command(sign, "sign")
