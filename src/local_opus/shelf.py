@@ -20,6 +20,7 @@ from local_opus.opening import open_journal
 from local_opus.refusals import explained
 from local_opus.report.reporter import Reporter
 from local_opus.weights import manifest
+from local_opus.weights.shared_files import freed_by, keeping_stamps
 from local_opus.weights.store import model_folder, variant_names
 from local_opus.weights.verify import is_proven, verify_folder
 
@@ -140,12 +141,16 @@ def _refuse_used(host: Host, locations: Locations, model_id: str, folder: str) -
 
 
 def remove(host: Host, locations: Locations, model_id: str) -> int:
-    """Remove a stored model; return the bytes that it held. Raises as ``removable`` does."""
+    """Remove a stored model; return the bytes that are free again. Raises as ``removable`` does.
+
+    A file that another model shares stays as it is there.
+    """
     with state.held_if_there(host, locations):
         folder = removable(host, locations, model_id)  # an install may use it since it was asked
         receipt = whereabouts.receipt(host, locations, held=True)
-        freed = sum(found.size for _, found in host.files.walk(folder))
-        host.files.remove_tree(folder)
+        freed = freed_by(host, folder)
+        with keeping_stamps(host, locations.models, [folder]):
+            host.files.remove_tree(folder)
         for id_ in (prefix + model_id for prefix in _PULLED.values()):
             if receipt.history.get(id_) is not None:
                 receipt.append(Event.REVERTED, id=id_)
