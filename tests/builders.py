@@ -7,6 +7,7 @@ import io
 import json
 import struct
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from local_opus.values import CatalogFile, License, MemoryNeed, Model, WheelSource
@@ -18,6 +19,7 @@ LFS_POINTER = (
 U32, F32, STRING, ARRAY = 4, 6, 8, 9
 REQUIREMENT = "tiny-weights==1.0"
 MEMBER = "tiny_weights/tiny.gguf"
+FLOATS = {0: "f32", 1: "f16", 30: "bf16"}
 TYPE_BYTES = {0: (1, 4), 1: (1, 2), 3: (32, 20), 8: (32, 34), 30: (1, 2)}
 
 LLAMA: dict[str, object] = {
@@ -85,7 +87,10 @@ def gguf_bytes(
     tensors: list[tuple[str, tuple[int, ...], int]] | None = None,
     **header: int,
 ) -> bytes:
-    """A sound GGUF; its data are counted up, so that no two files' parts are alike."""
+    """A sound GGUF; its data are counted up, so that no two files' parts are alike.
+
+    Its numbers are such as a training leaves: the data of no test look like random filler.
+    """
     infos, data = [], b""
     for name, dims, kind in TENSORS if tensors is None else tensors:
         block, size = TYPE_BYTES[kind]
@@ -93,8 +98,25 @@ def gguf_bytes(
         for dim in dims:
             elements *= dim
         infos.append(tensor_info(name, dims, kind, len(data)))
-        data = pad(data + bytes(i % 251 for i in range(elements // block * size)))
+        data = pad(data + b"".join(_block(kind, i, size) for i in range(elements // block)))
     return pad(gguf_header(LLAMA if keys is None else keys, infos, **header)) + data
+
+
+def _block(kind: int, number: int, size: int) -> bytes:
+    value = (number * 37 % 101 - 50) / 64
+    if kind in FLOATS:
+        return floats(FLOATS[kind], [value])
+    scale = struct.pack("<e", 0.01 + abs(value) / 100)
+    return scale + bytes((number + i) % 251 for i in range(size - len(scale)))
+
+
+def floats(form: str, values: Iterable[float]) -> bytes:
+    """The values as ``f32``, ``f16``, ``f64`` or ``bf16``, little endian."""
+    values = list(values)
+    if form == "bf16":
+        return b"".join(struct.pack("<f", value)[2:] for value in values)
+    code = {"f32": "f", "f16": "e", "f64": "d"}[form]
+    return struct.pack(f"<{len(values)}{code}", *values)
 
 
 def ir_xml(consts: str = "", *, head: str = "", name: str = "tiny") -> bytes:

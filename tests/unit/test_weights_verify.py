@@ -94,7 +94,7 @@ def test_the_evidence_of_a_placeholder_quotes_it(folder):
 PAIRS = {
     "sound": (ir_xml(), IR_BIN, "unproven", "unproven"),
     "short .bin": (ir_xml(), IR_BIN[:-1], "truncated", "truncated"),
-    "long .bin": (ir_xml(), IR_BIN + b"x", "corrupt", "placeholder"),
+    "long .bin": (ir_xml(), IR_BIN + b"x", "corrupt", "corrupt"),
     "pointer as .bin": (ir_xml(), LFS_POINTER, "corrupt", "placeholder"),
     "text as .bin": (ir_xml(), PLACEHOLDER, "corrupt", "placeholder"),
     "DOCTYPE": (ir_xml(head="<!DOCTYPE a>"), IR_BIN, "unsafe", "placeholder"),

@@ -25,6 +25,10 @@ class Stat(Protocol):
         """Bytes."""
 
     @property
+    def allocated(self) -> int:
+        """Bytes that the file system gave out for it."""
+
+    @property
     def inode(self) -> int:
         """The number of the file on its file system."""
 
@@ -45,6 +49,9 @@ class ReadFiles(Protocol):
 
     def open_read(self, path: str, *, follow: bool = True) -> BinaryIO:
         """Open a regular file; anything else raises OSError(EINVAL)."""
+
+    def holes(self, stream: BinaryIO, size: int) -> tuple[int, int]:
+        """Return the bytes of an open file never written, and those of them at its end."""
 
     def read_bytes(self, path: str, limit: int | None = None) -> bytes:
         """Return the first ``limit`` bytes, or all."""

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from local_opus.weights.ggml_types import ARRAY, SCALARS, STRING, TENSOR_TYPES
+from local_opus.weights.filler import Run
+from local_opus.weights.ggml_types import ARRAY, SCALARS, STRING, TENSOR_TYPES, TYPES_BY_NAME
 from local_opus.weights.structure import (
     Cursor,
     Refusal,
@@ -77,6 +78,7 @@ class GgufInfo:
     arrays: Mapping[str, int]
     tensors: tuple[Tensor, ...]
     alignment: int
+    data_start: int
 
     def text(self, key: str) -> str | None:
         """Return a key's value where it is a string."""
@@ -126,6 +128,21 @@ class GgufInfo:
             held[tensor.type] = held.get(tensor.type, 0) + tensor.bytes
         return max(held, key=lambda name: held[name]) if held else "none"
 
+    def runs(self) -> list[Run]:
+        """Return the floating-point numbers in the data: plain values and blocks' scales."""
+        return [
+            Run(
+                tensor.name,
+                form,
+                self.data_start + tensor.offset + place,
+                kind.size,
+                tensor.elements // kind.block,
+            )
+            for tensor in self.tensors
+            for kind in (TYPES_BY_NAME[tensor.type],)
+            for form, place in kind.floats
+        ]
+
     def summary(self) -> dict[str, int | str | bool | None]:
         """Return the facts that a manifest records."""
         return {
@@ -169,8 +186,9 @@ def _parse(cursor: Cursor) -> GgufInfo:
     alignment = _alignment(values)
     cursor.need(tensor_count * _FEWEST_TENSOR_BYTES, f"the list of {tensor_count} tensors")
     tensors = tuple(_tensor(cursor, alignment) for _ in range(tensor_count))
-    _check_extents(tensors, -(-cursor.position // alignment) * alignment, alignment, cursor.size)
-    return GgufInfo(version, values, arrays, tensors, alignment)
+    start = -(-cursor.position // alignment) * alignment
+    _check_extents(tensors, start, alignment, cursor.size)
+    return GgufInfo(version, values, arrays, tensors, alignment, start)
 
 
 def _string(cursor: Cursor, limit: int, what: str) -> str:

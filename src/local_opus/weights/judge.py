@@ -13,7 +13,7 @@ from local_opus.weights import manifest as manifests
 from local_opus.weights.digest import Digests, hash_stream
 from local_opus.weights.door import Progress, Reader, Stat
 from local_opus.weights.expected import Expected
-from local_opus.weights.inspect import inspect_file
+from local_opus.weights.inspect import Inspector
 from local_opus.weights.structure import printable
 
 
@@ -64,6 +64,7 @@ class Judge:
     known: tuple[CatalogFile, ...]
     manifest: manifests.Manifest | None
     meter: Meter
+    inspector: Inspector
 
     def verdict(self, path: str) -> FileVerdict:
         """Return the verdict of one path of the walk."""
@@ -145,7 +146,7 @@ class Judge:
         )
         if got == want:
             return self._matches(path, expected, f"{name} matches {expected.source}")
-        finding = inspect_file(self.host, self.folder, path, stat.size)
+        finding = self.inspector.look(path, stat.size)
         if finding.refusal is not None and finding.refusal.verdict is Verdict.PLACEHOLDER:
             return make_verdict(path, Verdict.PLACEHOLDER, finding.text)
         evidence = f"{name} is {got}, {expected.source} says {want}"
@@ -160,7 +161,7 @@ class Judge:
         return make_verdict(path, Verdict.REAL, how, expected.trust)
 
     def _wrong_size(self, path: str, stat: Stat, expected: Expected) -> FileVerdict:
-        finding = inspect_file(self.host, self.folder, path, stat.size)
+        finding = self.inspector.look(path, stat.size)
         states = f"{stat.size} bytes, {expected.source} says {expected.size}"
         refused = finding.refusal.verdict if finding.refusal is not None else None
         if refused is Verdict.PLACEHOLDER and stat.size:
@@ -188,7 +189,7 @@ class Judge:
     # -- files that no list names ---------------------------------------------------------------
 
     def _unlisted(self, path: str, stat: Stat) -> FileVerdict:
-        finding = inspect_file(self.host, self.folder, path, stat.size)
+        finding = self.inspector.look(path, stat.size)
         if finding.refusal is not None and finding.refusal.verdict in {
             Verdict.UNSAFE,
             Verdict.PLACEHOLDER,

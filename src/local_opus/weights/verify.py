@@ -15,6 +15,7 @@ from local_opus.values import CatalogFile, FileVerdict, Verdict
 from local_opus.weights import manifest as manifests
 from local_opus.weights.door import Progress, Reader
 from local_opus.weights.expected import expected_files
+from local_opus.weights.inspect import Inspector
 from local_opus.weights.judge import Judge, Meter, make_verdict
 from local_opus.weights.structure import printable
 
@@ -79,7 +80,10 @@ def verify_folder(
         found = {path: stat for path, stat in found.items() if path == only}
         expected = {path: item for path, item in expected.items() if path == only}
     meter = Meter(progress, sum(stat.size for stat in found.values() if stat.kind == "file"))
-    judge = Judge(host, folder, found, expected, stamps, tuple(known_files), manifest, meter)
+    inspector = Inspector(host, folder)
+    judge = Judge(
+        host, folder, found, expected, stamps, tuple(known_files), manifest, meter, inspector
+    )
     with ThreadPoolExecutor(WORKERS) as pool:
         try:
             verdicts.extend(pool.map(judge.verdict, found))
