@@ -34,7 +34,7 @@ TINY = 1024
 _LFS = ("version https://git-lfs", "version https://hawser")
 #: A page, or an error as the stores behind a hub send it (S3, GCS and Azure answer in XML).
 _PAGE = re.compile(
-    r"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*"
+    r"\s*(?:<\?xml[^>]*>\s*)?(?:(?><!--.*?-->)\s*)*"
     r"<(?:!doctype\s+html|html|head|body|title|meta|script|error|listbucketresult)\b",
     re.IGNORECASE | re.DOTALL,
 )
