@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from posixpath import basename, dirname, join, normpath
 from threading import Lock
@@ -14,7 +14,7 @@ from local_opus.weights.digest import Digests, hash_stream
 from local_opus.weights.door import Progress, Reader, Stat
 from local_opus.weights.expected import Expected
 from local_opus.weights.inspect import Inspector
-from local_opus.weights.structure import printable
+from local_opus.weights.structure import Refusal, printable
 
 
 def make_verdict(
@@ -22,6 +22,27 @@ def make_verdict(
 ) -> FileVerdict:
     """Return a verdict whose path is fit to print, whatever bytes the name holds."""
     return FileVerdict(path=printable(path, 500), verdict=verdict, trust=trust, evidence=evidence)
+
+
+def with_folder(
+    verdicts: Sequence[FileVerdict], together: Iterable[tuple[str, Refusal]]
+) -> list[FileVerdict]:
+    """Return the verdicts with what the files of a folder tell together.
+
+    It outranks only that nothing proves a file, and adds files that lack.
+    """
+    by_path = {item.path: item for item in verdicts}
+    for path, refusal in together:
+        made = make_verdict(path, refusal.verdict, refusal.reason)
+        known = by_path.get(made.path)
+        if known is None:
+            by_path[made.path] = made
+        elif known.verdict is Verdict.UNPROVEN:
+            evidence = f"{known.evidence}; {made.evidence}" if made.verdict == known.verdict else ""
+            by_path[made.path] = known.model_copy(
+                update={"verdict": made.verdict, "evidence": evidence or made.evidence}
+            )
+    return list(by_path.values())
 
 
 class StoppedError(Exception):
@@ -108,7 +129,7 @@ class Judge:
             return make_verdict(
                 path, Verdict.UNEXPECTED, f"{shown}, which is no file of the folder"
             )
-        found = self._unlisted(target, stat)
+        found = self._unlisted(target, stat, named=path)
         return make_verdict(path, found.verdict, f"{shown}: {found.evidence}", found.trust)
 
     def _hash(self, path: str, stat: Stat, **want: bool) -> Digests:
@@ -188,8 +209,8 @@ class Judge:
 
     # -- files that no list names ---------------------------------------------------------------
 
-    def _unlisted(self, path: str, stat: Stat) -> FileVerdict:
-        finding = self.inspector.look(path, stat.size)
+    def _unlisted(self, path: str, stat: Stat, *, named: str | None = None) -> FileVerdict:
+        finding = self.inspector.look(path, stat.size, named=named)
         if finding.refusal is not None and finding.refusal.verdict in {
             Verdict.UNSAFE,
             Verdict.PLACEHOLDER,

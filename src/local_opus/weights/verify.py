@@ -15,8 +15,9 @@ from local_opus.values import CatalogFile, FileVerdict, Verdict
 from local_opus.weights import manifest as manifests
 from local_opus.weights.door import Progress, Reader
 from local_opus.weights.expected import expected_files
+from local_opus.weights.folder import judge_folder
 from local_opus.weights.inspect import Inspector
-from local_opus.weights.judge import Judge, Meter, make_verdict
+from local_opus.weights.judge import Judge, Meter, make_verdict, with_folder
 from local_opus.weights.structure import printable
 
 #: Files hashed at the same time. blake3 itself uses every core; this overlaps reading with it.
@@ -80,7 +81,7 @@ def verify_folder(
         found = {path: stat for path, stat in found.items() if path == only}
         expected = {path: item for path, item in expected.items() if path == only}
     meter = Meter(progress, sum(stat.size for stat in found.values() if stat.kind == "file"))
-    inspector = Inspector(host, folder)
+    inspector = Inspector(host, folder, found)
     judge = Judge(
         host, folder, found, expected, stamps, tuple(known_files), manifest, meter, inspector
     )
@@ -95,6 +96,9 @@ def verify_folder(
         make_verdict(path, Verdict.MISSING, f"{expected[path].source} lists it")
         for path in expected.keys() - found.keys()
     )
+    if manifest is None and only is None:
+        together = judge_folder(host, folder, inspector, found)
+        verdicts = with_folder(verdicts, together)
     return tuple(sorted(verdicts, key=lambda item: item.path))
 
 
