@@ -219,7 +219,7 @@ def test_an_ir_without_a_config_needs_a_manifest_that_tells_the_context_length(h
             "its OpenVINO IR lacks openvino_detokenizer",
             4,
         ),
-        ({"a-00001-of-00002.gguf": SOUND}, "is a part of a GGUF", 4),
+        ({"a-00001-of-00002.gguf": SOUND}, "part 2 of 2", 3),
         (
             {"a.gguf": gguf_bytes({**LLAMA, "general.architecture": "gemma3"})},
             "gemma3 is none of",

@@ -34,7 +34,7 @@ TINY = 1024
 _LFS = ("version https://git-lfs", "version https://hawser")
 #: A page, or an error as the stores behind a hub send it (S3, GCS and Azure answer in XML).
 _PAGE = re.compile(
-    r"\s*(?:<!--.*?-->\s*)*(?:<\?xml[^>]*>\s*(?:<!--.*?-->\s*)*"
+    r"\s*(?:(?><!--.*?-->)\s*)*(?:<\?xml[^>]*>\s*(?:(?><!--.*?-->)\s*)*"
     r"<(?:!doctype\s+html|html|error|listbucketresult)\b"
     r"|<(?:!doctype\s+html|html|head|body)\b)",
     re.IGNORECASE | re.DOTALL,

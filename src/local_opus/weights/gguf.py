@@ -144,8 +144,8 @@ def _tensor(cursor: Cursor, alignment: int) -> Tensor:
     kind_of = TENSOR_TYPES[kind]
     if 0 in dims:
         raise corrupt(f"{shown} has a dim of 0")
-    if (dims[0] if dims else 1) % kind_of.block:
-        raise corrupt(f"{shown}: {dims[0]} is no multiple of {kind_of.name}'s {kind_of.block}")
+    if (first := dims[0] if dims else 1) % kind_of.block:
+        raise corrupt(f"{shown}: {first} is no multiple of {kind_of.name}'s {kind_of.block}")
     if offset % alignment:
         raise corrupt(f"{shown}: its offset {offset} is not aligned to {alignment}")
     elements = 1
