@@ -158,4 +158,4 @@ def _now() -> int:
 if __name__ == "__main__":
     import sys
 
-    print(json.dumps(measure(sys.argv[1])))
+    sys.stdout.write(json.dumps(measure(sys.argv[1])))
