@@ -8,7 +8,8 @@ Each round runs, each into an empty folder and each until ``sync`` has returned:
   (c) ours: fetch_model in a fresh process; content, structure and manifest are part of it
 The hub runs in a process of its own and sends from the page cache. All have their modules' compiled
 code at hand: each is run once before, with a small repository. After each run, outside of the time,
-every file is compared with what was served.
+every file is compared with what was served. ``others`` is the processor time that was used by
+neither the commands nor the hub, kernel and neighbours together: a run with much of it is no use.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ class Run:
     cpu: float
     rss: int
     hub_cpu: float
+    other_cpu: float
 
 
 def main() -> None:
@@ -140,17 +142,18 @@ class Bench:
             subprocess.run(["cat", str(file.path)], stdout=subprocess.DEVNULL, check=True)
         self._hub.forget()
         os.sync()
-        hub_before = self._hub_cpu()
+        hub_before, all_before = self._hub_cpu(), _all_cpu()
         started = time.perf_counter()
         used = [self._command(command) for command in commands]
         subprocess.run(["sync"], check=True)
         wall = time.perf_counter() - started
-        hub_cpu = self._hub_cpu() - hub_before
+        hub_cpu, all_cpu = self._hub_cpu() - hub_before, _all_cpu() - all_before
         self._check(repo)
         shutil.rmtree(self._target)
         shutil.rmtree(self._scratch / "hf-home", ignore_errors=True)
         cpu = sum(usage.ru_utime + usage.ru_stime for usage in used)
-        return Run(wall, cpu, max(usage.ru_maxrss for usage in used) * 1024, hub_cpu)
+        rss = max(usage.ru_maxrss for usage in used) * 1024
+        return Run(wall, cpu, rss, hub_cpu, max(0.0, all_cpu - cpu - hub_cpu))
 
     def _command(self, command: list[str]) -> resource.struct_rusage:
         log = self._scratch / "log"
@@ -184,6 +187,13 @@ class Bench:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def _all_cpu() -> float:
+    """Return the seconds that all cores together have been busy since the start."""
+    fields = [int(field) for field in Path("/proc/stat").read_text().split()[1:9]]
+    idle, waiting = fields[3:5]
+    return (sum(fields) - idle - waiting) / os.sysconf("SC_CLK_TCK")
+
+
 def _print_setting(options: argparse.Namespace, bench: Bench) -> None:
     total = options.files * options.size * MEBIBYTE
     print(f"{total / 1e9:.2f} GB in {options.files} files, {os.cpu_count()} cores, ", end="")
@@ -192,7 +202,10 @@ def _print_setting(options: argparse.Namespace, bench: Bench) -> None:
     for what in options.only:
         words = [" ".join(command) for command in bench.commands(what, REPO)]
         print(f"  ({what}) " + "; ".join([*words, "sync"]))
-    print(f"\nround  {'what':22} {'wall s':>8} {'CPU s':>8} {'RSS MB':>8} {'hub CPU s':>10} GB/s")
+    print(
+        f"\nround  {'what':22} {'wall s':>8} {'CPU s':>8} {'RSS MB':>8} {'hub CPU s':>10}"
+        f" {'others s':>9} {'GB/s':>6}"
+    )
 
 
 def _round(bench: Bench, only: str, number: int) -> dict[str, Run]:
@@ -204,7 +217,7 @@ def _round(bench: Bench, only: str, number: int) -> dict[str, Run]:
         size = bench.size(REPO)
         print(
             f"{number + 1:5}  {NAMES[what]:22} {run.wall:8.2f} {run.cpu:8.2f} {run.rss / 1e6:8.1f}"
-            f" {run.hub_cpu:10.2f} {size / run.wall / 1e9:.2f}",
+            f" {run.hub_cpu:10.2f} {run.other_cpu:9.2f} {size / run.wall / 1e9:6.2f}",
             flush=True,
         )
     return runs

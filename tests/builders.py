@@ -7,6 +7,7 @@ import io
 import json
 import struct
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from local_opus.values import CatalogFile, License, MemoryNeed, Model, WheelSource
@@ -18,6 +19,7 @@ LFS_POINTER = (
 U32, F32, STRING, ARRAY = 4, 6, 8, 9
 REQUIREMENT = "tiny-weights==1.0"
 MEMBER = "tiny_weights/tiny.gguf"
+FLOATS = {0: "f32", 1: "f16", 30: "bf16"}
 TYPE_BYTES = {0: (1, 4), 1: (1, 2), 3: (32, 20), 8: (32, 34), 30: (1, 2)}
 
 LLAMA: dict[str, object] = {
@@ -85,7 +87,10 @@ def gguf_bytes(
     tensors: list[tuple[str, tuple[int, ...], int]] | None = None,
     **header: int,
 ) -> bytes:
-    """A sound GGUF; its data are counted up, so that no two files' parts are alike."""
+    """A sound GGUF; its data are counted up, so that no two files' parts are alike.
+
+    Its numbers are such as a training leaves: the data of no test look like random filler.
+    """
     infos, data = [], b""
     for name, dims, kind in TENSORS if tensors is None else tensors:
         block, size = TYPE_BYTES[kind]
@@ -93,8 +98,25 @@ def gguf_bytes(
         for dim in dims:
             elements *= dim
         infos.append(tensor_info(name, dims, kind, len(data)))
-        data = pad(data + bytes(i % 251 for i in range(elements // block * size)))
+        data = pad(data + b"".join(_block(kind, i, size) for i in range(elements // block)))
     return pad(gguf_header(LLAMA if keys is None else keys, infos, **header)) + data
+
+
+def _block(kind: int, number: int, size: int) -> bytes:
+    value = (number * 37 % 101 - 50) / 64
+    if kind in FLOATS:
+        return floats(FLOATS[kind], [value])
+    scale = struct.pack("<e", 0.01 + abs(value) / 100)
+    return scale + bytes((number + i) % 251 for i in range(size - len(scale)))
+
+
+def floats(form: str, values: Iterable[float]) -> bytes:
+    """The values as ``f32``, ``f16``, ``f64`` or ``bf16``, little endian."""
+    values = list(values)
+    if form == "bf16":
+        return b"".join(struct.pack("<f", value)[2:] for value in values)
+    code = {"f32": "f", "f16": "e", "f64": "d"}[form]
+    return struct.pack(f"<{len(values)}{code}", *values)
 
 
 def ir_xml(consts: str = "", *, head: str = "", name: str = "tiny") -> bytes:
@@ -159,3 +181,67 @@ def wheel_model(data: bytes, *, requirement: str = REQUIREMENT, member: str = ME
         memory=MemoryNeed(bytes=1, estimated=True, source="test"),
         figures=("test",),
     )
+
+
+def varint(number: int) -> bytes:
+    """A number as protocol buffers write it."""
+    out = b""
+    while True:
+        number, low = number >> 7, number & 0x7F
+        if not number:
+            return out + bytes([low])
+        out += bytes([low | 0x80])
+
+
+def field(number: int, value: int | bytes | str) -> bytes:
+    """A field of a protocol buffers message: a number, or bytes with their length."""
+    if isinstance(value, int):
+        return varint(number << 3) + varint(value % (1 << 64))
+    data = value.encode() if isinstance(value, str) else value
+    return varint(number << 3 | 2) + varint(len(data)) + data
+
+
+def onnx_tensor(
+    name: str = "w",
+    dims: tuple[int, ...] = (4,),
+    kind: int = 1,
+    raw: bytes | None = None,
+    *,
+    outside: dict[str, str] | None = None,
+    more: bytes = b"",
+) -> bytes:
+    """A TensorProto: with ``raw`` data, or with the keys of ``outside`` for data in a file."""
+    body = b"".join(field(1, dim) for dim in dims) + field(2, kind) + field(8, name) + more
+    if raw is not None:
+        body += field(9, raw)
+    for key, value in (outside or {}).items():
+        body += field(13, field(1, key) + field(2, value))
+    return body + (field(14, 1) if outside is not None else b"")
+
+
+def onnx_bytes(*tensors: bytes, graph: bytes = b"", model: bytes = b"") -> bytes:
+    """A ModelProto with these initializers; ``graph`` and ``model`` are further fields."""
+    node = field(1, field(1, "x") + field(2, "y") + field(4, "MatMul"))
+    body = node + field(2, "tiny") + b"".join(field(5, tensor) for tensor in tensors) + graph
+    opset = field(8, field(1, "") + field(2, 17))
+    return field(1, 8) + field(2, "tests") + field(3, "1.0") + field(7, body) + opset + model
+
+
+def sentencepiece_bytes(*pieces: str) -> bytes:
+    """A SentencePiece model of these pieces."""
+    listed = b"".join(
+        field(1, field(1, piece) + b"\x15" + struct.pack("<f", -number) + field(3, 1))
+        for number, piece in enumerate(pieces)
+    )
+    return listed + field(2, field(4, len(pieces))) + field(3, field(1, "identity"))
+
+
+def tokenizer_json(**changes: object) -> dict[str, object]:
+    """A tokenizer.json of byte-pair encoding."""
+    model: dict[str, object] = {
+        "type": "BPE",
+        "vocab": {"a": 0, "b": 1, "ab": 2, "c": 3, "abc": 4},
+        "merges": ["a b", "ab c"],
+    }
+    added = [{"id": 5, "content": "<|end|>", "special": True}]
+    return {"version": "1.0", "added_tokens": added, "model": {**model, **changes}}

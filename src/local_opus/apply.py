@@ -143,7 +143,8 @@ class Applier:
         if present and entry is not None and self._meant(action, planned, entry):
             return
         if present and (entry is None or entry.status is Event.PREEXISTING):
-            self._receipt.append(Event.PREEXISTING, id=id_, kind=kind, params=params)
+            noted = action.noted(self._host)
+            self._receipt.append(Event.PREEXISTING, id=id_, kind=kind, params=params, data=noted)
             return
         self._listener.started(id_, action.summary())
         found = action.capture(self._host)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import JsonValue
 
@@ -13,6 +13,7 @@ from local_opus import (
     control,
     interpreter,
     kept_configs,
+    licensing,
     node,
     planner,
     program,
@@ -24,18 +25,20 @@ from local_opus import (
 )
 from local_opus.actions.create_environment import CreateEnvironment
 from local_opus.apply import Applier
-from local_opus.catalog import load as load_catalog
 from local_opus.catalog.choose import choose, fit, remedy
+from local_opus.catalog.licenses import is_free
+from local_opus.catalog.own import load_all as load_catalog
 from local_opus.errors import BadInputError, InterruptedRunError, MachineCannotError
 from local_opus.facts import gather
 from local_opus.host import Host
 from local_opus.journal import Listener, Outcome
+from local_opus.licensing import Terms
 from local_opus.locations import Locations
 from local_opus.opening import open_journal
 from local_opus.profiles import Profile
 from local_opus.refusals import explained
 from local_opus.report.reporter import Reporter
-from local_opus.shelf import is_stored
+from local_opus.stock import is_stored
 from local_opus.values import Device, HostFacts, Model, Plan, Scope
 from local_opus.weights.sources import SOURCES
 
@@ -53,6 +56,8 @@ class Choice:
     plan: Plan
     #: Absolute path of a profile that is not the program's own.
     profile_file: str | None = None
+    #: The licence that must still be accepted; None: nothing must be.
+    terms: Terms | None = None
 
     @property
     def environment(self) -> str:
@@ -93,7 +98,7 @@ def pick_model(
     bytes that come onto the store's disk with it. Raises BadInputError for an unknown model and
     MachineCannotError with the reasons when none fits.
     """
-    catalog = load_catalog()
+    catalog = load_catalog(host, locations)
     if not profile.server.enabled:
         if model_id is not None:
             raise BadInputError(
@@ -172,6 +177,8 @@ def prepare(
         host, locations, profile, facts, model_id, device, beside=coming.on_disk_of_store
     )
     coming.require()
+    if model is not None:
+        licensing.require_token(host, locations, model)
     at_port = port or profile.server.port
     request = planner.Request(
         profile=profile,
@@ -186,8 +193,28 @@ def prepare(
         port=at_port,
         trial_port=trial_port,
     )
-    plan = planner.plan(request)
-    return Choice(profile, facts, model, on_device, locations, at_port, plan, profile_file)
+    choice = Choice(
+        profile,
+        facts,
+        model,
+        on_device,
+        locations,
+        at_port,
+        planner.plan(request),
+        profile_file,
+    )
+    if model is None or is_free(model.license.id):
+        return choice
+    terms = licensing.terms(host, locations, model)
+    if terms is not None:
+        return replace(choice, terms=terms)
+    before = licensing.accepted(whereabouts.receipt(host, locations).history, model)
+    return choice if before is None else with_license(choice, before)
+
+
+def with_license(choice: Choice, license_id: str) -> Choice:
+    """Return the choice with a licence that the user has accepted, for the receipt to keep."""
+    return replace(choice, plan=planner.with_license(choice.plan, license_id), terms=None)
 
 
 def detect(host: Host, locations: Locations) -> HostFacts:
@@ -210,6 +237,8 @@ def pending(host: Host, choice: Choice) -> list[str]:
 
 def install(host: Host, choice: Choice, tell: Reporter) -> Result:
     """Apply the plan and test the result. Raises LocalOpusError after having rolled back."""
+    if choice.terms is not None:
+        raise choice.terms.refusal()
     locations = choice.locations
     whereabouts.require(host, locations)
     _use_workers_of(host, choice)

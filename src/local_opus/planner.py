@@ -170,6 +170,17 @@ def with_environment_anew(former: Plan) -> Plan:
     return former.model_copy(update={"actions": tuple(actions)})
 
 
+def with_license(former: Plan, license_id: str) -> Plan:
+    """Return the plan whose fetch records that the user accepted this licence."""
+    actions = (
+        one.model_copy(update={"params": {**one.params, "license_accepted": license_id}})
+        if one.kind == "fetch_weights"
+        else one
+        for one in former.actions
+    )
+    return former.model_copy(update={"actions": tuple(actions)})
+
+
 def _weights(todo: _List, request: Request, model: Model) -> None:
     data = model.model_dump(mode="json")
     device = request.device or Device.CPU

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pydantic import JsonValue
 
 from local_opus import planner, selftest, server_log
+from local_opus.attested import Attested
 from local_opus.host import Host
 from local_opus.refusals import explained
 from local_opus.report.reporter import Reporter
@@ -30,7 +31,10 @@ def prove(host: Host, choice: Choice, tell: Reporter) -> dict[str, JsonValue]:
         folder = planner.model_folder(choice.locations, model, device)
         with _step(tell, "verify the weights"):
             folders = {folder, planner.source_folder(choice.locations, model)}
-            result |= selftest.weights(host, tuple(sorted(folders)))
+            said = Attested(host, choice.locations)
+            result |= selftest.weights(
+                host, tuple(sorted(folders)), lambda folder: said.of(folder).sha256
+            )
         with _step(tell, "canary"):
             result |= selftest.canary(host, folder, device, model.canary)
         with _step(tell, "ask over HTTP"), server_log.kept(host, choice.locations):

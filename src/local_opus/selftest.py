@@ -13,7 +13,7 @@ from local_opus.host import Host
 from local_opus.locations import Locations
 from local_opus.values import CanaryBand, Device, FileVerdict, Verdict
 from local_opus.weights import manifest
-from local_opus.weights.verify import verify_folder
+from local_opus.weights.verify import SEVERITY, Seen, changed_since, look, verify_folder
 
 #: Tells what is being tested.
 Tell = Callable[[str], None]
@@ -39,40 +39,61 @@ def program(host: Host, python: str) -> dict[str, JsonValue]:
     return {"program": done.out.strip()}
 
 
-def weights(host: Host, folders: tuple[str, ...]) -> dict[str, JsonValue]:
-    """Verify every file of the folders against their manifests."""
+def weights(
+    host: Host, folders: tuple[str, ...], said: Callable[[str], str | None] = lambda _folder: None
+) -> dict[str, JsonValue]:
+    """Verify every file of the folders against their manifests.
+
+    ``said`` returns the digest that the receipt holds of a folder's manifest, None where it holds
+    none.
+    """
     verdicts: list[FileVerdict] = []
     for folder in folders:
-        for verdict in verify_folder(host, folder):
-            if verdict.verdict is not Verdict.REAL:
-                path = f"{folder}/{verdict.path}"
-                # An install believes a file that looks untouched; this one it must hash anew.
-                host.files.discard(f"{folder}/{manifest.STAT_NAME}")
-                raise LocalOpusError(
-                    f"{path}: {verdict.verdict.value}: {verdict.evidence}",
-                    f"Move {path} away, and run the install again."
-                    if verdict.verdict in _NOT_OURS
-                    else "Run the install again; it repairs the weights.",
-                )
-            verdicts.append(verdict)
+        found = verify_folder(host, folder, manifest_sha256=said(folder))
+        if not found:
+            raise LocalOpusError(f"{folder}: holds no files", "Run the install again.")
+        verdicts += found
+        bad = min(found, key=lambda item: SEVERITY.index(item.verdict))
+        if bad.verdict is Verdict.REAL:
+            continue
+        path = f"{folder}/{bad.path}"
+        # An install believes a file that looks untouched, and a manifest that fits its files; this
+        # one it must look at anew.
+        host.files.discard(f"{folder}/{manifest.STAT_NAME}")
+        if (bad.path, bad.verdict) == (manifest.NAME, Verdict.CORRUPT):
+            host.files.discard(path)
+        raise LocalOpusError(
+            f"{path}: {bad.verdict.value}: {bad.evidence}",
+            f"Move {path} away, and run the install again."
+            if bad.verdict in _NOT_OURS
+            else "Run the install again; it repairs the weights.",
+        )
     trusts = sorted({verdict.trust.value for verdict in verdicts if verdict.trust})
     return {"files": len(verdicts), "trust": [*trusts]}
 
 
 def canary(
-    host: Host, folder: str, device: Device, band: CanaryBand | None
+    host: Host, folder: str, device: Device, band: CanaryBand | None, seen: Seen | None = None
 ) -> dict[str, JsonValue]:
     """Force the model's canary text through it; its mean log-probability must lie in the band.
 
     A model of the catalog without a measured band is not tested this way, and the result says so.
+    ``seen`` is what was verified; a file that is another one afterwards fails the test.
     """
     if band is None:
         return {"canary": None}
+    before = look(host, folder) if seen is None else seen
     answer = host.processes.worker(
         "canary",
         {"folder": host.files.real_path(folder), "device": device.value, "text": band.text},
         timeout=_CANARY_SECONDS,
     )
+    if (changed := changed_since(host, folder, before)) is not None:
+        raise LocalOpusError(
+            f"{folder}/{changed} while the canary was asked: what answered may not be what was "
+            "verified",
+            "Find out who writes there, then run `local-opus verify`.",
+        )
     mean = answer.get("mean_log_probability")
     if not isinstance(mean, int | float) or not band.low <= mean <= band.high:
         raise LocalOpusError(

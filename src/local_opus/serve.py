@@ -8,23 +8,25 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from local_opus import node
 from local_opus.errors import LocalOpusError, ProblemFoundError
 from local_opus.host import Host
 from local_opus.report import errors
 from local_opus.server.main import run
-from local_opus.weights.verify import is_proven, verify_folder
+from local_opus.server.settings import Settings
+from local_opus.weights.verify import Seen, changed_since, examine, is_proven
 
 
-def require_proven(host: Host, folder: str) -> None:
-    """Raise ProblemFoundError unless every file of ``folder`` is real.
+def require_proven(host: Host, folder: str) -> Seen:
+    """Return what was seen of the files; raise ProblemFoundError unless every one is real.
 
     Files whose size, inode and times are as they were when they were hashed are believed; the
     others are hashed again, so a copied or touched file costs time, not trust.
     """
-    verdicts = verify_folder(host, folder, quick=True)
+    examined = examine(host, folder, quick=True)
+    verdicts = examined.verdicts
     if not is_proven(verdicts):
         bad = next((item for item in verdicts if item.verdict != "real"), None)
         what = f"{bad.path}: {bad.verdict.value}: {bad.evidence}" if bad else "no files"
@@ -32,6 +34,25 @@ def require_proven(host: Host, folder: str) -> None:
             f"{folder}: {what}",
             "The server loads proven weights alone: install again to repair them.",
         )
+    return examined.seen
+
+
+def prove(host: Host, config: str) -> tuple[Settings, Callable[[], str | None]]:
+    """Return the settings at ``config``, and what says which weights are no longer those proven.
+
+    The engine opens files by their names, later than they are verified here, and again when it is
+    started anew: each time it says that they are loaded, that is asked. Raises ProblemFoundError
+    as ``require_proven`` does.
+    """
+    folder = node.read_settings(host, config).model_folder
+    seen = require_proven(host, folder)
+    # Again: what they say of the weights is from a manifest that was not verified yet.
+    settings = node.read_settings(host, config)
+    if settings.model_folder != folder:
+        raise ProblemFoundError(
+            f"{config}: was changed while the weights were verified", "Start the server again."
+        )
+    return settings, lambda: changed_since(host, folder, seen)
 
 
 def _denied(error: PermissionError) -> LocalOpusError:
@@ -48,9 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     path = parser.parse_args(arguments).config
     host = Host()
     try:
-        settings = node.read_settings(host, path)
-        require_proven(host, settings.model_folder)
-        return run(settings)
+        return run(*prove(host, path))
     except (LocalOpusError, PermissionError) as caught:
         error = caught if isinstance(caught, LocalOpusError) else _denied(caught)
         errors.tell(error)

@@ -119,6 +119,12 @@ def load(read: Callable[[str], str], path: str, weights: Callable[[str], Weights
     raise BadInputError(lines[0], _REMEDY, details=lines[1:])
 
 
+def model_folder(read: Callable[[str], str], path: str) -> str:
+    """Return the folder of the weights that ``server.json`` at ``path`` names; see ``load``."""
+    server = _file(ServerFile, read, path)
+    return _file(ModelFile, read, server.model_config_path).folder
+
+
 #: Where a field of the settings stands that is not of the same name in ``server.json``.
 _ELSEWHERE = {
     "model": ("model", "model"),

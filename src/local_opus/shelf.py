@@ -1,69 +1,56 @@
-"""The models as a user meets them: the catalog against this machine, and the store."""
+"""Models that come into the store and go from it, without an install."""
 
 from __future__ import annotations
 
-from local_opus import control, node, planner, state, whereabouts
+from local_opus import control, licensing, planner, state, stock, uses, whereabouts
 from local_opus.actions.convert_weights import ConvertWeights
 from local_opus.actions.fetch_weights import FetchWeights
 from local_opus.actions.weights import OnWeights, adapt
 from local_opus.apply import Applier
-from local_opus.catalog import load as load_catalog
-from local_opus.catalog.choose import fit, remedy
+from local_opus.catalog.choose import remedy
+from local_opus.catalog.own import load_all as load_catalog
 from local_opus.errors import BadInputError, LocalOpusError, MachineCannotError
 from local_opus.facts import gather
 from local_opus.history import Event
 from local_opus.host import Host
 from local_opus.journal import Listener
+from local_opus.licensing import Terms
 from local_opus.locations import Locations
 from local_opus.opening import open_journal
 from local_opus.refusals import explained
-from local_opus.report.models import ModelRow
 from local_opus.report.reporter import Reporter
-from local_opus.values import Device, HostFacts, Model
 from local_opus.weights import manifest
-from local_opus.weights.store import list_variants, model_folder, variant_names
+from local_opus.weights.shared_files import freed_by, keeping_stamps
+from local_opus.weights.store import model_folder, variant_names
 from local_opus.weights.verify import is_proven, verify_folder
 
 #: By step: what the id of a pulled model's entry in the receipt begins with.
 _PULLED = {"weights": "pulled:", "variant": "pulled-variant:"}
 
 
-def is_stored(host: Host, locations: Locations, model: Model, device: Device | None) -> bool:
-    """Whether the variant that would be served lies in the store."""
-    wanted = variant_names(model, device or Device.CPU).served
-    try:
-        stored = list_variants(host, locations.models)
-    except PermissionError:  # closed to this user, who may be about to repair that
-        return False
-    return any(
-        item.model == model.id and item.variant == wanted and item.manifest is not None
-        for item in stored
-    )
+def terms(host: Host, locations: Locations, model_id: str) -> Terms | None:
+    """Return the licence that must be accepted before a pull; None: nothing must be.
+
+    Raises BadInputError for an unknown model.
+    """
+    return licensing.terms(host, locations, load_catalog(host, locations).get(model_id))
 
 
-def _row(
-    host: Host, locations: Locations, facts: HostFacts, model: Model, device: Device | None
-) -> ModelRow:
-    stored = is_stored(host, locations, model, device)
-    return ModelRow(model, fit(model, facts, device, stored=stored), stored)
+def pull(
+    host: Host,
+    locations: Locations,
+    model_id: str,
+    tell: Reporter,
+    *,
+    accept_license: bool = False,
+) -> list[str]:
+    """Fetch and convert a model; return its folders. Raises LocalOpusError.
 
-
-def rows(host: Host, locations: Locations, device: Device | None) -> list[ModelRow]:
-    """Return a row a model, in the catalog's order."""
+    With ``accept_license`` the user has accepted what ``terms`` names.
+    """
+    model = load_catalog(host, locations).get(model_id)
     facts = gather(host, disk_path=locations.models)
-    return [_row(host, locations, facts, model, device) for model in load_catalog().models]
-
-
-def row(host: Host, locations: Locations, model_id: str) -> ModelRow:
-    """Return the row of one model. Raises BadInputError for an unknown one."""
-    model = load_catalog().get(model_id)
-    return _row(host, locations, gather(host, disk_path=locations.models), model, None)
-
-
-def pull(host: Host, locations: Locations, model_id: str, tell: Reporter) -> list[str]:
-    """Fetch and convert a model; return its folders. Raises LocalOpusError."""
-    model, facts = load_catalog().get(model_id), gather(host, disk_path=locations.models)
-    found = _row(host, locations, facts, model, None)
+    found = stock.row(host, locations, facts, model, None)
     if not found.fit.fits or found.fit.device is None:
         raise MachineCannotError(
             f"{model_id}: {found.fit.reasons[0]}",
@@ -72,13 +59,15 @@ def pull(host: Host, locations: Locations, model_id: str, tell: Reporter) -> lis
         )
     device = found.fit.device
     whereabouts.require(host, locations)
+    licensing.require_token(host, locations, model)
+    agreed = licensing.agreed(host, locations, model, now=accept_license)
     control.use_installed_workers(host, locations)
     with state.held(host, locations):
         applier = Applier(
             open_journal(host, locations, Listener(progress=tell.progress), held=True)
         )
         applier.ensure(planner.store_folder(locations))
-        fetch = FetchWeights(model=model, store=locations.models)
+        fetch = FetchWeights(model=model, store=locations.models, license_accepted=agreed)
         _bring(host, applier, "weights", f"fetch {model_id}", fetch, tell)
         if variant_names(model, device).derived is None:
             return [fetch.folder()]
@@ -127,23 +116,41 @@ def removable(host: Host, locations: Locations, model_id: str) -> str:
         raise BadInputError(
             f"{model_id}: not in the store", "See what is there: `local-opus verify --quick`."
         )
-    if host.files.stat(locations.server_config) is not None:
-        where = node.settings(host, locations)
-        if where.model_folder.startswith(f"{folder}/"):
-            raise LocalOpusError(
-                f"{model_id}: the installed server loads it",
-                "Install another model first, or run `local-opus uninstall --purge`.",
-            )
+    _refuse_used(host, locations, model_id, folder)
     return folder
 
 
+def _refuse_used(host: Host, locations: Locations, model_id: str, folder: str) -> None:
+    used = uses.configured(host, locations)
+    if (who := used.of(folder)) is not None:
+        raise LocalOpusError(
+            f"{model_id}: {who} loads it",
+            "Install another model first, or run `local-opus uninstall --purge`.",
+        )
+    ours = [line for line in used.problems if line.startswith(f"{locations.config}/")]
+    if ours:  # it may be the one
+        raise LocalOpusError(
+            f"{model_id}: whether the server loads it can't be told: {ours[0]}",
+            "Correct that file, or run this as root, or as a member of its group.",
+        )
+    if (who := uses.running(host, folder)) is not None:
+        raise LocalOpusError(
+            f"{model_id}: {who} has it in its memory",
+            "Stop the server with `local-opus stop`, or end that process, then run this again.",
+        )
+
+
 def remove(host: Host, locations: Locations, model_id: str) -> int:
-    """Remove a stored model; return the bytes that it held. Raises as ``removable`` does."""
+    """Remove a stored model; return the bytes that are free again. Raises as ``removable`` does.
+
+    A file that another model shares stays as it is there.
+    """
     with state.held_if_there(host, locations):
         folder = removable(host, locations, model_id)  # an install may use it since it was asked
         receipt = whereabouts.receipt(host, locations, held=True)
-        freed = sum(found.size for _, found in host.files.walk(folder))
-        host.files.remove_tree(folder)
+        freed = freed_by(host, folder)
+        with keeping_stamps(host, locations.models, [folder]):
+            host.files.remove_tree(folder)
         for id_ in (prefix + model_id for prefix in _PULLED.values()):
             if receipt.history.get(id_) is not None:
                 receipt.append(Event.REVERTED, id=id_)

@@ -285,12 +285,20 @@ class Model(Value):
 
 
 class FileVerdict(Value):
-    """What verification says of one file, and the evidence in one line."""
+    """What verification says of one file, and the evidence in one line.
+
+    Where something was compared, ``expected`` and ``found`` are the two in a word ("sha256 ...",
+    "120 bytes"), and ``where`` is the list that states what is expected, with the bytes of the
+    file where only a part of it differs.
+    """
 
     path: str
     verdict: Verdict
     trust: Trust | None
     evidence: str
+    expected: str | None = None
+    found: str | None = None
+    where: str | None = None
 
 
 # --- plan -------------------------------------------------------------------------------------

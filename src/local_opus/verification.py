@@ -3,29 +3,58 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
-from pydantic import JsonValue
-
-from local_opus import control, node, selftest, whereabouts
-from local_opus.catalog import load as load_catalog
-from local_opus.errors import BadInputError, LocalOpusError, ProblemFoundError, did_you_mean
+from local_opus import whereabouts
+from local_opus.attested import Attestation, Attested
+from local_opus.catalog import load as load_built_in
+from local_opus.catalog.load import Catalog
+from local_opus.catalog.own import load_all as load_catalog
+from local_opus.errors import BadInputError, ProblemFoundError, did_you_mean
 from local_opus.host import Host
+from local_opus.host.hub_token import hub_token
 from local_opus.locations import Locations
-from local_opus.values import CatalogFile, Device, FileVerdict
-from local_opus.weights.store import list_variants
-from local_opus.weights.verify import is_proven, verify_folder
-
-__all__ = ["Subject", "canary", "is_proven", "subjects", "verify"]
+from local_opus.values import CatalogFile, Device, HubSource
+from local_opus.weights.against import Pins, Repository
+from local_opus.weights.store import StoredVariant, list_variants, variant_names
+from local_opus.weights.structure import printable
+from local_opus.weights.verify import Against, Examined, examine, is_proven
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A folder or a file to verify; ``pins`` are what the catalog states of a stored model."""
+    """A folder or a file to verify.
+
+    ``model``, ``pins`` (what the catalog states) and ``attestation`` (what the receipt says of its
+    manifest) are those of a variant in the store; else they are None.
+    """
 
     folder: str
-    pins: tuple[CatalogFile, ...] | None
+    model: str | None = None
+    pins: tuple[CatalogFile, ...] | None = None
+    attestation: Attestation | None = None
+    #: What the catalog pins of all models: a file may be one of them under another name.
+    known: tuple[CatalogFile, ...] = ()
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a subject; ``repaired`` names what was not real before a repair and is now.
+
+    ``against``: the name of the list that it was compared with; None: its own manifest.
+    """
+
+    subject: Subject
+    examined: Examined
+    quick: bool
+    against: str | None = None
+    repaired: tuple[str, ...] | None = None
+
+    @property
+    def proven(self) -> bool:
+        """Whether there are files and every one is real."""
+        return is_proven(self.examined.verdicts)
 
 
 def subjects(host: Host, locations: Locations, target: str | None) -> list[Subject]:
@@ -33,15 +62,8 @@ def subjects(host: Host, locations: Locations, target: str | None) -> list[Subje
 
     Raises BadInputError where nothing has that name, ProblemFoundError for an empty store.
     """
-    catalog = load_catalog()
-    known = set(catalog.ids())
-    stored = []
-    for item in list_variants(host, locations.models):
-        fetched = item.model in known and (
-            item.manifest is None or item.manifest.derived_from is None
-        )
-        pins = catalog.get(item.model).files if fetched else None
-        stored.append((item.model, Subject(item.folder, pins)))
+    catalog = load_catalog(host, locations)
+    stored = list_variants(host, locations.models)
     if target is None:
         if not stored:
             whereabouts.require(host, locations)
@@ -49,46 +71,108 @@ def subjects(host: Host, locations: Locations, target: str | None) -> list[Subje
                 f"{locations.models}: there are no weights in the store",
                 "Install a model: `local-opus install --local-opus`.",
             )
-        return [subject for _, subject in stored]
-    named = [subject for model, subject in stored if model == target]
+        return _of_store(host, locations, catalog, stored)
+    named = [item for item in stored if item.model == target]
     if named:
-        return named
+        return _of_store(host, locations, catalog, named)
     path = os.path.abspath(target)
     if host.files.stat(path, follow=True) is not None:
-        return [Subject(path, None)]
-    if target in known:
+        return [_of_path(host, locations, catalog, stored, path)]
+    if target in catalog.ids():
         raise ProblemFoundError(
             f"{target}: not in the store", f"Fetch it: `local-opus models pull {target}`."
         )
-    hint = did_you_mean(target, {model for model, _ in stored} | known)
+    hint = did_you_mean(target, {item.model for item in stored} | set(catalog.ids()))
     raise BadInputError(
-        f"{target}: no folder, no file and no model has this name.{hint}",
+        f"{printable(target, 300)}: no folder, no file and no model has this name.{hint}",
         "Give a path, or a model of `local-opus models list`.",
     )
 
 
-def verify(host: Host, subject: Subject, *, quick: bool) -> Sequence[FileVerdict]:
-    """Return the verdicts; any file may match a pin of the catalog under another name."""
-    known = [file for model in load_catalog().models for file in model.files]
-    return verify_folder(
-        host, subject.folder, quick=quick, catalog_files=subject.pins, known_files=known
-    )
+def _known() -> tuple[CatalogFile, ...]:
+    """Return what this program pins: what a user pinned proves a file of that model alone."""
+    return tuple(file for model in load_built_in().models for file in model.files)
 
 
-def canary(host: Host, locations: Locations) -> dict[str, JsonValue]:
-    """Force the canary text through the installed model.
-
-    Raises ProblemFoundError when it lies outside of the band or no band was measured.
-    """
-    where = node.settings(host, locations)
-    control.use_installed_workers(host, locations)
-    model = load_catalog().get(where.model)
-    if model.canary is None:
-        raise ProblemFoundError(
-            f"{model.id}: no canary band was measured for this model",
-            "Verify its files alone: leave --canary out.",
+def _of_store(
+    host: Host, locations: Locations, catalog: Catalog, stored: Iterable[StoredVariant]
+) -> list[Subject]:
+    attested = Attested(host, locations)
+    known = set(catalog.ids())
+    return [
+        Subject(
+            item.folder,
+            item.model,
+            _pins(catalog, item) if item.model in known else None,
+            attested.of(item.folder),
+            _known(),
         )
-    try:
-        return selftest.canary(host, where.model_folder, Device(where.device), model.canary)
-    except LocalOpusError as error:
-        raise ProblemFoundError(error.message, error.remedy) from error
+        for item in stored
+    ]
+
+
+def _pins(catalog: Catalog, item: StoredVariant) -> tuple[CatalogFile, ...] | None:
+    """Return what the catalog states of a variant; None of one that was made here."""
+    model = catalog.get(item.model)
+    return model.files if item.variant == variant_names(model, Device.CPU).source else None
+
+
+def _of_path(
+    host: Host,
+    locations: Locations,
+    catalog: Catalog,
+    stored: Iterable[StoredVariant],
+    path: str,
+) -> Subject:
+    """Return a path's subject: one of the store's, where it leads to or into a variant."""
+    real = os.path.realpath(path)
+    for item in stored:
+        folder = os.path.realpath(item.folder)
+        if real == folder:
+            return _of_store(host, locations, catalog, [item])[0]
+        if os.path.dirname(real) == folder:
+            return replace(_of_store(host, locations, catalog, [item])[0], folder=path)
+    return Subject(path, known=_known())
+
+
+def against(host: Host, locations: Locations, named: str) -> Against:
+    """Return the list that ``named`` is: ORGANISATION/NAME[@REVISION] of the hub, or a model.
+
+    Raises BadInputError for an unknown model, and as ``hub_metadata.resolve`` does.
+    """
+    catalog = load_catalog(host, locations)
+    if "/" not in named:
+        model = catalog.get(named)
+        return Pins(model.id, model.files)
+    # The hub's clients, where it is asked.
+    from local_opus.host import hub_metadata  # noqa: PLC0415
+    from local_opus.weights.sources.hub import endpoint  # noqa: PLC0415
+
+    repo, at, revision = named.partition("@")
+    known = {one.source.repo for one in catalog.models if isinstance(one.source, HubSource)}
+    found = hub_metadata.resolve(
+        endpoint(host),
+        repo,
+        revision if at else None,
+        hub_token(host.environ),
+        known=known,
+    )
+    return Repository(f"{found.repo}@{found.commit}", found.files)
+
+
+def verify(
+    host: Host, subject: Subject, *, quick: bool = False, against: Against | None = None
+) -> Result:
+    """Verify a subject, against its manifest or against another list."""
+    said = subject.attestation
+    examined = examine(
+        host,
+        subject.folder,
+        quick=quick,
+        catalog_files=subject.pins,
+        known_files=subject.known,
+        manifest_sha256=said.sha256 if said is not None else None,
+        against=against,
+        stamps_too=True,
+    )
+    return Result(subject, examined, quick, against.name if against is not None else None)

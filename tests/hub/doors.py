@@ -22,7 +22,6 @@ class Door:
         self,
         serve: Callable[[Request, Sender], bool],
         tls: ssl.SSLContext | None = None,
-        port: int = 0,
     ) -> None:
         self._serve = serve
         self._tls = tls
@@ -31,7 +30,7 @@ class Door:
         self._stopping = threading.Event()
         #: What went wrong in a thread; a test that passes by such an error would say nothing.
         self.failures: list[BaseException] = []
-        self._listener = socket.create_server(("127.0.0.1", port), backlog=256)
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
         self.port: int = self._listener.getsockname()[1]
         self._thread = threading.Thread(target=self._accept, name=f"hub {self.port}", daemon=True)
         self._thread.start()

@@ -103,6 +103,8 @@ class HubProcess:
         self._process.stdin.flush()
         line = self._process.stdout.readline()
         if not line:
+            self._process.stdin.close()
+            self._process.stdout.close()
             raise RuntimeError(f"the hub ended with {self._process.wait(20)}")
         return json.loads(line)
 

@@ -140,6 +140,16 @@ def test_a_tree_comes_in_pages(hub, client):
     assert [request.query.get("cursor") for request in hub.requests] == [None, "2", "4", "6"]
 
 
+def test_names_come_as_they_are(client):
+    names = ["../up.txt", "/etc/passwd", "a\nb.gguf", "A\nb.gguf", "\x1b[2J.json"]
+    with Hub() as other:
+        other.add("some/repo", dict.fromkeys(names, b"x"))
+        listed = client.ask(f"hf.HfApi(endpoint={other.url!r}).list_repo_files('some/repo')")
+        assert sorted(listed) == sorted(names)
+        url = f"{other.url}/some/repo/resolve/main/a%0Ab.gguf"
+        assert client.ask(f"hf.get_session().get({url!r}).content.decode()") == "x"
+
+
 TREES = {
     "'some/repo'": {"config.json", "tiny.gguf", "big.txt", "sub"},
     "'some/repo', 'sub'": {"sub/deep", "sub/tokenizer.json"},

@@ -12,6 +12,7 @@ import select
 import signal
 import sys
 import time
+from pathlib import Path
 
 from local_opus.runtime import protocol
 
@@ -45,6 +46,9 @@ def load(message):
             os.kill(os.getpid(), signal.SIGSEGV)
         case "slow":
             time.sleep(60)
+        case "swaps":
+            folder = Path(message["folder"])
+            (folder / "other").replace(folder / "model.bin")
     send(
         {
             "event": "ready",

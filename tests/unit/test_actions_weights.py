@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from local_opus.actions import build
 from local_opus.actions.base import Action, State
 from local_opus.errors import LocalOpusError, MachineCannotError, WorkerError
 from local_opus.host import Completed, FileStat
+from local_opus.values import CanaryBand, Device
 from local_opus.weights.convert import STEMS
 from nobody import as_nobody, folder_of_nobody, give_to_nobody
 
@@ -223,6 +224,77 @@ def test_a_file_of_somebody_else_is_to_be_moved_away(host: FakeHost) -> None:
         run(FETCH, host)
     host.files.rename(f"{folder}/notes.txt", "/notes.txt")
     assert selftest.weights(host, (folder,))["files"] == 1
+
+
+def test_a_source_that_is_swapped_while_it_is_converted_makes_no_variant(host, tmp_path):
+    run(FETCH, host)
+    victim = tmp_path / "root" / GGUF
+    convert = host.processes.worker
+
+    def swap(module: str, request: dict[str, str], **options: object) -> dict[str, object]:
+        other = victim.with_name("other")
+        other.write_bytes(SOUND[:-1] + bytes([SOUND[-1] ^ 1]))
+        other.replace(victim)
+        return convert(module, request, **options)
+
+    host.processes.worker = swap  # type: ignore[method-assign]
+    with pytest.raises(LocalOpusError, match=r"tiny\.gguf: changed while it was converted"):
+        run(CONVERT, host)
+    assert CONVERT.inspect(host).state is State.ABSENT
+    assert not (tmp_path / "root/models/tiny/cpu-q4_1").exists()
+
+
+BAND = CanaryBand(text="a text", low=-3.0, high=-2.0, source="measured")
+
+
+def canary(answer: object, then: Callable[[], object] = lambda: None) -> Callable[..., object]:
+    def work(_module: str, _request: dict[str, str], **_: object) -> dict[str, object]:
+        then()
+        return {"mean_log_probability": answer}
+
+    return work
+
+
+def test_a_file_that_is_swapped_while_the_canary_is_asked_fails_it(host, tmp_path):
+    run(FETCH, host)
+    victim, folder = tmp_path / "root" / GGUF, "/models/tiny/gguf-q4_1"
+
+    def swap() -> None:
+        victim.with_name("other").write_bytes(SOUND)
+        victim.with_name("other").replace(victim)
+
+    host.processes.worker = canary(-2.5)  # type: ignore[method-assign]
+    assert selftest.canary(host, folder, Device.CPU, BAND)["canary"] == -2.5
+    host.processes.worker = canary(-2.5, swap)  # type: ignore[method-assign]
+    with pytest.raises(LocalOpusError, match=r"tiny\.gguf: was changed or replaced") as caught:
+        selftest.canary(host, folder, Device.CPU, BAND)
+    assert "verify" in caught.value.remedy
+
+
+@pytest.mark.parametrize("answer", [-3.1, -1.9, float("nan"), float("-inf"), None, "-2.5", []])
+def test_a_canary_outside_of_its_band_or_without_a_number_fails(host, answer):
+    run(FETCH, host)
+    host.processes.worker = canary(answer)  # type: ignore[method-assign]
+    with pytest.raises(LocalOpusError, match=r"is outside of -3\.0 to -2\.0"):
+        selftest.canary(host, "/models/tiny/gguf-q4_1", Device.CPU, BAND)
+
+
+def test_a_folder_without_files_proves_nothing(host):
+    host.files.make_folders("/models/tiny/cpu-q4_1")
+    with pytest.raises(LocalOpusError, match="holds no files"):
+        selftest.weights(host, ("/models/tiny/cpu-q4_1",))
+
+
+def test_a_manifest_that_is_not_the_receipts_is_written_anew_by_the_next_install(host):
+    run(FETCH, host)
+    run(CONVERT, host)
+    folder = "/models/tiny/cpu-q4_1"
+    with pytest.raises(LocalOpusError, match="the receipt says") as caught:
+        selftest.weights(host, (folder,), lambda _folder: "1" * 64)
+    assert caught.value.remedy == "Run the install again; it repairs the weights."
+    assert CONVERT.inspect(host).state is State.ABSENT
+    run(CONVERT, host)
+    assert CONVERT.inspect(host).state is State.PRESENT
 
 
 def test_what_rotted_unseen_is_repaired_by_the_next_install(

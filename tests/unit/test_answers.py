@@ -59,6 +59,7 @@ def test_a_sound_file(data):
         ('root = "/srv/image"', "root", "/srv/image"),
         ("yes = true", "yes", True),
         ("yes = false", "yes", False),
+        ("accept_license = true", "accept_license", True),
         ("dry_run = true", "dry_run", True),
         ("quiet = true", "quiet", True),
         ("json = true", "as_json", True),

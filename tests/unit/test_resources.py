@@ -18,7 +18,8 @@ def test_a_checkout_has_every_kind(checkout) -> None:
 def test_names_are_those_of_the_kind() -> None:
     assert "military.toml" in resources.names("profiles")
     assert resources.names("locks") == [
-        "requirements-openvino.lock", "requirements-server.lock", "requirements.lock",
+        "requirements-openvino.lock", "requirements-server.lock", "requirements-signing.lock",
+        "requirements.lock",
     ]  # fmt: skip
 
 

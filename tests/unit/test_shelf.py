@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from serving import serve
 
 from builders import IR_BIN, MEMBER, gguf_bytes, installable_wheel, ir_xml, wheel_model
 from fakes import FakeHost
-from local_opus import planner, shelf
+from local_opus import planner, shelf, stock
 from local_opus.actions import build
 from local_opus.apply import Applier
 from local_opus.catalog.choose import Fit
@@ -54,8 +55,9 @@ class Told(QuietReporter):
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeHost:
     """Its pip brings a wheel; its converter writes an IR; its catalog has one model, that fits."""
     model = wheel_model(SOUND)
-    monkeypatch.setattr(shelf, "load_catalog", lambda: Catalog(models=(model,)))
-    monkeypatch.setattr(shelf, "fit", lambda *_, **__: Fit(True, Device.CPU, (), 1, 1))
+    for module in (shelf, stock):
+        monkeypatch.setattr(module, "load_catalog", lambda *_: Catalog(models=(model,)))
+    monkeypatch.setattr(stock, "fit", lambda *_, **__: Fit(True, Device.CPU, (), 1, 1))
     monkeypatch.setattr(shelf, "gather", lambda *_, **__: None)
     (tmp_path / "root/home/user").mkdir(parents=True)
     host = FakeHost(tmp_path / "root")
@@ -204,13 +206,10 @@ def test_what_is_removed_is_listed_no_longer(host, places):
     assert host.files.list(places.models) == []
 
 
-def test_what_an_install_took_into_use_meanwhile_is_not_removed(host, places, monkeypatch):
+def test_what_an_install_took_into_use_meanwhile_is_not_removed(host, places):
     pull(host, places)
     folder = shelf.removable(host, places, "tiny")
-    host.files.make_folders(places.config)
-    host.files.write_atomic(places.server_config, b"{}")
-    serves = type("Settings", (), {"model_folder": f"{folder}/cpu-q4_1"})
-    monkeypatch.setattr("local_opus.node.settings", lambda *_: serves)
+    serve(host, places, f"{folder}/cpu-q4_1")
     with pytest.raises(LocalOpusError, match="the installed server loads it"):
         shelf.remove(host, places, "tiny")
     assert host.files.read_bytes(f"{places.models}/{GGUF}") == SOUND

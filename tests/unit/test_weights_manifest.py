@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,7 +24,8 @@ from local_opus.values import FileVerdict, Trust, Verdict
 from local_opus.weights import manifest as manifests
 from local_opus.weights.digest import Hasher
 from local_opus.weights.manifest import LocalOrigin, Manifest, ManifestFile, WheelOrigin
-from local_opus.weights.verify import is_proven, verify_folder
+from local_opus.weights.stamps import stamps_damage
+from local_opus.weights.verify import examine, is_proven, verify_folder
 
 SOUND = gguf_bytes()
 
@@ -39,7 +42,7 @@ def host() -> Host:
 
 
 def verdicts(folder: Path, **options: object) -> dict[str, FileVerdict]:
-    return {item.path: item for item in verify_folder(host(), str(folder), **options)}  # type: ignore[arg-type]
+    return {item.path: item for item in examine(host(), str(folder), **options).verdicts}  # type: ignore[arg-type]
 
 
 def entry(path: str, data: bytes, *, trust: Trust = Trust.PINNED, segment: int = 0) -> ManifestFile:
@@ -142,8 +145,195 @@ def test_the_damaged_segment_is_named(folder):
     data = bytes(range(256)) * 4
     install(folder, {"a.raw": data}, segment=256)
     (folder / "a.raw").write_bytes(flip(data, 600))
-    evidence = verdicts(folder)["a.raw"].evidence
-    assert "1 of 4 segments differ, the first begins at byte 512" in evidence
+    found = verdicts(folder)["a.raw"]
+    assert "blake3 of bytes 512-767 is " in found.evidence
+    assert "1 of 4 segments differs" in found.evidence
+    assert found.where == "weights.json, bytes 512-767"
+
+
+def test_a_flip_in_any_segment_is_found_and_named(folder):
+    data = os.urandom(1000)
+    install(folder, {"a.raw": data}, segment=256)
+    for place in range(0, 1000, 37):
+        (folder / "a.raw").write_bytes(flip(data, place))
+        found = verdicts(folder)["a.raw"]
+        begin = place // 256 * 256
+        assert found.verdict is Verdict.CORRUPT
+        assert found.where == f"weights.json, bytes {begin}-{min(begin + 255, 999)}"
+        assert {str(found.expected)[:7], str(found.found)[:7]} == {"blake3 "}
+
+
+@pytest.mark.parametrize("kept", [0, 1, 3, 5])
+def test_segments_that_do_not_cover_the_file_prove_nothing(folder, kept):
+    data = os.urandom(1000)
+    manifest = install(folder, {"a.raw": data}, segment=256)
+    (file,) = manifest.files
+    some = (*file.segments, "0" * 64)[:kept]
+    changed = manifest.model_copy(update={"files": (file.model_copy(update={"segments": some}),)})
+    manifests.write(host(), str(folder), changed)
+    assert verdicts(folder)["a.raw"].verdict is Verdict.REAL
+    (folder / "a.raw").write_bytes(flip(data, 999))
+    assert verdicts(folder)["a.raw"].verdict is Verdict.CORRUPT
+
+
+# --- the manifest's own digest, as the receipt holds it ----------------------------------------
+
+
+def sha256(folder: Path) -> str:
+    return manifests.digest((folder / "weights.json").read_bytes())
+
+
+def test_an_attested_manifest_is_a_file_with_evidence(folder):
+    install(folder, {"a.gguf": SOUND})
+    digest = sha256(folder)
+    found = verdicts(folder, manifest_sha256=digest)
+    assert is_proven(list(found.values()))
+    assert found["weights.json"].evidence == "the receipt holds its sha256"
+    assert found["weights.json"].expected == f"sha256 {digest}"
+
+
+def test_one_that_nobody_attests_has_no_verdict_of_its_own(folder):
+    install(folder, {"a.gguf": SOUND})
+    assert "weights.json" not in verdicts(folder)
+
+
+def with_a_fitting_file(folder: Path) -> None:
+    """Change a file, and the manifest so that it fits."""
+    install(folder, {"a.gguf": flip(SOUND, len(SOUND) - 40)})
+
+
+def of_its_text(old: str, new: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        path = folder / "weights.json"
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new, 1))
+
+    return change
+
+
+def other_digest(folder: Path) -> None:
+    path = folder / "weights.json"
+    head, middle, rest = path.read_text().partition('"sha256": "')
+    path.write_text(head + middle + ("0" if rest[0] != "0" else "1") + rest[1:])
+
+
+CHANGES = {
+    "a space": of_its_text(": ", " :"),
+    "a space at its end": of_its_text("\n}\n", "\n}\n "),
+    "a digest": other_digest,
+    "its model": of_its_text('"tiny"', '"tino"'),
+    "with a fitting file": with_a_fitting_file,
+}
+
+
+@pytest.mark.parametrize("quick", [False, True])
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+def test_a_manifest_that_was_changed_is_corrupt(folder, change, quick):
+    install(folder, {"a.gguf": SOUND})
+    digest = sha256(folder)
+    change(folder)
+    found = verdicts(folder, manifest_sha256=digest, quick=quick)
+    own = found["weights.json"]
+    assert own.verdict is Verdict.CORRUPT
+    assert not is_proven(list(found.values()))
+    if manifest_is_sound(folder):
+        assert own.evidence == f"sha256 is {sha256(folder)}, the receipt says {digest}"
+        assert (own.expected, own.found, own.where) == (
+            f"sha256 {digest}", f"sha256 {sha256(folder)}", "the receipt",
+        )  # fmt: skip
+        assert found["a.gguf"].verdict in {Verdict.UNPROVEN, Verdict.CORRUPT}
+
+
+def manifest_is_sound(folder: Path) -> bool:
+    try:
+        manifests.read(host(), str(folder))
+    except LocalOpusError:
+        return False
+    return True
+
+
+def test_a_manifest_that_the_receipt_knows_and_is_gone_is_missing(folder):
+    install(folder, {"a.gguf": SOUND})
+    digest = sha256(folder)
+    (folder / "weights.json").unlink()
+    found = verdicts(folder, manifest_sha256=digest)
+    assert found["weights.json"].verdict is Verdict.MISSING
+    assert found["a.gguf"].verdict is Verdict.UNPROVEN
+
+
+def test_a_copied_folder_is_real_without_a_receipt(folder, tmp_path):
+    install(folder, {"a.gguf": SOUND})
+    shutil.copytree(folder, tmp_path / "copy")
+    for quick in (False, True):
+        found = verdicts(tmp_path / "copy", quick=quick, stamps_too=True)
+        assert {path: item.verdict.value for path, item in found.items()} == {"a.gguf": "real"}
+
+
+PROOFS = {
+    "nobody attests it: by sha256": (False, "sha256 matches the catalog"),
+    "attested: by blake3": (True, "blake3 matches weights.json, which has the catalog's sha256"),
+}
+
+
+@pytest.mark.parametrize(("attested", "evidence"), PROOFS.values(), ids=PROOFS.keys())
+def test_which_digest_proves_a_pinned_file(folder, attested, evidence):
+    install(folder, {"tiny.gguf": SOUND})
+    digest = sha256(folder) if attested else None
+    found = verdicts(folder, catalog_files=[catalog_file(SOUND)], manifest_sha256=digest)
+    assert (found["tiny.gguf"].verdict, found["tiny.gguf"].evidence) == (Verdict.REAL, evidence)
+
+
+def test_an_attested_manifest_does_not_outrank_the_catalog(folder):
+    """It says what was there when it was written; the catalog may have come to pin another."""
+    install(folder, {"tiny.gguf": flip(SOUND, len(SOUND) - 40)})
+    found = verdicts(
+        folder, catalog_files=[catalog_file(SOUND)], manifest_sha256=sha256(folder), quick=True
+    )
+    assert found["weights.json"].verdict is Verdict.REAL
+    assert found["tiny.gguf"].verdict is Verdict.CORRUPT
+    assert "the catalog says" in found["tiny.gguf"].evidence
+
+
+def test_a_blake3_that_was_forged_beside_the_right_sha256_proves_nothing(folder):
+    """With the manifest changed to fit the file, only the catalog's own digest tells."""
+    evil = flip(SOUND, len(SOUND) - 40)
+    forged = install(folder, {"tiny.gguf": evil})
+    (file,) = forged.files
+    right = entry("tiny.gguf", SOUND).sha256
+    lying = forged.model_copy(update={"files": (file.model_copy(update={"sha256": right}),)})
+    manifests.write(host(), str(folder), lying)
+    pins = [catalog_file(SOUND)]
+    assert verdicts(folder, catalog_files=pins)["tiny.gguf"].verdict is Verdict.CORRUPT
+
+
+# --- the stamps --------------------------------------------------------------------------------
+
+
+def test_every_flipped_bit_of_the_stamps_leads_to_hashing_and_is_told(folder):
+    install(folder, {"a.gguf": SOUND})
+    path = folder / "weights.stat.json"
+    sound = path.read_bytes()
+    assert "weights.stat.json" not in verdicts(folder, stamps_too=True)
+    for bit in range(len(sound) * 8):
+        changed = bytearray(sound)
+        changed[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(changed)
+        assert stamps_damage(host(), str(folder)) is not None, bit
+    found = verdicts(folder, quick=True, stamps_too=True)
+    assert found["weights.stat.json"].verdict is Verdict.CORRUPT
+    assert found["a.gguf"].evidence == "blake3 matches weights.json"
+
+
+def test_stamps_without_a_sum_are_those_of_an_older_program(folder):
+    install(folder, {"a.gguf": SOUND})
+    path = folder / "weights.stat.json"
+    document = json.loads(path.read_text())
+    del document["sum"]
+    path.write_text(json.dumps(document))
+    found = verdicts(folder, quick=True, stamps_too=True)
+    assert list(found) == ["a.gguf"]
+    assert "not touched" in found["a.gguf"].evidence
 
 
 def test_a_local_file_stays_unproven(folder):

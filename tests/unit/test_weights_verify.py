@@ -94,7 +94,7 @@ def test_the_evidence_of_a_placeholder_quotes_it(folder):
 PAIRS = {
     "sound": (ir_xml(), IR_BIN, "unproven", "unproven"),
     "short .bin": (ir_xml(), IR_BIN[:-1], "truncated", "truncated"),
-    "long .bin": (ir_xml(), IR_BIN + b"x", "corrupt", "placeholder"),
+    "long .bin": (ir_xml(), IR_BIN + b"x", "corrupt", "corrupt"),
     "pointer as .bin": (ir_xml(), LFS_POINTER, "corrupt", "placeholder"),
     "text as .bin": (ir_xml(), PLACEHOLDER, "corrupt", "placeholder"),
     "DOCTYPE": (ir_xml(head="<!DOCTYPE a>"), IR_BIN, "unsafe", "placeholder"),
@@ -133,6 +133,19 @@ def test_a_link_inside_the_folder_is_what_it_leads_to(folder):
     found = verdicts(folder, known_files=[catalog_file(SOUND)])
     assert found["model.gguf"].verdict is Verdict.REAL
     assert found["dangling"].verdict is Verdict.UNEXPECTED
+
+
+def test_a_link_inside_the_folder_is_judged_by_its_own_name(folder):
+    (folder / "blobs").mkdir()
+    for name, data in (("a", PLACEHOLDER), ("b", SOUND[:-32]), ("c", b"[]")):
+        (folder / "blobs" / name).write_bytes(data)
+    (folder / "model_weights.bin").symlink_to("blobs/a")
+    (folder / "model.gguf").symlink_to("blobs/b")
+    (folder / "config.json").symlink_to("blobs/c")
+    found = verdicts(folder)
+    assert found["model_weights.bin"].verdict is Verdict.PLACEHOLDER
+    assert found["model.gguf"].verdict is Verdict.TRUNCATED
+    assert found["config.json"].verdict is Verdict.CORRUPT
 
 
 @pytest.mark.timeout(20)

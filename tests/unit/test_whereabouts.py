@@ -14,6 +14,7 @@ from local_opus import (
     node,
     resources,
     shelf,
+    stock,
     upgrade,
     verification,
     whereabouts,
@@ -163,7 +164,7 @@ def command(host: FakeHost, state: str, scope: str = "user") -> None:
 @pytest.fixture
 def fits(monkeypatch):
     monkeypatch.setattr(shelf, "gather", lambda *_, **__: None)
-    monkeypatch.setattr(shelf, "fit", lambda *_, **__: Fit(True, Device.CPU, (), 1, 1))
+    monkeypatch.setattr(stock, "fit", lambda *_, **__: Fit(True, Device.CPU, (), 1, 1))
 
 
 @pytest.mark.parametrize("tells", ["found", "run"])

@@ -108,6 +108,10 @@ class Action(Value, ABC):
         """Whether what ``earlier`` left, unchanged since, is all that this one wants."""
         return False
 
+    def noted(self, host: Host) -> Record:  # noqa: ARG002 - most note nothing
+        """Return what the receipt keeps of something that was there already, as it should be."""
+        return {}
+
     def turn(self) -> tuple[int, int]:
         """Return what puts its revert in order: the smallest first, equal ones newest first."""
         return self.reverted_in, 0

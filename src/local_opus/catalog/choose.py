@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from typing import Literal
 
 from local_opus.catalog import devices, needs
+from local_opus.catalog.licenses import is_free
 from local_opus.catalog.load import Catalog
 from local_opus.errors import MachineCannotError
 from local_opus.units import size_text
 from local_opus.values import Device, HostFacts, HubSource, Model
+from local_opus.weights.genai import file_type_problem
 
 UseCase = Literal["chat", "coding", "analysis"]
 #: Which device is taken where the user names none. The NPU answers one request at a time and
 #: limits the prompt's length (1024 tokens by default), so it is taken only for models that run
 #: nowhere else, or when it is asked for.
 AUTO_ORDER = (Device.GPU, Device.CPU, Device.NPU)
-#: Licences that allow any use without further terms; only these are chosen unasked.
-FREE_LICENSES = frozenset({"Apache-2.0", "MIT"})
 #: The largest weights for each processor core that are chosen unasked for the CPU: each token
 #: reads them all. A rule of thumb, not a measurement; a model named by the user may be larger.
 _CPU_BYTES_PER_CORE = 2**30
@@ -62,6 +62,9 @@ def fit(
         # Of several devices the CPU's reasons say most: it is always there.
         shown = by_device.get(Device.CPU) or next(iter(by_device.values()))
         reasons += shown
+    unread = file_type_problem(model.quantization) if model.format == "gguf" else None
+    if unread is not None:
+        reasons.append(unread)
     if model.format == "gguf" and len(model.files) > 1:
         reasons.append(
             f"its GGUF is split into {len(model.files)} files; this version converts one file only"
@@ -145,17 +148,19 @@ def choose(
 ) -> Model:
     """Return the best model that fits and can be fetched from one of the kinds of ``sources``.
 
-    Only ungated models under a free licence are looked at. On the first device that any of them
-    fits, the best is: made for the use case, then with the most parameters, then ready as IR,
-    then at a stated revision, then with the fewest caveats, the longest context, the most sources
-    of its figures, the smallest size. On the CPU models above 1 GiB of weights a core come after
-    all others, the smallest first. Raises MachineCannotError with the reasons of the smallest
-    models when none fits.
+    Only ungated models under a free licence are looked at, and none that a user pinned. On the
+    first device that any of them fits, the best is: made for the use case, then with the most
+    parameters, then ready as IR, then at a stated revision, then with the fewest caveats, the
+    longest context, the most sources of its figures, the smallest size. On the CPU models above
+    1 GiB of weights a core come after all others, the smallest first. Raises MachineCannotError
+    with the reasons of the smallest models when none fits.
     """
     unusable = devices.problem(facts, device) if device else None
     if unusable is not None:
         raise MachineCannotError(unusable, "Choose another device, or `--device auto`.")
-    free = [model for model in catalog.models if _may_be_chosen(model, sources)]
+    # What a user pinned is for him to name: nobody else looked at it.
+    ours = (model for model in catalog.models if model.id not in catalog.own)
+    free = [model for model in ours if _may_be_chosen(model, sources)]
     for one in [device] if device else AUTO_ORDER:
         fitting = [
             model
@@ -180,7 +185,7 @@ def choose(
 
 
 def _may_be_chosen(model: Model, sources: Collection[str]) -> bool:
-    free = model.license.id in FREE_LICENSES and model.license.gated is not True
+    free = is_free(model.license.id) and model.license.gated is not True
     return free and model.source.kind in sources
 
 

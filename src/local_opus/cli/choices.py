@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from local_opus import answers, install, own_modules, profiles
 from local_opus.answers import Answers, is_path
-from local_opus.catalog import load as load_catalog
+from local_opus.catalog.own import load_all as load_catalog
 from local_opus.cli import answering, prompts, questions
 from local_opus.cli.context import open_host
 from local_opus.cli.given import Given, Way, parse_device
@@ -60,10 +60,10 @@ def run(given: Given, way: Way) -> None:
         given = replace(given, scope=given.scope or questions.ask_scope(host))
     profile = _load_profile(given)
     _require_server_for(given, profile)
-    if given.model is not None:
-        load_catalog().get(given.model)  # an unknown one is told before anything slow happens
     scope = Scope(given.scope) if given.scope else default_scope(host.euid)
     locations = locate(scope, host.environ)
+    if given.model is not None:  # an unknown one is told before anything slow happens
+        load_catalog(host, locations).get(given.model)
     if not way.dry_run:
         install.require_rights(host, scope)
     if not (way.yes or way.dry_run):  # after all that is wrong in the command itself has been told
@@ -73,7 +73,7 @@ def run(given: Given, way: Way) -> None:
     tell.event("facts", facts.model_dump(mode="json"))
     show.show_machine(tell, facts)
     if way.interactive:
-        given = questions.ask_rest(given, facts, profile)
+        given = questions.ask_rest(given, facts, profile, host, locations)
     choice = install.prepare(
         host,
         locations,
@@ -96,8 +96,14 @@ def go_on(
 ) -> None:
     """Show what is pending, ask, apply and report.
 
-    With ``given`` the answers can be saved.
+    With ``given`` the answers can be saved. Raises BadInputError where a licence must be accepted,
+    and nobody does.
     """
+    terms, accepts = choice.terms, way.accept_license
+    if terms is not None and accepts:
+        choice, terms = install.with_license(choice, terms.license), None
+    elif terms is not None and way.yes and not way.dry_run:
+        raise terms.refusal()
     waiting = install.pending(host, choice)
     plan = {**json.loads(choice.plan.model_dump_json()), "pending": waiting}
     if way.dry_run and way.as_json:
@@ -109,6 +115,11 @@ def go_on(
     else:
         tell.event("plan", plan)
         show.show_plan(tell, choice.plan, waiting)
+    if terms is not None and way.dry_run:
+        tell.say(escape(f"{terms.refusal().message}. {terms.refusal().remedy}"))
+    elif terms is not None and waiting:
+        prompts.accept(terms)
+        choice, accepts = install.with_license(choice, terms.license), True
     asks = bool(waiting) and not (way.dry_run or way.yes)
     target = way.save_answers
     if asks and given is not None:
@@ -116,7 +127,7 @@ def go_on(
     elif asks:
         prompts.confirm("Go on?", yes=False)
     if target is not None and given is not None:
-        answering.save(target, _chosen(given, choice, yes=way.yes or asks))
+        answering.save(target, _chosen(given, choice, yes=way.yes or asks, accepts=accepts))
         tell.event("answers_saved", {"path": os.path.abspath(target)})
         tell.say(f"answers saved: {escape(os.path.abspath(target))}")
     if way.dry_run or not waiting:
@@ -137,7 +148,7 @@ def _profile_file(given: Given) -> str | None:
     return os.path.abspath(named) if named is not None and is_path(named) else None
 
 
-def _chosen(given: Given, choice: install.Choice, *, yes: bool) -> Answers:
+def _chosen(given: Given, choice: install.Choice, *, yes: bool, accepts: bool) -> Answers:
     """Return what this install came to as answers, so that they lead to the same plan again."""
     values = {
         "profile": _profile_file(given) or given.profile or profiles.DEFAULT,
@@ -148,8 +159,9 @@ def _chosen(given: Given, choice: install.Choice, *, yes: bool) -> Answers:
         "scope": choice.locations.scope.value,
         "root": os.path.abspath(given.root),
         "yes": yes,
+        "accept_license": True if accepts else None,
     }
-    return answers.of(values, "what was chosen")
+    return answers.of(values, "what was chosen", answering.pinned())
 
 
 def _command(host: Host, locations: Locations) -> str:

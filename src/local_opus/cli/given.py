@@ -37,6 +37,7 @@ class Way:
     save_answers: str | None = None
     #: Whether what is not given is asked for.
     interactive: bool = False
+    accept_license: bool = False
 
 
 def one_profile(flags: Sequence[str], name: str | None) -> str | None:

@@ -63,6 +63,7 @@ def _insisted(ctx: click.Context) -> tuple[str, ...]:
 @options.scope
 @options.option("--root", default="/", help="The folder of an image instead of this machine.")
 @options.option("--yes", is_flag=True, help="Do not ask.")
+@options.accept_license
 @options.option("--dry-run", is_flag=True, help="Print the plan and change nothing.")
 @options.option("--quiet", is_flag=True, help="Print errors alone.")
 @options.option(
@@ -94,6 +95,7 @@ def command(
     scope: str | None,
     root: str,
     yes: bool,
+    accept_license: bool,
     dry_run: bool,
     quiet: bool,
     answers: Answers | None,
@@ -130,5 +132,6 @@ def command(
         quiet=quiet,
         as_json=as_json,
         save_answers=save_answers,
+        accept_license=accept_license,
     )
     choices.run(given, way)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import click
 
 from local_opus.cli import options
+from local_opus.cli.pin import command as pin
+from local_opus.cli.sign import command as sign
 
 
 @click.group()
@@ -21,26 +23,42 @@ def command() -> None:
     help="auto, CPU, GPU or NPU.",
 )
 @options.option("--fitting", is_flag=True, help="Only models that fit this machine.")
+@options.option("--stored", is_flag=True, help="Only the store: what lies there, and its size.")
 @options.scope
 @options.as_json
-def list_models(*, device: str, fitting: bool, scope: str | None, as_json: bool) -> None:
-    """Show every model of the catalog: what fits this machine, and why the rest does not."""
+def list_models(
+    *, device: str, fitting: bool, stored: bool, scope: str | None, as_json: bool
+) -> None:
+    """Show every model of the catalog, what fits this machine, and what lies in the store.
+
+    The store also holds models that the catalog does not know, and unfinished downloads.
+    """
     import json
 
     from rich.console import Console
 
-    from local_opus import shelf
+    from local_opus import stock
     from local_opus.cli.context import find_install, open_host
     from local_opus.cli.given import parse_device
     from local_opus.report import models as show
+    from local_opus.report import store as show_store
 
     host = open_host()
-    rows = shelf.rows(host, find_install(host, scope), parse_device(device))
-    rows = [row for row in rows if row.fit.fits or not fitting]
+    locations = find_install(host, scope)
+    on = parse_device(device)
+    document: dict[str, object] = {}
+    if not stored:
+        rows = stock.rows(host, locations, on)
+        rows = [row for row in rows if row.fit.fits or not fitting]
+        document |= show.models_json(rows)
+        if not as_json:
+            show.models_table(Console(), rows)
+    there = stock.take(host, locations)
     if as_json:
-        click.echo(json.dumps(show.models_json(rows), indent=1))
+        document = {"schema_version": 1, **document, "store": show_store.store_json(there)}
+        click.echo(json.dumps(document, indent=1))
     else:
-        show.models_table(Console(), rows)
+        show_store.store_table(Console(), there)
 
 
 @command.command("show")
@@ -53,12 +71,12 @@ def show_model(model: str, scope: str | None, *, as_json: bool) -> None:
 
     from rich.console import Console
 
-    from local_opus import shelf
+    from local_opus import stock
     from local_opus.cli.context import find_install, open_host
     from local_opus.report import models as show
 
     host = open_host()
-    row = shelf.row(host, find_install(host, scope), model)
+    row = stock.row_of(host, find_install(host, scope), model)
     if as_json:
         click.echo(json.dumps(show.model_json(row), indent=1))
     else:
@@ -67,20 +85,27 @@ def show_model(model: str, scope: str | None, *, as_json: bool) -> None:
 
 @command.command("pull")
 @click.argument("model", shell_complete=options.complete_model)
+@options.accept_license
 @options.scope
 @options.as_json
-def pull(model: str, scope: str | None, *, as_json: bool) -> None:
+def pull(model: str, scope: str | None, *, accept_license: bool, as_json: bool) -> None:
     """Bring MODEL into the store, proven and converted, without serving it."""
     from rich.markup import escape
 
     from local_opus import shelf
+    from local_opus.cli import prompts
     from local_opus.cli.context import find_install, open_host
     from local_opus.report import reporter
 
     host = open_host()
+    locations = find_install(host, scope)
+    terms = None if accept_license else shelf.terms(host, locations, model)
+    if terms is not None:
+        prompts.accept(terms)
+        accept_license = True
     tell = reporter.make(as_json=as_json)
     try:
-        folders = shelf.pull(host, find_install(host, scope), model, tell)
+        folders = shelf.pull(host, locations, model, tell, accept_license=accept_license)
     finally:
         tell.close()
     for folder in folders:
@@ -88,11 +113,14 @@ def pull(model: str, scope: str | None, *, as_json: bool) -> None:
 
 
 @command.command("remove")
-@click.argument("model", shell_complete=options.complete_model)
+@click.argument("model", shell_complete=options.complete_stored)
 @options.option("--yes", is_flag=True, help="Do not ask.")
 @options.scope
-def remove(model: str, scope: str | None, *, yes: bool) -> None:
-    """Remove MODEL from the store; one that the installed server loads stays."""
+@options.as_json
+def remove(model: str, scope: str | None, *, yes: bool, as_json: bool) -> None:
+    """Remove MODEL from the store; one that a server loads stays."""
+    import json
+
     from local_opus import shelf
     from local_opus.cli.context import find_install, open_host
     from local_opus.cli.prompts import confirm
@@ -102,4 +130,46 @@ def remove(model: str, scope: str | None, *, yes: bool) -> None:
     folder = shelf.removable(host, locations, model)
     confirm(f"Remove {folder}?", yes=yes)
     freed = shelf.remove(host, locations, model)
-    click.echo(f"{folder}: removed, {freed / 1024**3:.2f} GiB freed")
+    if as_json:
+        document = {"schema_version": 1, "model": model, "folder": folder, "freed": freed}
+        click.echo(json.dumps(document, indent=1))
+    else:
+        click.echo(f"{folder}: removed, {freed / 1024**3:.2f} GiB freed")
+
+
+@command.command("prune")
+@options.option("--yes", is_flag=True, help="Do not ask.")
+@options.option("--dry-run", is_flag=True, help="Print what would go and change nothing.")
+@options.scope
+@options.as_json
+def prune(*, yes: bool, dry_run: bool, scope: str | None, as_json: bool) -> None:
+    """Remove what unfinished downloads and conversions left in the store.
+
+    Nothing that was verified goes, and nothing that a live process works on. A download that is
+    not pruned goes on where it ended.
+    """
+    import json
+
+    from rich.console import Console
+
+    from local_opus import pruning
+    from local_opus.cli.context import find_install, open_host
+    from local_opus.cli.prompts import confirm
+    from local_opus.report import store as show
+
+    host = open_host()
+    locations = find_install(host, scope)
+    found = pruning.prunable(host, locations)
+    if not as_json:
+        show.partials_table(Console(), found.orphans)
+    if found.orphans and not dry_run:
+        confirm(f"Remove {len(found.orphans)} of them?", yes=yes)
+        found = pruning.prune(host, locations)
+    if as_json:
+        click.echo(json.dumps(show.pruned_json(found, dry_run=dry_run), indent=1))
+    else:
+        show.pruned(Console(), found, dry_run=dry_run)
+
+
+command.add_command(pin, "pin")
+command.add_command(sign, "sign")

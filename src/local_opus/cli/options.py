@@ -55,11 +55,32 @@ scope = option(
 )
 
 
+accept_license = option(
+    "--accept-license", is_flag=True, help="Accept the model's licence, where it is not a free one."
+)
+
+
 def complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001
     """Return the models of the catalog that begin with what is typed."""
     from local_opus.catalog import load
+    from local_opus.catalog.own import known_ids
+    from local_opus.host import Host
 
-    return [model for model in load().ids() if model.startswith(incomplete)]
+    known = [*load().ids(), *known_ids(Host())]
+    return [model for model in known if model.startswith(incomplete)]
+
+
+def complete_stored(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001
+    """Return the models in the store that begin with what is typed."""
+    from local_opus.cli.context import find_install, open_host
+    from local_opus.weights.store import list_models
+
+    host = open_host()
+    try:
+        names = list_models(host, find_install(host, ctx.params.get("scope")).models)
+    except OSError:  # closed to this user: the command itself says so
+        return []
+    return [name for name in names if name.startswith(incomplete)]
 
 
 def complete_profile(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001

@@ -6,8 +6,14 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
 
 from local_opus.errors import BadInputError, InterruptedRunError
+
+if TYPE_CHECKING:
+    from local_opus.licensing import Terms
 
 #: Columns that a choice's pointer takes, and the fewest that a text is wrapped to.
 _POINTER = 4
@@ -36,6 +42,22 @@ def confirm(question: str, *, yes: bool) -> None:
     import questionary
 
     if not questionary.confirm(question, default=True).ask():
+        raise _stopped()
+
+
+def accept(terms: Terms) -> None:
+    """Show a licence that is not a free one, and ask for it. Raises InterruptedRunError for a no.
+
+    Raises the refusal of ``terms`` where nobody can be asked.
+    """
+    if not on_terminal():
+        raise terms.refusal()
+    import questionary
+
+    note = f" {terms.note}" if terms.note else ""
+    click.echo(f"{terms.model} is under the licence {terms.license}.{note}", err=True)
+    click.echo(f"Read it: {terms.page}", err=True)
+    if not questionary.confirm("Do you accept this licence?", default=False).ask():
         raise _stopped()
 
 

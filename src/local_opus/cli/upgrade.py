@@ -9,6 +9,7 @@ from local_opus.cli import options
 
 @click.command()
 @options.option("--yes", is_flag=True, help="Do not ask.")
+@options.accept_license
 @options.option("--dry-run", is_flag=True, help="Print the plan and change nothing.")
 @options.option("--allow-downgrade", is_flag=True, help="Go back to an older version.")
 @options.option("--quiet", is_flag=True, help="Print errors alone.")
@@ -17,6 +18,7 @@ from local_opus.cli import options
 def command(
     *,
     yes: bool,
+    accept_license: bool,
     dry_run: bool,
     allow_downgrade: bool,
     quiet: bool,
@@ -49,5 +51,5 @@ def command(
     tell.event("facts", facts.model_dump(mode="json"))
     show.show_machine(tell, facts)
     choice = upgrade.choose(host, locations, facts, history)
-    way = Way(yes=yes, dry_run=dry_run, quiet=quiet, as_json=as_json)
+    way = Way(yes=yes, dry_run=dry_run, quiet=quiet, as_json=as_json, accept_license=accept_license)
     choices.go_on(host, choice, tell, way)

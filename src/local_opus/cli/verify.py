@@ -2,24 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
 import click
 
-from local_opus.cli import options
+from local_opus.cli import options, sign
+
+if TYPE_CHECKING:
+    from local_opus.signing import Check
+    from local_opus.verification import Result
 
 
 @click.command()
 @click.argument("target", required=False)
 @options.option("--quick", is_flag=True, help="Believe files whose size, inode and times are as they were when they were hashed.")  # fmt: skip  # noqa: E501
+@options.option("--against", metavar="MODEL|ORG/REPO[@REVISION]", help="Compare TARGET with an entry of the catalog, or with a repository of the hub.")  # fmt: skip  # noqa: E501
 @options.option("--canary", is_flag=True, help="Also force a text through the installed model.")
+@options.option("--repair", is_flag=True, help="Bring again what is not real in the store.")
+@options.option("--public-key", type=click.Path(), metavar="FILE", help="Also check the signature of TARGET by this key (OpenSSF model signing).")  # fmt: skip  # noqa: E501
+@options.option("--signature", type=click.Path(), metavar="FILE", help="The signature. Default: FOLDER.sig, beside the folder.")  # fmt: skip  # noqa: E501
 @options.scope
 @options.as_json
 def command(
-    target: str | None, *, quick: bool, canary: bool, scope: str | None, as_json: bool
+    target: str | None,
+    *,
+    quick: bool,
+    against: str | None,
+    canary: bool,
+    repair: bool,
+    public_key: str | None,
+    signature: str | None,
+    scope: str | None,
+    as_json: bool,
 ) -> int:
     """Give a verdict for every file of TARGET: a folder, a file, or a model of the store.
 
     Without TARGET everything in the store. Any folder will do, also one never installed. Exit
-    code 3 where a file is not proven real.
+    code 3 where a file is not proven real. A signature that holds speaks for files that nothing
+    else proves.
     """
     import json
 
@@ -28,25 +49,82 @@ def command(
     from local_opus import verification
     from local_opus.cli.context import find_install, open_host
     from local_opus.errors import ExitCode
-    from local_opus.report.verify import verdict_document, verdict_line, verdict_table
+    from local_opus.report.signatures import check_document, check_lines
+    from local_opus.report.verify import folder_document, show_folder
 
+    _refuse_contradictions(target, against, quick=quick, canary=canary, repair=repair)
     host = open_host()
-    console = Console()
     locations = find_install(host, scope)
-    proven = True
-    documents = []
-    for subject in verification.subjects(host, locations, target):
-        verdicts = verification.verify(host, subject, quick=quick)
-        proven = proven and verification.is_proven(verdicts)
-        documents.append(verdict_document(subject.folder, verdicts, quick=quick))
+    subjects = verification.subjects(host, locations, target)
+    if repair:
+        from local_opus import repair as repairing
+
+        repairing.require_repairable(host, locations, subjects)
+    checks = sign.check(host, subjects, signature, public_key)
+    listed = verification.against(host, locations, against) if against is not None else None
+    results = [verification.verify(host, one, quick=quick, against=listed) for one in subjects]
+    if repair:
+        from local_opus.report import reporter
+
+        tell = reporter.QuietReporter() if as_json else reporter.make()
+        try:
+            results = repairing.repair(host, locations, target, results, tell)
+        finally:
+            tell.close()
+    console = Console()
+    if not as_json:
+        for result in results:
+            show_folder(console, result)
+            check = checks.get(result.subject.folder)
+            for line in check_lines(check) if check else ():
+                console.print(line, markup=False, highlight=False, soft_wrap=True)
+    document: dict[str, object] = {"folders": [folder_document(one) for one in results]}
+    if checks:
+        document["signatures"] = [check_document(check) for check in checks.values()]
+    proven = all(_is_proven(one, checks) for one in results)
+    if canary:
+        figures = None
+        if proven:
+            from local_opus.canary import ask
+
+            figures = ask(host, locations, results)
+        document["canary"] = figures
         if not as_json:
-            console.print(verdict_line(subject.folder, verdicts), style="bold", highlight=False)
-            console.print(verdict_table(verdicts))
-    result: dict[str, object] = {"folders": documents}
-    if canary and proven:
-        result["canary"] = figures = verification.canary(host, locations)
-        if not as_json:
-            console.print(f"canary: {figures['canary']}, band {figures['canary_band']}")
+            words = "not asked, since not every file is real"
+            if figures is not None:
+                words = f"{figures['canary']}, band {figures['canary_band']}"
+            console.print(f"canary: {words}", highlight=False)
     if as_json:
-        click.echo(json.dumps(result, indent=1))
+        click.echo(json.dumps(document, indent=1))
     return int(ExitCode.DONE if proven else ExitCode.PROBLEM_FOUND)
+
+
+def _is_proven(result: Result, checks: Mapping[str, Check]) -> bool:
+    """Whether every file is real; where a signature is asked for, it must hold too.
+
+    One that holds speaks for files that nothing else proves.
+    """
+    check = checks.get(result.subject.folder)
+    return result.proven if check is None else check.proves(result.examined.verdicts)
+
+
+def _refuse_contradictions(
+    target: str | None, against: str | None, *, quick: bool, canary: bool, repair: bool
+) -> None:
+    """Raise BadInputError for flags that would do nothing together."""
+    from local_opus.errors import BadInputError
+
+    if against is None:
+        return
+    if target is None:
+        raise BadInputError(
+            f"--against {against}: nothing is named that is to be compared",
+            "Name a folder or a file: `local-opus verify FOLDER --against ...`.",
+        )
+    given = {"--quick": quick, "--canary": canary, "--repair": repair}
+    for flag in (flag for flag, is_given in given.items() if is_given):
+        raise BadInputError(
+            f"--against and {flag} exclude each other: to compare is to hash every file, and no "
+            "more",
+            f"Leave {flag} out.",
+        )

@@ -40,6 +40,7 @@ class Host:
         self.accounts = Accounts(self.files)
         self.euid = os.geteuid()
         self.pid = os.getpid()
+        self.cores = len(os.sched_getaffinity(0))
 
     @property
     def root(self) -> str:

@@ -125,6 +125,19 @@ def _lives(pid: int) -> bool:
     return True
 
 
+def is_held(files: Files, path: str) -> bool:
+    """Tell whether a process holds the lock at ``path``; raises OSError where it can't be opened.
+
+    The lock is tried for a moment, shared: a run that begins just then waits for a second anyway.
+    """
+    with files.open_read(path, follow=False) as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False
+
+
 @contextmanager
 def folder(files: Files, path: str) -> Iterator[None]:
     """Hold a folder itself, for the moments in which something gets its name there; waits."""

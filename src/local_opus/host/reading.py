@@ -6,12 +6,16 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import BinaryIO, Literal
 
 from local_opus.host.walk import Walk
 
 Kind = Literal["file", "folder", "link", "other"]
+#: The unit of st_blocks, whatever the file system's own blocks are (stat(2)).
+_BLOCK = 512
+#: Written parts of a sparse file that are looked at; what comes after them counts as written.
+_MAX_PARTS = 256
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,9 @@ class FileStat:
     mtime_ns: int
     ctime_ns: int
     links: int
+    #: Bytes that the file system gave out for it; far fewer than ``size`` in a sparse or compressed
+    #: file. It may change without the file being touched, so it tells no two stats apart.
+    allocated: int = field(default=0, compare=False)
 
     @property
     def what(self) -> str:
@@ -54,6 +61,26 @@ def _kind(mode: int) -> Kind:
     return "link" if stat.S_ISLNK(mode) else "other"
 
 
+def _holes(descriptor: int, size: int) -> tuple[int, int]:
+    written = end = 0
+    for _ in range(_MAX_PARTS):
+        try:
+            begin = os.lseek(descriptor, end, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # nothing was written from here on
+                return size - written, max(0, size - end)
+            if error.errno in {errno.EINVAL, errno.EOPNOTSUPP}:
+                return 0, 0
+            raise
+        if begin >= size:
+            return size - written, max(0, size - end)
+        end = min(os.lseek(descriptor, begin, os.SEEK_HOLE), size)
+        written += end - begin
+        if end == size:
+            return size - written, 0
+    return end - written, 0
+
+
 class Reading(Walk):
     """Reads below the root. Every method raises OSError as the system call does."""
 
@@ -75,6 +102,7 @@ class Reading(Walk):
             mtime_ns=found.st_mtime_ns,
             ctime_ns=found.st_ctime_ns,
             links=found.st_nlink,
+            allocated=found.st_blocks * _BLOCK,
         )
 
     def open_read(self, path: str, *, follow: bool = True) -> BinaryIO:
@@ -92,6 +120,18 @@ class Reading(Walk):
         except BaseException:
             os.close(descriptor)
             raise
+
+    def holes(self, stream: BinaryIO, size: int) -> tuple[int, int]:
+        """Return the bytes of an open file that were never written, and those of them at its end.
+
+        A file system that keeps no account of holes says that there are none.
+        """
+        descriptor = stream.fileno()
+        place = os.lseek(descriptor, 0, os.SEEK_CUR)  # the stream believes that it stays there
+        try:
+            return _holes(descriptor, size)
+        finally:
+            os.lseek(descriptor, place, os.SEEK_SET)
 
     def read_bytes(self, path: str, limit: int | None = None) -> bytes:
         """Return a file's bytes, the first ``limit`` of them where a limit is given."""

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from local_opus.catalog.choose import Fit
+from local_opus.catalog.licenses import is_free, page
 from local_opus.units import size_text
 from local_opus.values import HttpsSource, HubSource, License, Model, WheelSource
 
@@ -117,6 +118,8 @@ def model_details(console: Console, row: ModelRow) -> None:
         ("Devices", _devices(model)),
         ("Licence", _license(model.license)),
         ("Licence note", model.license.note or ""),
+        ("Licence page", page(model)),
+        ("Consent", _consent(model)),
         ("Source", where),
     ]
     for label, text in facts:
@@ -150,6 +153,8 @@ def model_json(row: ModelRow) -> dict[str, JsonValue]:
     entry: dict[str, JsonValue] = row.model.model_dump(mode="json")
     return entry | {
         "size": row.model.size,
+        "license_is_free": is_free(row.model.license.id),
+        "license_page": page(row.model),
         "stored": row.stored,
         "fit": {
             "fits": row.fit.fits,
@@ -186,4 +191,16 @@ def _devices(model: Model) -> str:
 
 
 def _license(license_: License) -> str:
-    return license_.id + (" (gated)" if license_.gated else "")
+    marks = [] if is_free(license_.id) else ["to accept"]
+    marks += ["gated"] if license_.gated else []
+    return license_.id + (f" ({', '.join(marks)})" if marks else "")
+
+
+def _consent(model: Model) -> str:
+    """Say what a user has to do before the model can be fetched."""
+    words = []
+    if not is_free(model.license.id):
+        words.append("not a free licence: add --accept-license once you have read it")
+    if model.license.gated:
+        words.append("gated: ask for access on that page, and set HF_TOKEN")
+    return "; ".join(words)

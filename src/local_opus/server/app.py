@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
@@ -48,8 +48,13 @@ def create_app(settings: Settings, engine: EngineClient) -> FastAPI:
     return app
 
 
-def create_engine(settings: Settings) -> EngineClient:
-    """Return the client of an engine that runs the model of ``settings``."""
+def create_engine(
+    settings: Settings, changed: Callable[[], str | None] = lambda: None
+) -> EngineClient:
+    """Return the client of an engine that runs the model of ``settings``.
+
+    ``changed`` is as for ``EngineClient``.
+    """
     load: Load = {
         "op": "load",
         "model": settings.model,
@@ -61,4 +66,5 @@ def create_engine(settings: Settings) -> EngineClient:
         "prefix_caching": settings.prefix_caching,
         "properties": dict(settings.openvino),
     }
-    return EngineClient(load, max_in_flight=settings.max_concurrent + settings.max_queue)
+    in_flight = settings.max_concurrent + settings.max_queue
+    return EngineClient(load, max_in_flight=in_flight, changed=changed)

@@ -7,7 +7,7 @@ import itertools
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, cast
 
 from local_opus.runtime import protocol
@@ -43,7 +43,9 @@ class EngineClient:
     """One engine process at a time, restarted when it ends.
 
     A model that can't be loaded is not tried for ever: after ``MAX_FAILURES`` ends in a row before
-    the engine was ready (one, if it says itself that it can't), the state is ``failed``.
+    the engine was ready (one, if it says itself that it can't), the state is ``failed``. So it is
+    when ``changed``, asked once the weights are loaded, names one that is not the one verified:
+    what such an engine would answer is nobody's business.
     """
 
     MAX_FAILURES = 3
@@ -55,6 +57,7 @@ class EngineClient:
         max_in_flight: int,
         command: Sequence[str] = COMMAND,
         timing: Timing | None = None,
+        changed: Callable[[], str | None] = lambda: None,
     ) -> None:
         self.state: State = "loading"
         self.reason = f"loading {load['model']}"
@@ -63,6 +66,9 @@ class EngineClient:
         self.restarts = 0
         #: Why the engine was given up; None: it was not.
         self.failure: str | None = None
+        #: Which weights were not those verified when the engine had loaded them; None: all were.
+        self.swapped: str | None = None
+        self._weights_changed = changed
         self._load = load
         self._max_in_flight = max_in_flight
         self._command = command
@@ -207,6 +213,9 @@ class EngineClient:
             async for message in process.messages():
                 self._heard_at = time.monotonic()
                 self._dispatch(message)
+                if self.swapped is not None:
+                    trouble = f"{self.swapped} after it was verified"
+                    break
         except (protocol.FrameError, KeyError) as error:
             trouble = f"it broke the protocol: {error}"
         finally:
@@ -244,13 +253,20 @@ class EngineClient:
             case "metrics":
                 self.metrics = cast("Metrics", message)
             case "ready":
-                self.ready = cast("Ready", message)
-                self._set("ready", "")
-                log.info("the engine is ready: %s", self.ready)
+                self._loaded(cast("Ready", message))
             case "load_failed":
                 self._refused = str(message["text"])
             case other:
                 raise protocol.FrameError(f"an event {other!r}")
+
+    def _loaded(self, ready: Ready) -> None:
+        self.swapped = self._weights_changed()
+        if self.swapped is not None:
+            self._refused = f"{self.swapped} after it was verified"
+            return
+        self.ready = ready
+        self._set("ready", "")
+        log.info("the engine is ready: %s", self.ready)
 
     def _end_of_request(self, message: Finished | Failed) -> None:
         generation = self._in_flight.pop(message["id"], None)

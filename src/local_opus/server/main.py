@@ -10,11 +10,17 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import uvicorn
 
-from local_opus.errors import BadInputError, ExitCode, LocalOpusError, MachineCannotError
+from local_opus.errors import (
+    BadInputError,
+    ExitCode,
+    LocalOpusError,
+    MachineCannotError,
+    ProblemFoundError,
+)
 from local_opus.server.app import create_app, create_engine
 from local_opus.server.connection import BACKLOG, Connection, raise_limit
 from local_opus.server.engine_client import EngineClient
@@ -57,16 +63,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
 
 
-def run(settings: Settings) -> int:
+def run(settings: Settings, changed: Callable[[], str | None] = lambda: None) -> int:
     """Serve until SIGTERM or SIGINT; return the exit code.
 
-    Raises BadInputError when the port is taken, MachineCannotError when the address can't be had,
-    LocalOpusError when the model can't be loaded or the engine crashes again and again.
+    ``changed`` says which weights are not those that were verified; it is asked when they are
+    loaded. Raises BadInputError when the port is taken, MachineCannotError when the address can't
+    be had, ProblemFoundError for changed weights, LocalOpusError when the model can't be loaded or
+    the engine crashes again and again.
     """
     _log_to_stderr(settings.log_level.upper())
     raise_limit(settings.max_concurrent + settings.max_queue + SPARE)
     with bind(settings.host, settings.port) as listener:
-        return asyncio.run(serve(settings, create_engine(settings), listener))
+        return asyncio.run(serve(settings, create_engine(settings, changed), listener))
 
 
 def _log_to_stderr(level: str) -> None:
@@ -132,6 +140,12 @@ async def serve(settings: Settings, engine: EngineClient, listener: socket.socke
         for task in helpers:
             task.cancel()
         await asyncio.gather(*helpers, return_exceptions=True)
+    if engine.swapped is not None:
+        raise ProblemFoundError(
+            f"{settings.model_folder}/{engine.swapped} after it was verified, before the engine "
+            "had loaded it",
+            "Find out who writes there; verify with `local-opus verify`, then start the server.",
+        )
     if engine.failure is not None:
         raise LocalOpusError(
             f"{settings.model}: the engine failed: {engine.failure}",

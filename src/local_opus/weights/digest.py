@@ -9,14 +9,26 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, Literal, Protocol
 
 from blake3 import blake3
 
-#: Bytes of one segment: 64 MiB, so a 100 GB file has 1,500 segments and a repair fetches little.
-SEGMENT_SIZE = 64 * 1024 * 1024
+#: Bytes of one segment: 16 MiB. A file of 100 GB has 6,000 segments, 400 kB of manifest; a repair
+#: fetches little, and the cores that hash one model of 100 MB all end at about the same time.
+SEGMENT_SIZE = 16 * 1024 * 1024
 #: Bytes read at once: large enough that blake3 divides one read among all cores.
 CHUNK = 8 * 1024 * 1024
+#: Bytes that one of several threads reads at once: what it has just read is still in its core's
+#: cache when it is hashed. 256 KiB to 1 MiB measured alike, 64 KiB and 8 MiB slower.
+PIECE_CHUNK = 512 * 1024
+#: What a piece of a file is hashed with; ``git_sha1`` is that of git's blob, of whole files.
+How = Literal["blake3", "sha256", "git_sha1"]
+
+
+class _Hash(Protocol):
+    def update(self, data: memoryview, /) -> object: ...
+
+    def hexdigest(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -121,3 +133,33 @@ def _read_full(stream: BinaryIO, buffer: memoryview) -> int:
             break
         filled += count
     return filled
+
+
+def hash_piece(
+    stream: BinaryIO, begin: int, length: int, how: How, on_bytes: Callable[[int], None]
+) -> str:
+    """Return the digest of ``length`` bytes from byte ``begin`` on, in lower-case hexadecimal.
+
+    Of fewer bytes where the stream ends before. For one of many threads: it hashes in the thread
+    that calls it. Raises OSError as reading does.
+    """
+    digest = _hasher(how, length)
+    buffer = memoryview(bytearray(min(PIECE_CHUNK, length)))
+    stream.seek(begin)
+    left = length
+    while left > 0:
+        count = stream.readinto(buffer[: min(left, PIECE_CHUNK)])  # type: ignore[attr-defined]
+        if not count:
+            break
+        digest.update(buffer[:count])
+        left -= count
+        on_bytes(count)
+    return str(digest.hexdigest())
+
+
+def _hasher(how: How, length: int) -> _Hash:
+    if how == "blake3":
+        return blake3(max_threads=1)
+    if how == "sha256":
+        return hashlib.sha256()
+    return hashlib.sha1(b"blob %d\0" % length, usedforsecurity=False)

@@ -25,6 +25,10 @@ class Stat(Protocol):
         """Bytes."""
 
     @property
+    def allocated(self) -> int:
+        """Bytes that the file system gave out for it."""
+
+    @property
     def inode(self) -> int:
         """The number of the file on its file system."""
 
@@ -46,6 +50,9 @@ class ReadFiles(Protocol):
     def open_read(self, path: str, *, follow: bool = True) -> BinaryIO:
         """Open a regular file; anything else raises OSError(EINVAL)."""
 
+    def holes(self, stream: BinaryIO, size: int) -> tuple[int, int]:
+        """Return the bytes of an open file never written, and those of them at its end."""
+
     def read_bytes(self, path: str, limit: int | None = None) -> bytes:
         """Return the first ``limit`` bytes, or all."""
 
@@ -62,6 +69,14 @@ class Reader(Protocol):
     @property
     def files(self) -> ReadFiles:
         """The door to the files."""
+
+
+class Machine(Reader, Protocol):
+    """A machine whose files are read by several cores at once."""
+
+    @property
+    def cores(self) -> int:
+        """Cores that this process may use."""
 
 
 class WriteFiles(ReadFiles, Protocol):

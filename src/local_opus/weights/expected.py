@@ -7,59 +7,107 @@ from dataclasses import dataclass
 
 from local_opus.values import CatalogFile, Trust
 from local_opus.weights import manifest as manifests
+from local_opus.weights.digest import How
+from local_opus.weights.pieces import Piece
 
 
 @dataclass(frozen=True)
 class Expected:
     """One file as a list states it; ``source`` names the list in evidence.
 
-    ``blake3`` is None where only the catalog knows the file. ``by_sha256``: the content is proven
-    by sha256, as the catalog pins it; else by blake3, which every core computes.
+    ``proof`` is the digest that proves the content: whoever states it is believed. ``segments``
+    are the blake3 digests of the file's cuts of ``segment_size`` bytes, where they are known.
+    ``blake3`` is None where no manifest knows the file: then its stamps say nothing. ``inspected``:
+    a stranger states it, so what would run code is refused though it is as stated.
     """
 
     size: int
-    sha256: str
+    proof: How
+    sha256: str | None
     blake3: str | None
-    by_sha256: bool
-    segments: tuple[str, ...]
-    segment_size: int
     trust: Trust
     source: str
+    git_sha1: str | None = None
+    segments: tuple[str, ...] = ()
+    segment_size: int = 1
+    inspected: bool = False
+
+    @property
+    def digest(self) -> str | None:
+        """The digest that ``proof`` names."""
+        return {"sha256": self.sha256, "blake3": self.blake3, "git_sha1": self.git_sha1}[self.proof]
+
+    @property
+    def in_segments(self) -> bool:
+        """Whether the segments cover the file, so that they say as much as ``blake3``."""
+        return bool(self.segments) and len(self.segments) == -(-self.size // self.segment_size)
+
+    def pieces(self, path: str) -> tuple[Piece, ...]:
+        """Return what of ``path`` is hashed to prove it."""
+        if self.proof == "blake3" and self.in_segments:
+            return self.cuts(path)
+        return (Piece(path, 0, self.size, self.proof),)
+
+    def cuts(self, path: str) -> tuple[Piece, ...]:
+        """Return the segments of ``path``."""
+        return tuple(
+            Piece(path, begin, min(self.segment_size, self.size - begin), "blake3")
+            for begin in range(0, self.size, self.segment_size)
+        )
 
 
 def expected_files(
-    manifest: manifests.Manifest | None, pins: Sequence[CatalogFile]
+    manifest: manifests.Manifest | None,
+    pins: Sequence[CatalogFile],
+    *,
+    attested: bool = False,
+    refuted: bool = False,
 ) -> Mapping[str, Expected]:
     """Return what each path must be.
 
     The catalog is part of the program, the manifest lies beside the weights where whoever changed
     them could change it too. So a pin outranks the manifest: where both name a file and the
-    manifest states another size or sha256, the catalog's are what counts.
+    manifest states another size or sha256, the catalog's are what counts, and the content is
+    hashed by sha256. Only a manifest that is ``attested`` (the receipt holds its digest) tells
+    which blake3 belongs to that sha256, and the faster digest does. One that is ``refuted`` (the
+    receipt holds another) proves nothing: what it lists is ``unproven`` at best.
     """
     expected: dict[str, Expected] = {}
     for file in manifest.files if manifest is not None else ():
         expected[file.path] = Expected(
             size=file.size,
+            proof="blake3",
             sha256=file.sha256,
             blake3=file.blake3,
-            by_sha256=False,
             segments=file.segments,
             segment_size=manifest.segment_size if manifest is not None else 1,
-            trust=file.trust,
-            source=manifests.NAME,
+            trust=Trust.UNPROVEN if refuted else file.trust,
+            source=f"{manifests.NAME} (not the receipt's)" if refuted else manifests.NAME,
         )
     for pin in pins:
-        listed = expected.get(pin.path)
-        agrees = listed is not None and (listed.size, listed.sha256) == (pin.size, pin.sha256)
-        known = listed if agrees else None
-        expected[pin.path] = Expected(
+        expected[pin.path] = _pinned(pin, expected.get(pin.path), attested=attested)
+    return expected
+
+
+def _pinned(pin: CatalogFile, listed: Expected | None, *, attested: bool) -> Expected:
+    agrees = listed is not None and (listed.size, listed.sha256) == (pin.size, pin.sha256)
+    if listed is None or not agrees:
+        return Expected(
             size=pin.size,
+            proof="sha256",
             sha256=pin.sha256,
-            blake3=known.blake3 if known is not None else None,
-            by_sha256=True,
-            segments=known.segments if known is not None else (),
-            segment_size=known.segment_size if known is not None else 1,
+            blake3=None,
             trust=Trust.PINNED,
             source="the catalog",
         )
-    return expected
+    return Expected(
+        size=pin.size,
+        proof="blake3" if attested else "sha256",
+        sha256=pin.sha256,
+        blake3=listed.blake3,
+        segments=listed.segments,
+        segment_size=listed.segment_size,
+        # A user's catalog may have it from the hub: the fetch that followed says so.
+        trust=Trust.HUB if listed.trust is Trust.HUB else Trust.PINNED,
+        source=f"{manifests.NAME}, which has the catalog's sha256" if attested else "the catalog",
+    )

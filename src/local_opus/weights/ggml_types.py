@@ -13,15 +13,41 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class TensorType:
-    """A tensor type: ``block`` values are stored in ``size`` bytes."""
+    """A tensor type: ``block`` values are stored in ``size`` bytes.
+
+    ``floats``: the floating-point numbers in a block, by form and place. They are the values of a
+    plain type and the scales of a quantized one.
+    """
 
     name: str
     block: int
     size: int
+    floats: tuple[tuple[str, int], ...] = ()
 
+
+#: Places of the scales in a block: the structs in ggml's ``ggml-common.h``. Left out are types
+#: whose scales are packed among other bits (IQ1_M, NVFP4).
+_FLOATS: dict[str, tuple[tuple[str, int], ...]] = {
+    "F64": (("f64", 0),),
+    "F32": (("f32", 0),),
+    "F16": (("f16", 0),),
+    "BF16": (("bf16", 0),),
+    "MXFP4": (("e8m0", 0),),
+    **dict.fromkeys(
+        ("Q4_0", "Q5_0", "Q8_0", "IQ1_S", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S"),
+        (("f16", 0),),
+    ),
+    **dict.fromkeys(("IQ4_NL", "IQ4_XS"), (("f16", 0),)),
+    **dict.fromkeys(("Q4_1", "Q5_1", "Q4_K", "Q5_K"), (("f16", 0), ("f16", 2))),
+    "Q2_K": (("f16", 80), ("f16", 82)),
+    "Q3_K": (("f16", 108),),
+    "Q6_K": (("f16", 208),),
+    "TQ1_0": (("f16", 52),),
+    "TQ2_0": (("f16", 64),),
+}
 
 TENSOR_TYPES: dict[int, TensorType] = {
-    number: TensorType(name, block, size)
+    number: TensorType(name, block, size, _FLOATS.get(name, ()))
     for number, name, block, size in (
         (0, "F32", 1, 4),
         (1, "F16", 1, 2),
@@ -57,6 +83,8 @@ TENSOR_TYPES: dict[int, TensorType] = {
         (41, "Q1_0", 128, 18),
     )
 }
+
+TYPES_BY_NAME = {kind.name: kind for kind in TENSOR_TYPES.values()}
 
 #: Value types of the key-value list that have a fixed size; 8 is a string, 9 an array.
 SCALARS: dict[int, struct.Struct] = {

@@ -1,17 +1,17 @@
-"""Looks at one file: what kind it is, and what its structure check says."""
+"""Looks at one file: what kind it is, and what its structure check says.
+
+Headers and samples are read, never a whole file of weights: a folder of 50 GB takes a moment.
+"""
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
-from threading import Lock
+from collections.abc import Collection
 from typing import BinaryIO
 
 from local_opus.values import Verdict
-from local_opus.weights import gguf, ir, safetensors
+from local_opus.weights import filler, ir, samples
 from local_opus.weights.classify import (
     HEAD,
-    TINY,
     Kind,
     classify,
     is_weights,
@@ -20,100 +20,27 @@ from local_opus.weights.classify import (
     unsafe_reason,
 )
 from local_opus.weights.door import Reader
-from local_opus.weights.structure import Refusal, printable
+from local_opus.weights.finding import Finding, Info, finding, placeholder
+from local_opus.weights.owners import ONLY_HASHES, Graphs, Owner
+from local_opus.weights.pickles import is_pickle
+from local_opus.weights.structure import Refusal
+from local_opus.weights.structures import check_structure, judged
 
-Summary = dict[str, int | str | bool | None]
-#: Bytes of a JSON file that is parsed; tokenizer.json of a large vocabulary has 11 to 34 MB.
-MAX_JSON = 48 * 1024 * 1024
-#: A parsed JSON file of MAX_JSON can take 1 GB, so one is parsed after the other.
-_PARSING = Lock()
-_CHUNK = 4 * 1024 * 1024
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What was found in one file: a verdict where it fails, or the facts of its structure."""
-
-    kind: Kind
-    refusal: Refusal | None
-    summary: Summary | None = None
-
-    @property
-    def text(self) -> str:
-        """One line for a verdict's evidence."""
-        if self.refusal is not None:
-            return self.refusal.reason
-        if self.summary is None:
-            return str(self.kind)
-        words = [str(self.summary.get("format", self.kind))]
-        for key in ("architecture", "quantization", "tensors", "layers", "dtypes"):
-            value = self.summary.get(key)
-            if value is not None:
-                words.append(str(value) if isinstance(value, str) else f"{value} {key}")
-        return ", ".join(printable(word, 60) for word in words)
+#: Of a file that is mostly holes: a whole copy may have some, where its tensors hold zeros.
+_MOSTLY = 2
+_UNFINISHED = 8  # an eighth of it at the end
+_SOME = 1024 * 1024
+_TEXTS = frozenset({Kind.TEXT, Kind.JSON, Kind.XML})
+_PARSED = frozenset({".json", ".xml", ".jinja", ".txt", ".model", ".md"})
 
 
 def inspect_file(host: Reader, folder: str, path: str, size: int) -> Finding:
-    """Look at ``folder/path`` of ``size`` bytes. Raises OSError as reading does."""
-    with host.files.open_read(f"{folder}/{path}", follow=False) as stream:
-        head = stream.read(HEAD)
-        kind = classify(path, head, size)
-        pair = _pair(host, folder, path, kind)
-        if pair is not None:
-            return pair
-        if (why := unsafe_reason(path, kind)) is not None:
-            return Finding(kind, Refusal(Verdict.UNSAFE, why))
-        if (why := placeholder_reason(path, kind, head, size)) is not None:
-            return Finding(kind, Refusal(Verdict.PLACEHOLDER, why))
-        suspect = kind is Kind.CONSTANT and (is_weights(path) or head[:1] == b"\0")
-        if suspect and _is_constant(stream, head[:1]):
-            return Finding(
-                kind, Refusal(Verdict.PLACEHOLDER, f"{size} bytes, each of them 0x{head[:1].hex()}")
-            )
-        stream.seek(0)
-        return _structure(stream, path, kind, size)
+    """Look at ``folder/path`` of ``size`` bytes, for itself. Raises OSError as reading does.
 
-
-def _structure(stream: BinaryIO, path: str, kind: Kind, size: int) -> Finding:
-    suffix = suffix_of(path)
-    if kind is Kind.GGUF or suffix == ".gguf":
-        return _finding(kind, gguf.check(stream, size))
-    if kind is Kind.SAFETENSORS:
-        return _finding(kind, safetensors.check(stream, size))
-    if suffix == ".bin" and size < TINY:
-        reason = f"{size} bytes, and no .xml beside it that would need so little"
-        return Finding(kind, Refusal(Verdict.PLACEHOLDER, reason))
-    if suffix == ".json":
-        return Finding(kind, _json_refusal(stream, size))
-    return Finding(kind, None)
-
-
-def _finding(
-    kind: Kind, answer: gguf.GgufInfo | ir.IrInfo | safetensors.SafetensorsInfo | Refusal
-) -> Finding:
-    if isinstance(answer, Refusal):
-        return Finding(kind, answer)
-    return Finding(kind, None, answer.summary())
-
-
-def _pair(host: Reader, folder: str, path: str, kind: Kind) -> Finding | None:
-    """Check an IR where this file is half of one: X.xml, or X.bin beside an X.xml.
-
-    A .bin is raw bytes: only the .xml can tell whether it may begin like a pickle or a text.
+    Whether the files are there that an ONNX model keeps its data in is not looked at: they may be
+    on their way.
     """
-    suffix = suffix_of(path)
-    stem = f"{folder}/{path[: len(path) - len(suffix)]}"
-    if suffix == ".xml" and kind is Kind.XML:
-        return _finding(kind, check_ir(host, stem))
-    if suffix == ".bin" and kind not in {Kind.LFS_POINTER, Kind.HTML}:
-        xml = host.files.stat(f"{stem}.xml")
-        if xml is not None and xml.kind == "file":
-            answer = check_ir(host, stem)
-            if isinstance(answer, ir.IrInfo):
-                return _finding(kind, answer)
-            if answer.verdict is Verdict.TRUNCATED and kind in {Kind.BINARY, Kind.CONSTANT}:
-                return Finding(kind, answer)
-    return None
+    return Inspector(host, folder).look(path, size)
 
 
 def check_ir(host: Reader, stem: str) -> ir.IrInfo | Refusal:
@@ -125,20 +52,113 @@ def check_ir(host: Reader, stem: str) -> ir.IrInfo | Refusal:
         return ir.check(stream, xml.size if xml is not None else 0, bin_size)
 
 
-def _is_constant(stream: BinaryIO, byte: bytes) -> bool:
-    """Whether the rest of the stream is ``byte`` repeated; stops at the first other one."""
-    while data := stream.read(_CHUNK):
-        if data.count(byte) != len(data):
-            return False
-    return True
+class Inspector:
+    """Looks at the files of one folder; what two of them share is read once.
 
+    ``names`` are all files of the folder: with them a model is whole only with its data files.
+    """
 
-def _json_refusal(stream: BinaryIO, size: int) -> Refusal | None:
-    if size > MAX_JSON:
-        return Refusal(Verdict.UNSAFE, f"{size} bytes of JSON; at most {MAX_JSON} are sane")
-    try:
-        with _PARSING:
-            json.loads(stream.read(MAX_JSON))
-    except (ValueError, RecursionError) as error:
-        return Refusal(Verdict.CORRUPT, f"no JSON: {printable(str(error))}")
-    return None
+    def __init__(self, host: Reader, folder: str, names: Collection[str] = ()) -> None:
+        self._host = host
+        self._folder = folder
+        self._graphs = Graphs(host, folder, names)
+        self._infos: dict[str, Info | None] = {}
+
+    def look(self, path: str, size: int, *, named: str | None = None) -> Finding:
+        """Look at the file ``path`` of ``size`` bytes. Raises OSError as reading does.
+
+        ``named``: the name that it goes by, where that is another, as a link's is.
+        """
+        found = self._look(path, size, named or path)
+        self._infos[named or path] = found.info
+        return found
+
+    def info(self, path: str) -> Info | None:
+        """Return the facts of a sound file that ``look`` saw, or that it sees now.
+
+        None for a file that is not sound, or that can't be read.
+        """
+        if path not in self._infos:
+            try:
+                size = self._graphs.size(path)
+                return self.look(path, size).info if size is not None else None
+            except OSError:  # said of the file itself
+                return None
+        return self._infos[path]
+
+    def _look(self, path: str, size: int, name: str) -> Finding:
+        with self._host.files.open_read(f"{self._folder}/{path}", follow=False) as stream:
+            head = stream.read(HEAD)
+            kind = classify(name, head, size)
+            owner = self._graphs.owner(path, kind, size)
+            if owner is not None and not is_pickle(head, size):
+                return self._constants(stream, path, kind, size, owner)
+            why = unsafe_reason(name, kind)
+            if why is not None:
+                return Finding(kind, Refusal(Verdict.UNSAFE, why))
+            why = placeholder_reason(name, kind, head, size)
+            if why is not None and not (kind in _TEXTS and size > HEAD):
+                return Finding(kind, Refusal(Verdict.PLACEHOLDER, why))
+            weights = is_weights(name) and kind is not Kind.HDF5  # it may be given room for later
+            if weights or size >= samples.LEAST or suffix_of(name) in _PARSED:
+                counts = why is not None
+                empty = self._unfilled(
+                    stream, path, kind, size, text_counts=counts, weights=weights
+                )
+                if empty is not None:
+                    return empty
+            if suffix_of(path) == ".xml":
+                return self._xml(path, kind)
+            if suffix_of(path) == ".onnx":
+                model = self._graphs.model(path)
+                runs = () if isinstance(model, Refusal) else model.runs
+                return judged(stream, size, kind, model, runs)
+            stream.seek(0)
+            return check_structure(stream, name, kind, size)
+
+    def _xml(self, path: str, kind: Kind) -> Finding:
+        """Check the graph of an IR; without a .bin beside it an .xml may be anything."""
+        bin_size = self._graphs.size(f"{path[: -len('.xml')]}.bin")
+        info = self._graphs.graph(path)
+        if isinstance(info, Refusal):
+            foreign = kind is not Kind.XML or info.reason.startswith(ir.FOREIGN_ROOT)
+            return Finding(kind, None if foreign and bin_size is None else info)
+        return finding(kind, ir.misfit(info, bin_size) or info, ONLY_HASHES)
+
+    def _constants(
+        self, stream: BinaryIO, path: str, kind: Kind, size: int, owner: Owner
+    ) -> Finding:
+        """Check the bytes of a file that a graph needs; small constants may all be zero."""
+        empty = None
+        if size >= samples.LEAST or owner.refusal is not None:
+            counts = not owner.may_be_text
+            empty = self._unfilled(stream, path, kind, size, text_counts=counts, weights=True)
+        elif kind in _TEXTS and not owner.may_be_text:
+            empty = placeholder(kind, f"{size} bytes of text in place of constants")
+        if empty is not None:
+            return empty
+        refusal = owner.refusal or filler.check(stream, size, owner.runs)
+        return Finding(kind, refusal, owner.summary, owner.note)
+
+    def _unfilled(
+        self,
+        stream: BinaryIO,
+        path: str,
+        kind: Kind,
+        size: int,
+        *,
+        text_counts: bool,
+        weights: bool,
+    ) -> Finding | None:
+        """Refuse a file that was never filled: holes, zeros, one byte again and again, text."""
+        if size == 0:
+            return None
+        stat = self._host.files.stat(f"{self._folder}/{path}")
+        if weights and stat is not None and stat.allocated < size:
+            holes, at_end = self._host.files.holes(stream, size)
+            mostly = size >= samples.LEAST and holes * _MOSTLY > size
+            if mostly or at_end >= max(_SOME, size // _UNFINISHED):
+                reason = f"sparse: {holes} of {size} bytes were never written, {at_end} at its end"
+                return placeholder(kind, reason)
+        why = samples.stand_in(stream, size, text_counts=text_counts, zeros_only=not weights)
+        return placeholder(kind, why)

@@ -11,6 +11,7 @@ from typing import BinaryIO
 from xml.parsers import expat
 
 from local_opus.values import Verdict
+from local_opus.weights.filler import Run, dense
 from local_opus.weights.structure import (
     Refusal,
     RefusedError,
@@ -21,11 +22,18 @@ from local_opus.weights.structure import (
 
 #: Bytes of an .xml at most; a model of 135 million parameters has 2.7 MB, of 8 billion about 4 MB.
 MAX_XML = 64 * 1024 * 1024
+#: How the refusal of an XML begins that describes no graph.
+FOREIGN_ROOT = "the XML's root is"
 #: Levels of nesting at most; a graph without sub-graphs has 6, each If, Loop or While adds 3.
 MAX_DEPTH = 256
 MAX_ELEMENTS = 5_000_000
 #: Bytes given to expat at once: up to 2.5 it reads an unfinished tag again with each piece.
 _CHUNK = 8 * 1024 * 1024
+#: Constants that are remembered for a look at their values, and characters of their names.
+MAX_RUNS = 65_536
+_MAX_NAME = 200
+_FORMS = frozenset({"f64", "f32", "f16", "bf16"})
+MAX_INT64 = (1 << 63) - 1
 _MAX_NUMBER = 20  # digits of a 64-bit number
 _MAX_SHAPE = 1_024  # characters of a shape
 
@@ -48,6 +56,8 @@ class IrInfo:
     constants: int
     constants_end: int
     element_types: tuple[str, ...]
+    #: Floating-point constants; offsets are in the .bin.
+    runs: tuple[Run, ...]
 
     def summary(self) -> dict[str, int | str | bool | None]:
         """Return the facts that a manifest records."""
@@ -66,28 +76,47 @@ def check(xml: BinaryIO, xml_size: int, bin_size: int | None) -> IrInfo | Refusa
 
     Raises OSError as reading does, and nothing else.
     """
+    info = check_graph(xml, xml_size)
+    return info if isinstance(info, Refusal) else misfit(info, bin_size) or info
+
+
+def check_graph(xml: BinaryIO, xml_size: int) -> IrInfo | Refusal:
+    """Check an .xml of ``xml_size`` bytes alone.
+
+    Raises OSError as reading does, and nothing else.
+    """
     if xml_size > MAX_XML:
         return Refusal(Verdict.UNSAFE, f"the XML has {xml_size} bytes; at most {MAX_XML} are sane")
     graph = _Graph()
     try:
         graph.feed(xml)
-        info = graph.info()
-        _check_bin(info, bin_size)
     except RefusedError as error:
         return error.refusal
-    return info
+    return graph.info()
 
 
-def _check_bin(info: IrInfo, bin_size: int | None) -> None:
+def misfit(info: IrInfo, bin_size: int | None) -> Refusal | None:
+    """Return why a .bin of ``bin_size`` bytes does not hold the constants; None where it may.
+
+    Two revisions of one model often have the same extents: then only hashes tell them apart.
+    """
     if bin_size is None:
-        if info.constants_end:
-            raise corrupt("its .bin is not there")
-        return
+        missing = Refusal(Verdict.CORRUPT, "its .bin is not there")
+        return missing if info.constants_end else None
     if bin_size < info.constants_end:
-        raise truncated(f"the constants need {info.constants_end} bytes, the .bin has {bin_size}")
+        return Refusal(
+            Verdict.TRUNCATED,
+            f"the constants need {info.constants_end} bytes, the .bin has {bin_size}: it was"
+            " cut, or is of another revision",
+        )
     if bin_size > info.constants_end:
         extra = bin_size - info.constants_end
-        raise corrupt(f"{extra} bytes at the end of the .bin belong to no constant")
+        return Refusal(
+            Verdict.CORRUPT,
+            f"{extra} bytes at the end of the .bin belong to no constant: it is of another"
+            " revision, or was added to",
+        )
+    return None
 
 
 def _number(attributes: dict[str, str], name: str) -> int:
@@ -114,6 +143,8 @@ class _Graph:
         self._name = self._version = ""
         self._layers = self._constants = self._end_of_constants = 0
         self._element_types: set[str] = set()
+        self._layer_name = ""
+        self._runs: list[Run] = []
 
     def feed(self, xml: BinaryIO) -> None:
         """Read the whole XML. Raises RefusedError for what is not a sound graph."""
@@ -141,6 +172,7 @@ class _Graph:
             constants=self._constants,
             constants_end=self._end_of_constants,
             element_types=tuple(sorted(self._element_types)),
+            runs=tuple(self._runs),
         )
 
     def _refuse_doctype(self, *_: object) -> None:
@@ -154,12 +186,13 @@ class _Graph:
             raise RefusedError(Verdict.UNSAFE, f"the XML is nested deeper than {MAX_DEPTH} levels")
         if not self._path:
             if tag != "net":
-                raise corrupt(f"the XML's root is <{printable(tag, 40)}>, not <net>")
+                raise corrupt(f"{FOREIGN_ROOT} <{printable(tag, 40)}>, not <net>")
             self._name = attributes.get("name", "")
             self._version = attributes.get("version", "")
         elif tag == "layer":
             self._layers += 1
             self._layer_types.append(attributes.get("type", ""))
+            self._layer_name = attributes.get("name", "")
         elif tag == "data" and self._path[-1] == "layer" and self._layer_types[-1] == "Const":
             self._constant(attributes)
         self._path.append(tag)
@@ -176,9 +209,13 @@ class _Graph:
         expected = _bytes_of(kind, attributes.get("shape", ""))
         if expected is not None and expected != size:
             raise corrupt(f"a {kind} constant states {size} bytes, its shape needs {expected}")
+        if offset + size > MAX_INT64:
+            raise corrupt(f"a constant's end, {offset} + {size}, overflows 64 bits")
         self._constants += 1
         self._element_types.add(printable(kind, 20))
         self._end_of_constants = max(self._end_of_constants, offset + size)
+        if kind in _FORMS and len(self._runs) < MAX_RUNS:
+            self._runs.append(dense(self._layer_name[:_MAX_NAME], kind, offset, size))
 
 
 _ENDS_EARLY = (

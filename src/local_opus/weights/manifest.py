@@ -1,7 +1,7 @@
-"""The weights manifest: ``weights.json`` beside the weights, and what quick verification compares.
+"""The weights manifest: ``weights.json`` beside the weights.
 
-``weights.stat.json`` beside it holds inode and times. They are not part of the manifest: they are
-known only once the files are in place, and a copy of the folder keeps its manifest but not them.
+What quick verification compares is not part of it (see ``stamps``): that is known only once the
+files are in place, and a copy of the folder keeps its manifest but not them.
 """
 
 from __future__ import annotations
@@ -16,12 +16,32 @@ from local_opus.errors import BadInputError, LocalOpusError
 from local_opus.values import Blake3, Identifier, RelativePath, Sha256, Trust, Value
 from local_opus.weights.digest import SEGMENT_SIZE
 from local_opus.weights.door import Reader, Writer
+from local_opus.weights.stamps import STAT_NAME, FileStamp, Stamps, stamp_of
 from local_opus.weights.structure import printable
 
+__all__ = [
+    "NAME",
+    "STAT_NAME",
+    "DerivedFrom",
+    "DerivedOrigin",
+    "FileStamp",
+    "HttpsOrigin",
+    "HubOrigin",
+    "LocalOrigin",
+    "Manifest",
+    "ManifestFile",
+    "Origin",
+    "WheelOrigin",
+    "digest",
+    "read",
+    "read_with_digest",
+    "write",
+    "write_stamps",
+]
+
 NAME = "weights.json"
-STAT_NAME = "weights.stat.json"
 SCHEMA_VERSION = 1
-#: Bytes of a manifest at most: a file of 100 GB has 1,500 segment digests, about 120 kB.
+#: Bytes of a manifest at most: a file of 100 GB has 6,000 segment digests, about 400 kB.
 MAX_SIZE = 4 * 1024 * 1024
 
 
@@ -116,23 +136,6 @@ class Manifest(Value):
         return self
 
 
-class FileStamp(Value):
-    """What the kernel says of a file that nobody touched since."""
-
-    size: int
-    inode: int
-    mtime_ns: int
-    ctime_ns: int
-
-
-class Stamps(Value):
-    """The stamps of all files, bound to one manifest by its sha256."""
-
-    schema_version: Literal[1] = 1
-    manifest_sha256: Sha256
-    files: dict[RelativePath, FileStamp]
-
-
 def digest(data: bytes) -> str:
     """Return the sha256 of a manifest's bytes, as a receipt keeps it."""
     return hashlib.sha256(data).hexdigest()
@@ -210,29 +213,4 @@ def write_stamps(host: Writer, folder: str, manifest: Manifest, manifest_sha256:
         if stamp is not None:
             files[file.path] = stamp
     stamps = Stamps(manifest_sha256=manifest_sha256, files=files)
-    data = (stamps.model_dump_json(indent=1) + "\n").encode()
-    host.files.write_atomic(f"{folder}/{STAT_NAME}", data, mode=0o644)
-
-
-def stamp_of(host: Reader, path: str) -> FileStamp | None:
-    """Return the stamp of a regular file, None for anything else."""
-    stat = host.files.stat(path)
-    if stat is None or stat.kind != "file":
-        return None
-    return FileStamp(
-        size=stat.size, inode=stat.inode, mtime_ns=stat.mtime_ns, ctime_ns=stat.ctime_ns
-    )
-
-
-def read_stamps(host: Reader, folder: str, manifest_sha256: str) -> dict[str, FileStamp]:
-    """Return the stamps that belong to this manifest; none where they are missing or another's.
-
-    Without stamps the quick way is closed and files are hashed, so nothing is lost by an empty
-    answer.
-    """
-    try:
-        with host.files.open_read(f"{folder}/{STAT_NAME}", follow=False) as stream:
-            stamps = Stamps.model_validate_json(stream.read(MAX_SIZE))
-    except (OSError, ValidationError):
-        return {}
-    return stamps.files if stamps.manifest_sha256 == manifest_sha256 else {}
+    host.files.write_atomic(f"{folder}/{STAT_NAME}", stamps.written(), mode=0o644)

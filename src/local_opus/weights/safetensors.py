@@ -8,10 +8,13 @@ Source: the format section of huggingface/safetensors' README.
 from __future__ import annotations
 
 import json
+import re
 import struct
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from local_opus.values import Verdict
+from local_opus.weights.filler import LEAST_EXPECTED, Run, dense, expected
 from local_opus.weights.structure import (
     Cursor,
     Refusal,
@@ -21,9 +24,15 @@ from local_opus.weights.structure import (
     truncated,
 )
 
-#: Bytes of a header at most. The format allows 100 MB; parsed by Python that is over 1 GB of
-#: memory, and the largest models' shards stay under 1 MB.
+#: Bytes of a header that the format allows, and that are read here. Parsed by Python 100 MB are
+#: over 1 GB of memory; a tensor takes about 110 bytes, so 16 MB name 150,000, and the largest
+#: models' shards stay under 1 MB.
+FORMAT_HEADER = 100_000_000
 MAX_HEADER = 16 * 1024 * 1024
+#: Forms of the floating-point dtypes, for ``filler``.
+_FORMS = {"F64": "f64", "F32": "f32", "F16": "f16", "BF16": "bf16", "F8_E8M0": "e8m0"}
+_FIRM = re.compile(r"(?:norm\.weight|scales?|scale_inv|absmax|bias)\Z")
+_PACKED = re.compile(r"(?:W_q|packed|qweight|q_weight)\Z")
 _LENGTH = struct.Struct("<Q")
 _RANGE_ENDS = 2
 _BITS = {
@@ -40,6 +49,9 @@ class SafetensorsInfo:
     tensors: int
     parameters: int
     dtypes: tuple[str, ...]
+    names: frozenset[str]
+    data_bytes: int
+    runs: tuple[Run, ...]
 
     def summary(self) -> dict[str, int | str | bool | None]:
         """Return the facts that a manifest records."""
@@ -55,6 +67,7 @@ class SafetensorsInfo:
 class _Range:
     name: str
     dtype: str
+    shape: tuple[int, ...]
     elements: int
     begin: int
     end: int
@@ -73,6 +86,11 @@ def check(stream: BinaryIO, size: int) -> SafetensorsInfo | Refusal:
 
 def _parse(cursor: Cursor) -> SafetensorsInfo:
     length = cursor.number(_LENGTH, "the header's length")
+    if length > FORMAT_HEADER:
+        raise corrupt(f"the header claims {length} bytes; the format allows {FORMAT_HEADER}")
+    if length > MAX_HEADER:
+        reason = f"the header has {length} bytes; at most {MAX_HEADER} are read"
+        raise RefusedError(Verdict.UNSAFE, reason)
     data = cursor.take(length, "the header")
     if not data.startswith(b"{"):
         raise corrupt("the header does not begin with {")
@@ -98,7 +116,34 @@ def _parse(cursor: Cursor) -> SafetensorsInfo:
         tensors=len(ranges),
         parameters=sum(item.elements for item in ranges),
         dtypes=tuple(sorted({item.dtype for item in ranges})),
+        names=frozenset(item.name for item in ranges),
+        data_bytes=end,
+        runs=tuple(_runs(ranges, cursor.position)),
     )
+
+
+def _runs(ranges: list[_Range], start: int) -> list[Run]:
+    """Return the tensors that can't hold random bytes.
+
+    Those are norms, biases and scales, which have one dim or say so. Only where they are too few to
+    judge by are matrices taken too, and of them none that may be packed integers: some quantizers
+    store these in a floating-point type, as one column or with their parts' names after theirs.
+    """
+    floats = [item for item in ranges if item.dtype in _FORMS]
+    firm = {item.name for item in floats if len(item.shape) <= 1 or _FIRM.search(item.name)}
+    runs = [_run(item, start) for item in floats if item.name in firm]
+    if expected(runs) >= LEAST_EXPECTED:
+        return runs
+    beside = firm | {item.name.rpartition(".")[0] for item in ranges}
+    return runs + [
+        _run(item, start)
+        for item in floats
+        if item.name not in beside and item.shape[-1] != 1 and not _PACKED.search(item.name)
+    ]
+
+
+def _run(item: _Range, start: int) -> Run:
+    return dense(item.name, _FORMS[item.dtype], start + item.begin, item.end - item.begin)
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -125,7 +170,8 @@ def _range(name: str, entry: object) -> _Range:
     if not isinstance(dtype, str) or dtype not in _BITS:
         raise corrupt(f"{shown} has the unknown dtype {printable(str(dtype), 40)!r}")
     elements = 1
-    for dim in _counts(entry.get("shape"), f"the shape of {shown}"):
+    shape = _counts(entry.get("shape"), f"the shape of {shown}")
+    for dim in shape:
         elements *= dim
         if elements >= 1 << 63:
             raise corrupt(f"{shown}: its shape overflows 64 bits")
@@ -134,4 +180,4 @@ def _range(name: str, entry: object) -> _Range:
         raise corrupt(f"the range of {shown} is no range")
     if (offsets[1] - offsets[0]) * 8 != elements * _BITS[dtype]:
         raise corrupt(f"{shown}: its range does not hold its shape")
-    return _Range(name, dtype, elements, offsets[0], offsets[1])
+    return _Range(name, dtype, tuple(shape), elements, offsets[0], offsets[1])

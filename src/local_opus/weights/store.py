@@ -157,6 +157,11 @@ def list_variants(host: Host, models: str) -> tuple[StoredVariant, ...]:
     )
 
 
+def list_models(host: Host, models: str) -> list[str]:
+    """Return the models that have a folder in the store, sorted; empty where there is no store."""
+    return _folders(host, models.rstrip("/"))
+
+
 def _folders(host: Host, path: str) -> list[str]:
     stat = host.files.stat(path)
     if stat is None or stat.kind != "folder":

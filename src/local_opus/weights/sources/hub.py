@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
 from local_opus.errors import BadInputError, LocalOpusError
+from local_opus.host.hub_token import hub_token
 from local_opus.values import HubSource, Model
 from local_opus.weights.door import Progress
 from local_opus.weights.manifest import HubOrigin
@@ -39,7 +40,7 @@ def fetch(
         raise LocalOpusError(f"{model.id}: is not on the hub", "Correct the catalog's entry.")
     revision = source.revision or "main"
     hub = endpoint(host)
-    token = host.environ.get("HF_TOKEN") or None
+    token = hub_token(host.environ)
     bases = [hub, *mirrors(host)]
     wanted = [
         Wanted(
