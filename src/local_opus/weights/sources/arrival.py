@@ -17,7 +17,7 @@ from local_opus.weights.digest import SEGMENT_SIZE, Digests, Hasher, hash_stream
 from local_opus.weights.door import Progress
 from local_opus.weights.inspect import inspect_file
 from local_opus.weights.manifest import Origin
-from local_opus.weights.salvage import Known
+from local_opus.weights.salvage import Known, suppress_unreadable
 from local_opus.weights.structure import Refusal
 
 if TYPE_CHECKING:
@@ -78,11 +78,12 @@ def digests_in_place(
 ) -> Digests | None:
     """Return the digests of ``path`` when it is exactly the pinned file; None otherwise."""
     stat = host.files.stat(path)
+    digests = None
     if stat is None or stat.kind != "file" or stat.size != file.size:
         return None
-    with host.files.open_read(path, follow=False) as stream:
+    with suppress_unreadable(), host.files.open_read(path, follow=False) as stream:
         digests = hash_stream(stream, limit=file.size, segment_size=SEGMENT_SIZE, on_bytes=on_bytes)
-    return digests if digests.sha256 == file.sha256 else None
+    return digests if digests is not None and digests.sha256 == file.sha256 else None
 
 
 def receive(
