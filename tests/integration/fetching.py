@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
@@ -11,7 +12,15 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from builders import catalog_file, gguf_bytes, wheel_model
+from builders import (
+    LLAMA,
+    catalog_file,
+    gguf_bytes,
+    gguf_header,
+    pad,
+    tensor_info,
+    wheel_model,
+)
 from hub import Hub
 from local_opus.host import Host, downloads, partials
 from local_opus.host.partials import PIECE
@@ -44,9 +53,20 @@ def large_gguf(pieces: int) -> bytes:
     return gguf_bytes(tensors=[("token_embd.weight", (pieces * PIECE // 4,), 0)])
 
 
+def float_gguf(mebibytes: int, number: int = 0) -> bytes:
+    """Return a sound GGUF of somewhat more than so many MiB; no two, and no two MiB, are alike."""
+    values = array("f", [((n * 7 + number) % 1009 - 504) / 10_000 for n in range(262_144)])
+    data = b"".join(
+        values[first:].tobytes() + values[:first].tobytes() for first in range(mebibytes)
+    )
+    infos = [tensor_info("token_embd.weight", (mebibytes * 262_144,), 0, 0)]
+    return pad(gguf_header(LLAMA, infos)) + data
+
+
 def host_for(hub: Hub, root: Path, **environ: str) -> Host:
-    """Return a host below ``root`` that fetches from ``hub``."""
-    root.mkdir(exist_ok=True)
+    """Return a host below ``root``, which was booted once, that fetches from ``hub``."""
+    (root / "proc/sys/kernel/random").mkdir(parents=True, exist_ok=True)
+    (root / "proc/sys/kernel/random/boot_id").write_text("this boot\n")
     settings = {"HF_ENDPOINT": hub.url, "HF_TOKEN": TOKEN, "LOCAL_OPUS_TRUSTED_HOSTS": "localhost"}
     return Host(str(root), {**settings, **environ})
 
