@@ -80,12 +80,20 @@ class Cost:
 class Ledger:
     """Adds up, run by run, what of a model's files came and what of that was kept."""
 
-    def __init__(self, zygote: Zygote, host: Host, models: str, folder: str, model: Model) -> None:
+    def __init__(
+        self,
+        zygote: Zygote,
+        host: Host,
+        models: str,
+        folder: str,
+        model: Model,
+        name: str = "counts",
+    ) -> None:
         self._zygote = zygote
         self._host = host
         self._folder = folder
         self._model = model
-        self._counts_path = Path(f"{host.root.rstrip('/')}/{models}").parent / "counts"
+        self._counts_path = Path(f"{host.root.rstrip('/')}/{models}").parent / name
         self._counts_path.parent.mkdir(parents=True, exist_ok=True)
         self.counts = Counts(self._counts_path, len(model.files))
         self._asked = {
