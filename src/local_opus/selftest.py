@@ -52,7 +52,7 @@ def weights(
         found = verify_folder(host, folder, manifest_sha256=said(folder))
         if not found:
             raise LocalOpusError(f"{folder}: holds no files", "Run the install again.")
-        verdicts += found
+        verdicts += [item for item in found if item.path != manifest.NAME]
         bad = min(found, key=lambda item: SEVERITY.index(item.verdict))
         if bad.verdict is Verdict.REAL:
             continue

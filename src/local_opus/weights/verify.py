@@ -13,7 +13,7 @@ from posixpath import basename, dirname
 from typing import Protocol
 
 from local_opus.errors import BadInputError, LocalOpusError
-from local_opus.values import CatalogFile, FileVerdict, Verdict
+from local_opus.values import CatalogFile, FileVerdict, Trust, Verdict
 from local_opus.weights import manifest as manifests
 from local_opus.weights.door import Machine, Progress, Reader
 from local_opus.weights.expected import Expected, expected_files
@@ -256,7 +256,7 @@ def _own_verdict(digest: str, receipt_says: str) -> FileVerdict:
     compared = (f"sha256 {receipt_says}", f"sha256 {digest}", "the receipt")
     if digest == receipt_says:
         words = "the receipt holds its sha256"
-        return make_verdict(manifests.NAME, Verdict.REAL, words, compared=compared)
+        return make_verdict(manifests.NAME, Verdict.REAL, words, Trust.DERIVED, compared=compared)
     words = f"sha256 is {digest}, the receipt says {receipt_says}"
     return make_verdict(manifests.NAME, Verdict.CORRUPT, words, compared=compared)
 
