@@ -181,3 +181,67 @@ def wheel_model(data: bytes, *, requirement: str = REQUIREMENT, member: str = ME
         memory=MemoryNeed(bytes=1, estimated=True, source="test"),
         figures=("test",),
     )
+
+
+def varint(number: int) -> bytes:
+    """A number as protocol buffers write it."""
+    out = b""
+    while True:
+        number, low = number >> 7, number & 0x7F
+        if not number:
+            return out + bytes([low])
+        out += bytes([low | 0x80])
+
+
+def field(number: int, value: int | bytes | str) -> bytes:
+    """A field of a protocol buffers message: a number, or bytes with their length."""
+    if isinstance(value, int):
+        return varint(number << 3) + varint(value % (1 << 64))
+    data = value.encode() if isinstance(value, str) else value
+    return varint(number << 3 | 2) + varint(len(data)) + data
+
+
+def onnx_tensor(
+    name: str = "w",
+    dims: tuple[int, ...] = (4,),
+    kind: int = 1,
+    raw: bytes | None = None,
+    *,
+    outside: dict[str, str] | None = None,
+    more: bytes = b"",
+) -> bytes:
+    """A TensorProto: with ``raw`` data, or with the keys of ``outside`` for data in a file."""
+    body = b"".join(field(1, dim) for dim in dims) + field(2, kind) + field(8, name) + more
+    if raw is not None:
+        body += field(9, raw)
+    for key, value in (outside or {}).items():
+        body += field(13, field(1, key) + field(2, value))
+    return body + (field(14, 1) if outside is not None else b"")
+
+
+def onnx_bytes(*tensors: bytes, graph: bytes = b"", model: bytes = b"") -> bytes:
+    """A ModelProto with these initializers; ``graph`` and ``model`` are further fields."""
+    node = field(1, field(1, "x") + field(2, "y") + field(4, "MatMul"))
+    body = node + field(2, "tiny") + b"".join(field(5, tensor) for tensor in tensors) + graph
+    opset = field(8, field(1, "") + field(2, 17))
+    return field(1, 8) + field(2, "tests") + field(3, "1.0") + field(7, body) + opset + model
+
+
+def sentencepiece_bytes(*pieces: str) -> bytes:
+    """A SentencePiece model of these pieces."""
+    listed = b"".join(
+        field(1, field(1, piece) + b"\x15" + struct.pack("<f", -number) + field(3, 1))
+        for number, piece in enumerate(pieces)
+    )
+    return listed + field(2, field(4, len(pieces))) + field(3, field(1, "identity"))
+
+
+def tokenizer_json(**changes: object) -> dict[str, object]:
+    """A tokenizer.json of byte-pair encoding."""
+    model: dict[str, object] = {
+        "type": "BPE",
+        "vocab": {"a": 0, "b": 1, "ab": 2, "c": 3, "abc": 4},
+        "merges": ["a b", "ab c"],
+    }
+    added = [{"id": 5, "content": "<|end|>", "special": True}]
+    return {"version": "1.0", "added_tokens": added, "model": {**model, **changes}}

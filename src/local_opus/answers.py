@@ -10,10 +10,17 @@ import json
 import posixpath
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    ValidationInfo,
+)
 
 from local_opus import profiles
 from local_opus.catalog import load as load_catalog
@@ -49,8 +56,8 @@ def _known_profile(name: str) -> str:
     return name
 
 
-def _known_model(name: str) -> str:
-    known = load_catalog().ids()
+def _known_model(name: str, info: ValidationInfo) -> str:
+    known = [*load_catalog().ids(), *(info.context or ())]
     if name not in known:
         raise ValueError(f"there is no model {shown(name)}.{did_you_mean(name, known)}")
     return name
@@ -106,8 +113,11 @@ class Answers(Value):
         return found
 
 
-def load(name: str, read: ReadBytes) -> Answers:
-    """Return the answers of a file; paths in it start at its folder. Raises BadInputError."""
+def load(name: str, read: ReadBytes, pinned: Sequence[str] = ()) -> Answers:
+    """Return the answers of a file; paths in it start at its folder. Raises BadInputError.
+
+    ``pinned`` are the models that there are besides those of the program's own catalog.
+    """
     source = "standard input" if name == STDIN else name
     try:
         data = read(LONGEST + 1)
@@ -116,7 +126,7 @@ def load(name: str, read: ReadBytes) -> Answers:
             f"answers {shown(source)}: {error.strerror or error}",
             f"Name a TOML file that you can read, or {STDIN} for standard input.",
         ) from None
-    found = parse(data, source)
+    found = parse(data, source, pinned)
     folder = "" if name == STDIN else posixpath.dirname(name)
     paths = {"root": found.root}
     if found.profile is not None and is_path(found.profile):
@@ -125,7 +135,7 @@ def load(name: str, read: ReadBytes) -> Answers:
     return found.model_copy(update=moved)
 
 
-def parse(data: bytes, source: str) -> Answers:
+def parse(data: bytes, source: str, pinned: Sequence[str] = ()) -> Answers:
     """Return the answers of a file's bytes. Raises BadInputError with every error of them."""
     tables = _toml(_text(data, source), source)
     version = tables.get("schema_version")
@@ -136,16 +146,16 @@ def parse(data: bytes, source: str) -> Answers:
             "which this program reads",
             "Use a program as new as the one that wrote it.",
         )
-    found = of(tables, source)
+    found = of(tables, source, pinned)
     if not found.given():
         raise BadInputError(f"{source}: holds no answer", _REMEDY)
     return found
 
 
-def of(values: Mapping[str, object], source: str) -> Answers:
+def of(values: Mapping[str, object], source: str, pinned: Sequence[str] = ()) -> Answers:
     """Return values as answers. Raises BadInputError with every error of them."""
     try:
-        return Answers.model_validate(values)
+        return Answers.model_validate(values, context=[*pinned])
     except ValidationError as error:
         lines = [f"{source}: {line}" for line in problems(Answers, values, error)]
     message = lines[0] if len(lines) == 1 else f"{source}: {len(lines)} errors"

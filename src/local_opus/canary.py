@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pydantic import JsonValue
 
 from local_opus import control, node, selftest
-from local_opus.catalog import load as load_catalog
+from local_opus.catalog.own import load_all as load_catalog
 from local_opus.errors import BadInputError, LocalOpusError, ProblemFoundError
 from local_opus.host import Host
 from local_opus.locations import Locations
@@ -35,7 +35,7 @@ def ask(host: Host, locations: Locations, results: Iterable[Result]) -> dict[str
             f"Name no target, or {where.model}.",
         )
     control.use_installed_workers(host, locations)
-    model = load_catalog().get(where.model)
+    model = load_catalog(host, locations).get(where.model)
     if model.canary is None:
         raise ProblemFoundError(
             f"{model.id}: no canary band was measured for this model",

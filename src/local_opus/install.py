@@ -25,9 +25,9 @@ from local_opus import (
 )
 from local_opus.actions.create_environment import CreateEnvironment
 from local_opus.apply import Applier
-from local_opus.catalog import load as load_catalog
 from local_opus.catalog.choose import choose, fit, remedy
 from local_opus.catalog.licenses import is_free
+from local_opus.catalog.own import load_all as load_catalog
 from local_opus.errors import BadInputError, InterruptedRunError, MachineCannotError
 from local_opus.facts import gather
 from local_opus.host import Host
@@ -98,7 +98,7 @@ def pick_model(
     bytes that come onto the store's disk with it. Raises BadInputError for an unknown model and
     MachineCannotError with the reasons when none fits.
     """
-    catalog = load_catalog()
+    catalog = load_catalog(host, locations)
     if not profile.server.enabled:
         if model_id is not None:
             raise BadInputError(

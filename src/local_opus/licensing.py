@@ -77,10 +77,16 @@ def accepted(history: History, model: Model) -> str | None:
 
 
 def is_fetched(host: Host, locations: Locations, model: Model) -> bool:
-    """Whether the files of the source are in the store, as far as their manifest says."""
+    """Whether the files of the source are in the store, whatever a verification will say of them.
+
+    Where a manifest is missing, as it is on the way of a repair, names and sizes tell.
+    """
     folder = variant_folder(locations.models, model.id, variant_names(model, Device.CPU).source)
     try:
-        return host.files.stat(f"{folder}/{manifest.NAME}") is not None
+        if host.files.stat(f"{folder}/{manifest.NAME}") is not None:
+            return True
+        found = (host.files.stat(f"{folder}/{file.path}") for file in model.files)
+        return [stat and stat.size for stat in found] == [file.size for file in model.files]
     except PermissionError:  # closed to this user, who may be about to repair that
         return False
 

@@ -63,6 +63,11 @@ class Locations:
         return f"{self.config}/server.json"
 
     @property
+    def own_catalog(self) -> str:
+        """The models that the user pinned."""
+        return f"{self.config}/models.toml"
+
+    @property
     def pid_file(self) -> str:
         """PID and start time of a detached server."""
         return f"{self.runtime}/server.pid"

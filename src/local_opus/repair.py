@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from local_opus import shelf, state, verification
-from local_opus.catalog import load as load_catalog
+from local_opus.catalog.own import load_all as load_catalog
 from local_opus.errors import BadInputError
 from local_opus.host import Host
 from local_opus.locations import Locations
@@ -22,9 +22,9 @@ from local_opus.weights.structure import printable
 from local_opus.weights.verify import FOREIGN
 
 
-def require_repairable(subjects: Sequence[Subject]) -> None:
+def require_repairable(host: Host, locations: Locations, subjects: Sequence[Subject]) -> None:
     """Raise BadInputError where a subject is no model of the store that can be fetched again."""
-    known = load_catalog().ids()
+    known = load_catalog(host, locations).ids()
     for subject in subjects:
         if subject.model is None:
             raise BadInputError(

@@ -7,8 +7,8 @@ from local_opus.actions.convert_weights import ConvertWeights
 from local_opus.actions.fetch_weights import FetchWeights
 from local_opus.actions.weights import OnWeights, adapt
 from local_opus.apply import Applier
-from local_opus.catalog import load as load_catalog
 from local_opus.catalog.choose import remedy
+from local_opus.catalog.own import load_all as load_catalog
 from local_opus.errors import BadInputError, LocalOpusError, MachineCannotError
 from local_opus.facts import gather
 from local_opus.history import Event
@@ -20,6 +20,7 @@ from local_opus.opening import open_journal
 from local_opus.refusals import explained
 from local_opus.report.reporter import Reporter
 from local_opus.weights import manifest
+from local_opus.weights.shared_files import freed_by, keeping_stamps
 from local_opus.weights.store import model_folder, variant_names
 from local_opus.weights.verify import is_proven, verify_folder
 
@@ -32,7 +33,7 @@ def terms(host: Host, locations: Locations, model_id: str) -> Terms | None:
 
     Raises BadInputError for an unknown model.
     """
-    return licensing.terms(host, locations, load_catalog().get(model_id))
+    return licensing.terms(host, locations, load_catalog(host, locations).get(model_id))
 
 
 def pull(
@@ -47,7 +48,8 @@ def pull(
 
     With ``accept_license`` the user has accepted what ``terms`` names.
     """
-    model, facts = load_catalog().get(model_id), gather(host, disk_path=locations.models)
+    model = load_catalog(host, locations).get(model_id)
+    facts = gather(host, disk_path=locations.models)
     found = stock.row(host, locations, facts, model, None)
     if not found.fit.fits or found.fit.device is None:
         raise MachineCannotError(
@@ -139,12 +141,16 @@ def _refuse_used(host: Host, locations: Locations, model_id: str, folder: str) -
 
 
 def remove(host: Host, locations: Locations, model_id: str) -> int:
-    """Remove a stored model; return the bytes that it held. Raises as ``removable`` does."""
+    """Remove a stored model; return the bytes that are free again. Raises as ``removable`` does.
+
+    A file that another model shares stays as it is there.
+    """
     with state.held_if_there(host, locations):
         folder = removable(host, locations, model_id)  # an install may use it since it was asked
         receipt = whereabouts.receipt(host, locations, held=True)
-        freed = sum(found.size for _, found in host.files.walk(folder))
-        host.files.remove_tree(folder)
+        freed = freed_by(host, folder)
+        with keeping_stamps(host, locations.models, [folder]):
+            host.files.remove_tree(folder)
         for id_ in (prefix + model_id for prefix in _PULLED.values()):
             if receipt.history.get(id_) is not None:
                 receipt.append(Event.REVERTED, id=id_)

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from local_opus import uses
-from local_opus.catalog import load as load_catalog
 from local_opus.catalog.choose import fit
+from local_opus.catalog.own import load_all as load_catalog
 from local_opus.facts import gather
 from local_opus.host import Host, locks
 from local_opus.locations import Locations
@@ -89,18 +89,20 @@ def row(
 def rows(host: Host, locations: Locations, device: Device | None) -> list[ModelRow]:
     """Return a row a model, in the catalog's order."""
     facts = gather(host, disk_path=locations.models)
-    return [row(host, locations, facts, model, device) for model in load_catalog().models]
+    models = load_catalog(host, locations).models
+    return [row(host, locations, facts, model, device) for model in models]
 
 
 def row_of(host: Host, locations: Locations, model_id: str) -> ModelRow:
     """Return the row of one model. Raises BadInputError for an unknown one."""
-    model = load_catalog().get(model_id)
+    model = load_catalog(host, locations).get(model_id)
     return row(host, locations, gather(host, disk_path=locations.models), model, None)
 
 
 def take(host: Host, locations: Locations) -> Stock:
     """Look through the store. Raises PermissionError where it is closed to this user."""
-    known = set(load_catalog().ids())
+    catalog = load_catalog(host, locations)
+    known = set(catalog.ids())
     used = uses.configured(host, locations)
     found = []
     seen: set[tuple[int, int]] = set()
@@ -121,7 +123,7 @@ def take(host: Host, locations: Locations) -> Stock:
         partials=partials,
         bytes=total + sum(one.bytes for one in partials),
         busy=_is_busy(host, locations),
-        notes=used.problems,
+        notes=(*used.problems, *([catalog.unread] if catalog.unread else [])),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from local_opus import making
 from local_opus.actions import build
@@ -16,6 +16,7 @@ from local_opus.locations import Locations
 from local_opus.receipts import Receipt
 from local_opus.signing import default_path
 from local_opus.weights import manifest
+from local_opus.weights.shared_files import keeping_stamps
 from local_opus.weights.store import PARTIAL
 
 #: What a kill on the way to a manifest leaves.
@@ -44,14 +45,15 @@ def drop_empty(host: Host, fetched: Sequence[FetchWeights]) -> None:
     """Remove the folders of models of which nothing has come."""
     for action in fetched:
         folder = action.paths()[0]
-        if host.files.stat(folder) is None or any(_sizes(host, folder)):
+        if host.files.stat(folder) is None or any(_sizes(host, folder).values()):
             continue
         if not _foreign_files(host, folder, fetched):
             host.files.remove_tree(folder)
 
 
-def _sizes(host: Host, folder: str) -> Iterator[int]:
-    return (found.size for _, found in host.files.walk(folder))
+def _sizes(host: Host, folder: str) -> dict[tuple[int, int], int]:
+    """Return the bytes of each file in a folder, by what tells it from others: names may share."""
+    return {(stat.device, stat.inode): stat.size for _, stat in host.files.walk(folder)}
 
 
 def _model_folders(host: Host, locations: Locations) -> list[str]:
@@ -68,30 +70,44 @@ def _model_folders(host: Host, locations: Locations) -> list[str]:
 
 
 def size(host: Host, locations: Locations) -> int:
-    """Return the bytes that the store holds."""
-    folders = _model_folders(host, locations)
-    return sum(size for folder in folders for size in _sizes(host, folder))
+    """Return the bytes that the store holds; a file that two variants share counts once."""
+    found: dict[tuple[int, int], int] = {}
+    for folder in _model_folders(host, locations):
+        found |= _sizes(host, folder)
+    return sum(found.values())
 
 
 def purge(host: Host, locations: Locations, fetched: Sequence[FetchWeights] = ()) -> list[str]:
     """Remove the models; return why one was kept, a line each."""
     ours, kept = sort_out(host, locations, fetched)
-    for folder in ours:
-        host.files.remove_tree(folder)
+    with keeping_stamps(host, locations.models, list(ours)):
+        for folder in ours:
+            host.files.remove_tree(folder)
     return list(kept.values())
 
 
 def sort_out(
     host: Host, locations: Locations, fetched: Sequence[FetchWeights]
 ) -> tuple[dict[str, int], dict[str, str]]:
-    """Return the folders that a purge removes, with their bytes, and why it keeps the others."""
-    ours, kept = {}, {}
+    """Return the folders that a purge removes, with their bytes, and why it keeps the others.
+
+    The bytes are those that go: not of files that are in a folder before, or in one that is kept.
+    """
+    ours, kept = [], {}
     for folder in _model_folders(host, locations):
         if foreign := _foreign_files(host, folder, fetched):
             kept[folder] = f"{folder}: holds files that are not ours ({foreign[0]})"
         else:
-            ours[folder] = sum(_sizes(host, folder))
-    return ours, kept
+            ours.append(folder)
+    counted: set[tuple[int, int]] = set()
+    for folder in kept:
+        counted |= _sizes(host, folder).keys()
+    going = {}
+    for folder in ours:
+        sizes = _sizes(host, folder)
+        going[folder] = sum(size for key, size in sizes.items() if key not in counted)
+        counted |= sizes.keys()
+    return going, kept
 
 
 def _foreign_files(host: Host, folder: str, fetched: Sequence[FetchWeights]) -> list[str]:

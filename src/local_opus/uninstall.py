@@ -7,6 +7,7 @@ from functools import partial
 
 from local_opus import receipts, state, stored, whereabouts
 from local_opus.actions.create_folder import CreateFolder
+from local_opus.catalog import own
 from local_opus.history import Entry, Event
 from local_opus.host import Host
 from local_opus.journal import Journal, Listener
@@ -63,10 +64,14 @@ def _forecast(host: Host, locations: Locations, *, purge: bool) -> Forecast:
         ours, foreign = stored.sort_out(host, locations, fetched)
         kept, removed = [*foreign.values()], sum(ours.values())
         left -= removed
+    steps: list[Step] = []
+    if not purge:
+        kept += _pinned(host, locations)
+    elif own.is_there(host, locations):
+        steps.append(Step("pinned", f"the models that were pinned, {locations.own_catalog}"))
     if journal is None:
-        return Forecast((), tuple(kept), left, removed)
+        return Forecast(tuple(steps), tuple(kept), left, removed)
     active = journal.in_turn(one for one in journal.history.entries if one.active)
-    steps = []
     # As in the way back itself: the folders come last, and those that hold weights stay.
     for entry in sorted(active, key=_is_folder):
         if left and _holds(entry, locations):
@@ -81,7 +86,9 @@ def _forecast(host: Host, locations: Locations, *, purge: bool) -> Forecast:
 
 
 def uninstall(host: Host, locations: Locations, *, purge: bool, tell: Reporter) -> Removed:
-    """Revert the receipt; with ``purge`` remove the store too. Raises LocalOpusError.
+    """Revert the receipt; with ``purge`` remove the store too, and the models that were pinned.
+
+    Raises LocalOpusError.
 
     While weights stay, so do the folders that hold them, and the receipt that says who made those.
     """
@@ -96,6 +103,8 @@ def _uninstall(host: Host, locations: Locations, *, purge: bool, tell: Reporter)
             removed = Removed(nothing=True)
             if purge:
                 removed.kept += stored.purge(host, locations)
+                own.remove(host, locations)
+            removed.kept += _pinned(host, locations)
             removed.weights_left = stored.size(host, locations)
             return removed
         listener = Listener(tell.started, tell.progress, tell.finished)
@@ -127,10 +136,12 @@ def _revert(host: Host, locations: Locations, journal: Journal, *, purge: bool) 
     fetched = stored.fetches(journal.receipt, locations)
     if purge:
         removed.kept += stored.purge(host, locations, fetched)
+        own.remove(host, locations)
     else:
         stored.drop_empty(host, fetched)
     way.revert(partial(wanted, folders=True))
     removed.kept += way.end().kept
+    removed.kept += _pinned(host, locations)
     return removed
 
 
@@ -142,6 +153,13 @@ def _holds(entry: Entry, locations: Locations) -> bool:
     """Whether an entry is a folder that the store lies in."""
     path = f"{entry.params.get('path')}/"
     return _is_folder(entry) and f"{locations.models}/".startswith(path)
+
+
+def _pinned(host: Host, locations: Locations) -> list[str]:
+    """Name the file of pinned models where it is there: it is the user's."""
+    path = locations.own_catalog
+    there = own.is_there(host, locations)
+    return [f"{path}: the models that you pinned; --purge removes it"] if there else []
 
 
 def _set_aside(path: str) -> str:

@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 
 from local_opus import whereabouts
 from local_opus.attested import Attestation, Attested
-from local_opus.catalog import load as load_catalog
+from local_opus.catalog import load as load_built_in
 from local_opus.catalog.load import Catalog
+from local_opus.catalog.own import load_all as load_catalog
 from local_opus.errors import BadInputError, ProblemFoundError, did_you_mean
 from local_opus.host import Host
+from local_opus.host.hub_token import hub_token
 from local_opus.locations import Locations
 from local_opus.values import CatalogFile, Device, HubSource
 from local_opus.weights.against import Pins, Repository
@@ -60,7 +62,7 @@ def subjects(host: Host, locations: Locations, target: str | None) -> list[Subje
 
     Raises BadInputError where nothing has that name, ProblemFoundError for an empty store.
     """
-    catalog = load_catalog()
+    catalog = load_catalog(host, locations)
     stored = list_variants(host, locations.models)
     if target is None:
         if not stored:
@@ -87,8 +89,9 @@ def subjects(host: Host, locations: Locations, target: str | None) -> list[Subje
     )
 
 
-def _known(catalog: Catalog) -> tuple[CatalogFile, ...]:
-    return tuple(file for model in catalog.models for file in model.files)
+def _known() -> tuple[CatalogFile, ...]:
+    """Return what this program pins: what a user pinned proves a file of that model alone."""
+    return tuple(file for model in load_built_in().models for file in model.files)
 
 
 def _of_store(
@@ -102,7 +105,7 @@ def _of_store(
             item.model,
             _pins(catalog, item) if item.model in known else None,
             attested.of(item.folder),
-            _known(catalog),
+            _known(),
         )
         for item in stored
     ]
@@ -129,15 +132,15 @@ def _of_path(
             return _of_store(host, locations, catalog, [item])[0]
         if os.path.dirname(real) == folder:
             return replace(_of_store(host, locations, catalog, [item])[0], folder=path)
-    return Subject(path, known=_known(catalog))
+    return Subject(path, known=_known())
 
 
-def against(host: Host, named: str) -> Against:
+def against(host: Host, locations: Locations, named: str) -> Against:
     """Return the list that ``named`` is: ORGANISATION/NAME[@REVISION] of the hub, or a model.
 
     Raises BadInputError for an unknown model, and as ``hub_metadata.resolve`` does.
     """
-    catalog = load_catalog()
+    catalog = load_catalog(host, locations)
     if "/" not in named:
         model = catalog.get(named)
         return Pins(model.id, model.files)
@@ -151,7 +154,7 @@ def against(host: Host, named: str) -> Against:
         endpoint(host),
         repo,
         revision if at else None,
-        host.environ.get("HF_TOKEN") or None,
+        hub_token(host.environ),
         known=known,
     )
     return Repository(f"{found.repo}@{found.commit}", found.files)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
+import pytest
+
 from builders import catalog_file, gguf_bytes, wheel_model
 from hub import Hub
-from local_opus.host import Host
+from local_opus.host import Host, downloads, partials
 from local_opus.host.partials import PIECE
 from local_opus.values import HubSource, Model
+from local_opus.weights import salvage
 from local_opus.weights.patience import Patience
+from local_opus.weights.sources import spans, transfer
 
 REPO = "some/repo"
 TOKEN = "hf_secret"
@@ -58,3 +63,39 @@ def pinned(contents: Mapping[str, bytes], revision: str, *, kind: str = "gguf") 
         "format": kind,
     }
     return wheel_model(b"x").model_copy(update=changes)
+
+
+#: Bytes of a piece in tests of many pieces.
+SMALL = 4096
+
+
+def small_pieces(patch: pytest.MonkeyPatch, *, span: int = 2, loose: int = 4) -> None:
+    """Let pieces be so small that little files have many; ``span`` and ``loose`` are in pieces."""
+    for module in (partials, salvage, spans, transfer):
+        patch.setattr(module, "PIECE", SMALL)
+    for module in (partials, transfer):
+        patch.setattr(module, "MAX_LOOSE", loose * SMALL)
+    patch.setattr(spans, "SPAN", span)
+
+
+def count_received(patch: pytest.MonkeyPatch) -> Counter[str]:
+    """Count the bytes of bodies that the client reads, by the host and port they come from.
+
+    What a server sends is more: it lies in the kernel's buffers when the client leaves.
+    """
+    received: Counter[str] = Counter()
+    honest = downloads._chunks
+
+    def counted(raw):
+        place = f"{raw._connection.host}:{raw._connection.port}" if raw._connection else "?"
+        for data in honest(raw):
+            received[place] += len(data)
+            yield data
+
+    patch.setattr(downloads, "_chunks", counted)
+    return received
+
+
+def tree(host: Host, folder: str = "/models") -> list[str]:
+    """Return the paths of all files below the folder; none where it is not there."""
+    return [path for path, _ in host.files.walk(folder)] if host.files.stat(folder) else []

@@ -190,7 +190,7 @@ MACHINE = "meteor-lake-155h"  # with CPU, GPU and NPU
     [((), []), (("device",), ["Which device?"]), (("model",), ["Which model?"]),
      (("device", "model"), ["Which device?", "Which model?"])],
 )  # fmt: skip
-def test_the_rest_is_asked(facts_of, monkeypatch, missing, asked):
+def test_the_rest_is_asked(facts_of, monkeypatch, host, places, missing, asked):
     questions_put: list[str] = []
 
     def select(question: str, options: list[tuple[str, str]], default: str) -> str:
@@ -201,7 +201,7 @@ def test_the_rest_is_asked(facts_of, monkeypatch, missing, asked):
     monkeypatch.setattr(prompts, "select", select)
     profile = profiles.load("local-opus", lambda path: path)
     given_ = Given(**{**vars(ALL), **dict.fromkeys(missing)})
-    found = questions.ask_rest(given_, facts_of(MACHINE), profile)
+    found = questions.ask_rest(given_, facts_of(MACHINE), profile, host, places)
     assert questions_put == asked
     assert None not in (found.model, found.device)
 

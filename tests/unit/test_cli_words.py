@@ -74,7 +74,7 @@ def test_a_variable_is_read_and_a_flag_outranks_it(capsys, monkeypatch):
         ([], "--mod", {"--model"}),
         ([], "--ver", {"--version"}),
         (["--local-opus"], "--por", {"--port"}),
-        (["models"], "", {"list", "show", "pull", "remove", "prune", "sign"}),
+        (["models"], "", {"list", "show", "pull", "remove", "prune", "pin", "sign"}),
         (["uninstall"], "--pu", {"--purge"}),
         (["completion"], "", {"bash", "zsh", "fish"}),
         (["install", "--scope"], "", {"system", "user"}),

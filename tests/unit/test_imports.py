@@ -232,6 +232,7 @@ BREAKING = [
     ("server.app", "def f():\n    import openvino_genai", "import native"),
     ("facts.openvino", "def f():\n    import openvino", "import native"),
     ("runtime.engine", "import openvino", "import native"),
+    ("signing", "def f():\n    from model_signing import signing", "import native"),
     ("apply", "print('x')", "print"),
     ("facts.cpu", "import sys\nsys.stdout.write('x')", "print"),
     ("control", "from rich.console import Console", "print"),

@@ -214,7 +214,7 @@ def test_a_model_that_is_not_there(host, places):
 
 def mend(host: FakeHost, places: Locations, target: str | None = "tiny") -> list[Result]:
     subjects = verification.subjects(host, places, target)
-    repair.require_repairable(subjects)
+    repair.require_repairable(host, places, subjects)
     found = [verification.verify(host, one) for one in subjects]
     return repair.repair(host, places, target, found, QuietReporter())
 

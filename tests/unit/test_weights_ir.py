@@ -52,6 +52,18 @@ REFUSED = {
     "a size that is not its shape's": (
         const(element_type="f32", shape="4", offset="0", size="18"), Verdict.CORRUPT, "needs 16",
     ),
+    "an end that overflows": (
+        const(element_type="f32", shape="1", offset=f"{(1 << 63) - 2}", size="4"), Verdict.CORRUPT,
+        "overflows",
+    ),
+    "a shape that overflows": (
+        const(element_type="f32", shape=f"{1 << 40},{1 << 40}", offset="0", size="16"),
+        Verdict.CORRUPT, "needs",
+    ),
+    "a shape of a thousand dims": (
+        const(element_type="f32", shape="9999999999," * 1000 + "1", offset="0", size="16"),
+        Verdict.CORRUPT, "longer than any",
+    ),
     "no size": (const(element_type="f32", shape="4", offset="0"), Verdict.CORRUPT, "size"),
 }  # fmt: skip
 
@@ -99,6 +111,8 @@ def entry(**changes: object) -> bytes:
 
 
 BROKEN = {
+    "a header over 100 MB": (struct.pack("<Q", 100_000_001) + b"{}", "corrupt"),
+    "a header that is too long to be parsed": (struct.pack("<Q", 20_000_000) + b"{}", "unsafe"),
     "a huge header": (struct.pack("<Q", 1 << 60) + b"{}", "corrupt"),
     "a header past the end": (struct.pack("<Q", 100) + b"{}", "truncated"),
     "no JSON": (struct.pack("<Q", 2) + b"{[", "corrupt"),

@@ -21,6 +21,7 @@ from builders import (
 )
 from local_opus.host import Host
 from local_opus.values import FileVerdict
+from local_opus.weights import samples
 from local_opus.weights.inspect import inspect_file
 from local_opus.weights.verify import verify_folder
 
@@ -54,6 +55,9 @@ PLACEHOLDERS = {
     "the same as safetensors": ("model.safetensors", PLACEHOLDER, "Synthetic weights"),
     "the same as ONNX": ("model.onnx", PLACEHOLDER, "Synthetic weights"),
     "the same in a folder": ("a/b/model.gguf", PLACEHOLDER, "Synthetic weights"),
+    "the same as a graph": ("openvino_model.xml", PLACEHOLDER, "Synthetic weights"),
+    "the same as a tokenizer": ("tokenizer.model", PLACEHOLDER, "Synthetic weights"),
+    "the same under any name": ("opus.weights", PLACEHOLDER, "Synthetic weights"),
     "a pointer": ("model.safetensors", LFS_POINTER, "LFS pointer"),
     "a pointer of the old address": (
         "model.gguf", LFS_POINTER.replace(b"git-lfs.github", b"hawser.github"), "LFS pointer",
@@ -103,6 +107,7 @@ PLACEHOLDERS = {
         "model.gguf", (sound := gguf_bytes(tensors=[("t", (1024, 256), 0)]))[: -MIB + 64] + bytes(MIB - 64),
         "zeros from",
     ),
+    "a second half of zeros": ("model.bin", NOISE(MIB) + bytes(MIB), "zeros from"),
     "a download that was given its room and stopped": (
         "model.bin", NOISE(MIB) + bytes(2 * MIB), "zeros from",
     ),
@@ -206,11 +211,17 @@ def test_a_look_at_holes_leaves_the_stream_where_it_was(folder):
 REAL = {
     "small zeros of another name": ("bias", bytes(3000)),
     "zeros at the begin": ("model.bin", bytes(MIB) + NOISE(3 * MIB)),
-    "zeros at the end, a third": ("model.bin", NOISE(2 * MIB) + bytes(MIB)),
+    "zeros at the end, a quarter": ("model.bin", NOISE(3 * MIB) + bytes(MIB)),
+    "a file that claims no weights": ("sound.wav", NOISE(MIB) + bytes(3 * MIB)),
     "a text": ("vocab.txt", b"hello\n" * 100_000),
+    "a read-me on weights": ("README.md", b"# Dummy weights\n\nfor tests"),
     "a page in a read-me": ("README.md", b"<html>\n"),
     "a page": ("index.html", PAGE.encode()),
-    "an error's words in a config": ("config.json", b'{"error": "x", "model_type": "llama"}'),
+    "an error's words in a config": (
+        "generation_config.json",
+        b'{"error": "x", "model_type": "llama"}',
+    ),
+    "XML about errors": ("errors.xml", b"<?xml version='1.0'?><errors/>"),
     "XML that is no graph": ("cascade.xml", b"<?xml version='1.0'?><opencv_storage/>"),
     "a small GGUF": ("model.gguf", gguf_bytes()),
 }
@@ -285,4 +296,27 @@ def test_fifty_gigabytes_take_a_moment(folder):
         times.append(time.perf_counter() - start)
     weights = [item for item in found if item.path.endswith((".safetensors", ".bin"))]
     assert {item.verdict for item in weights} == {"placeholder"}
+    assert min(times) < 0.5
+
+
+def test_fifty_gigabytes_take_a_moment_where_no_holes_are_known(folder, monkeypatch):
+    """Then the places are read, and after them the numbers of the tensors."""
+    size, some = 5_000_000_000, numbers(4096)
+    for number in range(10):
+        header = {"norm.weight": {"dtype": "F32", "shape": [size // 4], "data_offsets": [0, size]}}
+        start = safetensors_bytes(header, b"")
+        whole = len(start) + size
+        places = [at for at in samples._spread(0, whole, samples.PLACES) if at]
+        on_grid = [at - (at - len(start)) % 4 for at in (*places, whole // 2 - 4096)]
+        parts = [(at, some[: whole - at]) for at in on_grid]
+        name = f"m-{number:05}-of-00010.safetensors"
+        sparse(folder / name, whole, (0, start), *parts)
+    host = Host("/")
+    monkeypatch.setattr(host.files, "holes", lambda *_: (0, 0))
+    times = []
+    for _ in range(3):
+        start_time = time.perf_counter()
+        found = verify_folder(host, str(folder))
+        times.append(time.perf_counter() - start_time)
+    assert [item.verdict for item in found] == ["unproven"] * 10
     assert min(times) < 0.5

@@ -135,6 +135,19 @@ def test_a_link_inside_the_folder_is_what_it_leads_to(folder):
     assert found["dangling"].verdict is Verdict.UNEXPECTED
 
 
+def test_a_link_inside_the_folder_is_judged_by_its_own_name(folder):
+    (folder / "blobs").mkdir()
+    for name, data in (("a", PLACEHOLDER), ("b", SOUND[:-32]), ("c", b"[]")):
+        (folder / "blobs" / name).write_bytes(data)
+    (folder / "model_weights.bin").symlink_to("blobs/a")
+    (folder / "model.gguf").symlink_to("blobs/b")
+    (folder / "config.json").symlink_to("blobs/c")
+    found = verdicts(folder)
+    assert found["model_weights.bin"].verdict is Verdict.PLACEHOLDER
+    assert found["model.gguf"].verdict is Verdict.TRUNCATED
+    assert found["config.json"].verdict is Verdict.CORRUPT
+
+
 @pytest.mark.timeout(20)
 def test_a_fifo_and_a_device_do_not_hang(folder):
     os.mkfifo(folder / "model.gguf")

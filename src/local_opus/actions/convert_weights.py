@@ -9,6 +9,7 @@ from local_opus.actions.weights import OnWeights, adapt
 from local_opus.host import Host
 from local_opus.values import Device
 from local_opus.weights.convert import convert_model
+from local_opus.weights.shared_files import keeping_stamps
 from local_opus.weights.store import variant_folder, variant_names
 
 
@@ -29,6 +30,9 @@ class ConvertWeights(OnWeights):
 
     def execute(self, host: Host, before: Record, progress: Progress) -> Record:  # noqa: ARG002
         """Convert, check and list."""
-        stored = convert_model(host, self.store, self.model, self.device, progress=adapt(progress))
-        self.set_modes(host)
-        return {"manifest_sha256": stored.manifest_sha256}
+        with keeping_stamps(host, self.store, [self.folder()]):
+            stored = convert_model(
+                host, self.store, self.model, self.device, progress=adapt(progress)
+            )
+            self.set_modes(host)
+        return {"manifest_sha256": stored.manifest_sha256} | self.share(host, progress)

@@ -9,6 +9,7 @@ from local_opus.actions.weights import OnWeights, adapt
 from local_opus.host import Host
 from local_opus.values import CatalogFile, Device
 from local_opus.weights.fetch import fetch_model
+from local_opus.weights.shared_files import keeping_stamps
 from local_opus.weights.store import variant_folder, variant_names
 
 
@@ -35,9 +36,11 @@ class FetchWeights(OnWeights):
 
     def execute(self, host: Host, before: Record, progress: Progress) -> Record:  # noqa: ARG002
         """Fetch what is missing or not proven."""
-        stored = fetch_model(host, self.store, self.model, progress=adapt(progress))
-        self.set_modes(host)
+        with keeping_stamps(host, self.store, [self.folder()]):
+            stored = fetch_model(host, self.store, self.model, progress=adapt(progress))
+            self.set_modes(host)
         record: Record = {"manifest_sha256": stored.manifest_sha256}
+        record |= self.share(host, progress)
         if self.license_accepted is not None:
             record["license_accepted"] = self.license_accepted
         return record

@@ -9,7 +9,7 @@ from typing import Self
 from local_opus.actions.base import Action, Inspection, Progress, Record, Reverted, State
 from local_opus.host import Host
 from local_opus.values import CatalogFile, Model
-from local_opus.weights import manifest
+from local_opus.weights import manifest, shared_files
 from local_opus.weights.door import Progress as WeightsProgress
 from local_opus.weights.store import model_folder
 from local_opus.weights.verify import is_proven, verify_folder
@@ -81,6 +81,15 @@ class OnWeights(Action):
     def noted(self, host: Host) -> Record:
         """Return the manifest's digest: from now on another one is noticed."""
         return {"manifest_sha256": manifest.read_with_digest(host, self.folder())[1]}
+
+    def share(self, host: Host, progress: Progress) -> Record:
+        """Store once what another variant has too; return what of that goes into the receipt."""
+        found = shared_files.share(host, self.store, self.folder(), adapt(progress))
+        record: Record = {"shared_files": found.files} if found.files else {}
+        if found.problem is not None:
+            progress(f"stored twice: {found.problem}", 0, None)
+            record["stored_twice"] = found.problem
+        return record
 
     def covers(self, earlier: Self) -> bool:
         """The same files in the same place: a catalog may come to say other things of them."""

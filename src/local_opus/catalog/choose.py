@@ -12,6 +12,7 @@ from local_opus.catalog.load import Catalog
 from local_opus.errors import MachineCannotError
 from local_opus.units import size_text
 from local_opus.values import Device, HostFacts, HubSource, Model
+from local_opus.weights.genai import file_type_problem
 
 UseCase = Literal["chat", "coding", "analysis"]
 #: Which device is taken where the user names none. The NPU answers one request at a time and
@@ -61,6 +62,9 @@ def fit(
         # Of several devices the CPU's reasons say most: it is always there.
         shown = by_device.get(Device.CPU) or next(iter(by_device.values()))
         reasons += shown
+    unread = file_type_problem(model.quantization) if model.format == "gguf" else None
+    if unread is not None:
+        reasons.append(unread)
     if model.format == "gguf" and len(model.files) > 1:
         reasons.append(
             f"its GGUF is split into {len(model.files)} files; this version converts one file only"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -11,7 +12,9 @@ from pydantic import ValidationError
 from local_opus import resources
 from local_opus.errors import BadInputError, did_you_mean
 from local_opus.validation import problems, shown
-from local_opus.values import Model, Value, WheelSource
+from local_opus.values import Model, Trust, Value, WheelSource
+from local_opus.weights.manifest import NAME as MANIFEST
+from local_opus.weights.manifest import STAT_NAME as STAMPS
 
 #: The catalog's name in messages: its path in the checkout.
 SOURCE = "catalog/models.toml"
@@ -19,10 +22,14 @@ _REMEDY = "Correct the file; every error of it is listed."
 
 
 class Catalog(Value):
-    """The models, in the order of the file; ``own`` are the ids of those that a user pinned."""
+    """The models, in the order of the file.
+
+    ``own`` are the ids of those that a user pinned; ``unread`` says why some of those are missing.
+    """
 
     models: tuple[Model, ...]
     own: frozenset[str] = frozenset()
+    unread: str | None = None
 
     def ids(self) -> list[str]:
         """Return the models' ids in the order of the file."""
@@ -40,6 +47,7 @@ class Catalog(Value):
             f"model {shown(model_id)}: the catalog has no such model."
             f"{did_you_mean(model_id[:200], self.ids())}",
             "Run `local-opus models list` to see the models and what fits this machine.",
+            details=[f"{self.unread}: the models there were not looked at"] if self.unread else (),
         )
 
 
@@ -52,7 +60,7 @@ def parse(text: str, source: str = SOURCE) -> Catalog:
     """Return the catalog of a text. Raises BadInputError with every error, each with its path."""
     try:
         data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError; 5,000 digits; deep nesting
         raise BadInputError(f"{source}: not TOML: {error}", "Correct the file there.") from error
     found = [f"{source}: {key}: unknown key" for key in data if key != "model"]
     entries = data.get("model", [])
@@ -89,11 +97,29 @@ def _with_absent_keys(raw: Any) -> Any:  # noqa: ANN401 - anything may stand in 
     return entry
 
 
+def _paths(paths: Sequence[str]) -> Iterator[str]:
+    """What is wrong with the files' paths together."""
+    if len(set(paths)) != len(paths):
+        yield "files: a path is there twice"
+    elif len({path.casefold() for path in paths}) != len(paths):
+        yield "files: two paths differ in their case alone"
+    for path in paths:
+        if any(other.startswith(f"{path}/") for other in paths):
+            yield f"files: {shown(path)} is a file and a folder"
+        if path in {MANIFEST, STAMPS}:
+            yield f"files: {path} is the name of the manifest that is written beside them"
+        if not path.isprintable():
+            yield f"files: {shown(path)} has characters that can't be printed"
+
+
 def _contradictions(model: Model) -> Iterator[str]:
     """What no single key can be blamed for."""
     paths = [file.path for file in model.files]
-    if len(set(paths)) != len(paths):
-        yield "files: a path is there twice"
+    yield from _paths(paths)
+    if re.fullmatch(r"\d{1,6}(\.\d{1,6})?[MB]", model.parameters) is None:
+        yield f"parameters: {shown(model.parameters)} is no number with M or B, as in 1.5B"
+    if model.trust not in {Trust.PINNED, Trust.HUB}:
+        yield f"trust: must be pinned or hub, not {model.trust.value}"
     if not model.devices:
         yield "devices: must name one device at least"
     if isinstance(model.source, WheelSource) and len(model.files) != 1:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from local_opus.values import Model
+from local_opus.units import size_text
+from local_opus.values import MemoryNeed, Model
 
 #: Tokens of context that the catalog's memory figures are made for.
 CONTEXT = 4096
@@ -55,6 +56,23 @@ def kv_bytes_per_token(model: Model) -> int:
 def serving_estimate(model: Model) -> int:
     """Return the estimate that the catalog uses where no source states the memory."""
     return loaded_size(model) + CONTEXT * kv_bytes_per_token(model) + OVERHEAD
+
+
+def estimated(model: Model) -> MemoryNeed:
+    """Return the need of a model where no source states one: the estimate, and its formula."""
+    size = loaded_size(model)
+    factor = _CONVERTED.get(model.quantization) if model.format == "gguf" else None
+    weights = f"GGUF x {factor:.2f} as IR" if factor else "weights"
+    stated = model.memory.kv_bytes_per_token
+    rule = " (a rule: dimensions not stated)" if stated is None else ""
+    cache = f"{size_text(kv_bytes_per_token(model))} a token{rule}"
+    return MemoryNeed(
+        bytes=serving_estimate(model),
+        estimated=True,
+        source=f"estimated: {weights} {size_text(size)} + KV cache of {CONTEXT} tokens at {cache}"
+        f" + {size_text(OVERHEAD)}",
+        kv_bytes_per_token=stated,
+    )
 
 
 def serving_memory(model: Model, concurrency: int) -> int:

@@ -7,8 +7,9 @@ import sys
 
 from local_opus import answers
 from local_opus.answers import Answers
+from local_opus.catalog.own import known_ids
 from local_opus.errors import BadInputError, LocalOpusError
-from local_opus.host import Files
+from local_opus.host import Files, Host
 from local_opus.refusals import words
 
 _MODE = 0o644
@@ -17,9 +18,14 @@ _MODE = 0o644
 def read(name: str) -> Answers:
     """Return the answers of a file, or of standard input for ``-``. Raises BadInputError."""
     if name == answers.STDIN:
-        return answers.load(name, _read_stdin)
+        return answers.load(name, _read_stdin, pinned())
     path = os.path.abspath(name)
-    return answers.load(name, lambda limit: Files("/").read_bytes(path, limit))
+    return answers.load(name, lambda limit: Files("/").read_bytes(path, limit), pinned())
+
+
+def pinned() -> list[str]:
+    """Return the models that were pinned on this machine."""
+    return known_ids(Host())
 
 
 def _read_stdin(limit: int) -> bytes:

@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from local_opus import answers, install, own_modules, profiles
 from local_opus.answers import Answers, is_path
-from local_opus.catalog import load as load_catalog
+from local_opus.catalog.own import load_all as load_catalog
 from local_opus.cli import answering, prompts, questions
 from local_opus.cli.context import open_host
 from local_opus.cli.given import Given, Way, parse_device
@@ -60,10 +60,10 @@ def run(given: Given, way: Way) -> None:
         given = replace(given, scope=given.scope or questions.ask_scope(host))
     profile = _load_profile(given)
     _require_server_for(given, profile)
-    if given.model is not None:
-        load_catalog().get(given.model)  # an unknown one is told before anything slow happens
     scope = Scope(given.scope) if given.scope else default_scope(host.euid)
     locations = locate(scope, host.environ)
+    if given.model is not None:  # an unknown one is told before anything slow happens
+        load_catalog(host, locations).get(given.model)
     if not way.dry_run:
         install.require_rights(host, scope)
     if not (way.yes or way.dry_run):  # after all that is wrong in the command itself has been told
@@ -73,7 +73,7 @@ def run(given: Given, way: Way) -> None:
     tell.event("facts", facts.model_dump(mode="json"))
     show.show_machine(tell, facts)
     if way.interactive:
-        given = questions.ask_rest(given, facts, profile)
+        given = questions.ask_rest(given, facts, profile, host, locations)
     choice = install.prepare(
         host,
         locations,
@@ -161,7 +161,7 @@ def _chosen(given: Given, choice: install.Choice, *, yes: bool, accepts: bool) -
         "yes": yes,
         "accept_license": True if accepts else None,
     }
-    return answers.of(values, "what was chosen")
+    return answers.of(values, "what was chosen", answering.pinned())
 
 
 def _command(host: Host, locations: Locations) -> str:

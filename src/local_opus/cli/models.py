@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from local_opus.cli import options
+from local_opus.cli.pin import command as pin
 from local_opus.cli.sign import command as sign
 
 
@@ -170,4 +171,5 @@ def prune(*, yes: bool, dry_run: bool, scope: str | None, as_json: bool) -> None
         show.pruned(Console(), found, dry_run=dry_run)
 
 
+command.add_command(pin, "pin")
 command.add_command(sign, "sign")

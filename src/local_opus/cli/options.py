@@ -63,8 +63,11 @@ accept_license = option(
 def complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001
     """Return the models of the catalog that begin with what is typed."""
     from local_opus.catalog import load
+    from local_opus.catalog.own import known_ids
+    from local_opus.host import Host
 
-    return [model for model in load().ids() if model.startswith(incomplete)]
+    known = [*load().ids(), *known_ids(Host())]
+    return [model for model in known if model.startswith(incomplete)]
 
 
 def complete_stored(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001

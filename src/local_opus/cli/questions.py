@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from local_opus import profiles
-from local_opus.catalog import load as load_catalog
 from local_opus.catalog.choose import choose, fit
+from local_opus.catalog.own import load_all as load_catalog
 from local_opus.cli import prompts
 from local_opus.cli.given import Given, parse_device
 from local_opus.host import Host
+from local_opus.locations import Locations
 from local_opus.values import Device, HostFacts, Scope
 from local_opus.weights.sources import SOURCES
 
@@ -25,7 +26,13 @@ def ask_profile() -> str:
     return prompts.select("Which profile?", texts, profiles.DEFAULT)
 
 
-def ask_rest(given: Given, facts: HostFacts, profile: profiles.Profile) -> Given:
+def ask_rest(
+    given: Given,
+    facts: HostFacts,
+    profile: profiles.Profile,
+    host: Host,
+    locations: Locations,
+) -> Given:
     """Ask for device and model, where the profile has a server and nothing says which."""
     if not profile.server.enabled:
         return given
@@ -37,7 +44,7 @@ def ask_rest(given: Given, facts: HostFacts, profile: profiles.Profile) -> Given
             device = prompts.select("Which device?", options, "auto")
     if model is None:
         on = parse_device(device or profile.model.device)
-        catalog = load_catalog()
+        catalog = load_catalog(host, locations)
         best = choose(catalog, facts, profile.model.use_case, on, sources=frozenset(SOURCES))
         fitting = [one for one in catalog.models if fit(one, facts, on).fits]
         width = max(len(one.id) for one in fitting)

@@ -59,9 +59,9 @@ def command(
     if repair:
         from local_opus import repair as repairing
 
-        repairing.require_repairable(subjects)
+        repairing.require_repairable(host, locations, subjects)
     checks = sign.check(host, subjects, signature, public_key)
-    listed = verification.against(host, against) if against is not None else None
+    listed = verification.against(host, locations, against) if against is not None else None
     results = [verification.verify(host, one, quick=quick, against=listed) for one in subjects]
     if repair:
         from local_opus.report import reporter

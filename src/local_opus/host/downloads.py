@@ -16,12 +16,14 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC
 from email.utils import parsedate_to_datetime
+from http.client import IncompleteRead
 from http.cookiejar import DefaultCookiePolicy
 from socket import SHUT_RDWR, socket
-from time import time
+from time import monotonic, time
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import SplitResult, urljoin, urlsplit
 from weakref import WeakSet
 
 import requests
@@ -41,6 +43,8 @@ MAX_REDIRECTS = 5
 #: Connections that are kept open for the next request.
 POOL = 16
 _CHUNK = 256 * 1024
+#: Seconds for the body of a redirect.
+_DRAIN = 1.0
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _REDIRECTS = {301, 302, 303, 307, 308}
 #: What urllib3 begins with: the connection object.
@@ -85,7 +89,10 @@ class Answer:
         if (seconds := _number(text)) is not None:
             return float(seconds)
         try:
-            return max(0.0, parsedate_to_datetime(text).timestamp() - time())
+            date = parsedate_to_datetime(text)
+            # HTTP's dates are in GMT, also those of an old form that does not say so.
+            date = date if date.tzinfo is not None else date.replace(tzinfo=UTC)
+            return max(0.0, date.timestamp() - time())
         except (ValueError, OverflowError):
             return None
 
@@ -175,23 +182,30 @@ class Web:
             target = response.headers.get("Location")
             if response.status_code not in _REDIRECTS or not target:
                 return response, first
-            if (_number(response.headers.get("Content-Length", "")) or _CHUNK) < _CHUNK:
-                _ = response.content  # so that the connection can be used again
+            _drain(response)
             response.close()
-            url = urljoin(url, target)
-            self._allow(url, origin.hostname or "")
+            url = self._allowed(url, target, origin)
         raise RefusedHostError(f"it redirects more than {MAX_REDIRECTS} times")
 
-    def _allow(self, url: str, origin: str) -> None:
-        """Refuse a redirect to anything but https, or a host that the user configured."""
-        parts = urlsplit(url)
+    def _allowed(self, url: str, target: str, origin: SplitResult) -> str:
+        """Return where a redirect of ``url`` leads.
+
+        Raises RefusedHostError for anything but https, where the origin and the target are not
+        hosts that the user configured, the origin without https.
+        """
+        try:
+            url = urljoin(url, target)
+            parts = urlsplit(url)
+        except ValueError as error:
+            raise RefusedHostError("it redirects to what is no address") from error
         name = (parts.hostname or "").lower()
         if parts.username or parts.password:
             raise RefusedHostError(f"it redirects to {name} with a name and a password")
         if parts.scheme == "https" and name:
-            return
-        if parts.scheme == "http" and name in self._trusted and origin.lower() in self._trusted:
-            return
+            return url
+        hosts = {name, (origin.hostname or "").lower()}
+        if parts.scheme == origin.scheme == "http" and hosts <= self._trusted:
+            return url
         raise RefusedHostError(f"it redirects to {parts.scheme}://{name}, which is not https")
 
     def opened(self, connection: HTTPConnection, sock: socket) -> socket:
@@ -258,6 +272,17 @@ def _chunks(raw: BaseHTTPResponse) -> Iterator[bytes]:
         yield data
 
 
+def _drain(response: requests.Response) -> None:
+    """Read the short body of a redirect, so that its connection can be used again."""
+    if (_number(response.headers.get("Content-Length", "")) or _CHUNK) >= _CHUNK:
+        return
+    end = monotonic() + _DRAIN
+    with suppress(requests.RequestException, HTTPError, OSError):  # nobody needs it
+        for _ in _chunks(response.raw):
+            if monotonic() > end:
+                return
+
+
 def _lower(headers: Mapping[str, str]) -> Mapping[str, str]:
     return {name.lower(): value for name, value in headers.items()}
 
@@ -269,6 +294,8 @@ def _number(text: str) -> int | None:
 
 def _told(error: Exception) -> DownloadError:
     """Return what went wrong without the objects that requests prints around it."""
+    if any(isinstance(one, IncompleteRead) for one in (error, *error.args)):
+        return DownloadError("the connection ended early")
     reason = error.args[0] if error.args else error
     text = str(getattr(reason, "reason", reason)).strip() or type(error).__name__
     text = _WHO.sub("", text.splitlines()[0])

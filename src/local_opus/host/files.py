@@ -176,6 +176,12 @@ class Files(Rights):
             self._sync_folder(old_parent)
             self._sync_folder(new_parent)
 
+    def link(self, path: str, new: str) -> None:
+        """Give a file a further name ``new``, which must be free; fsync its folder."""
+        with self._at(path) as (parent, name), self._at(new) as (new_parent, new_name):
+            os.link(name, new_name, src_dir_fd=parent, dst_dir_fd=new_parent, follow_symlinks=False)
+            self._sync_folder(new_parent)
+
     def symlink(self, target: str, path: str) -> None:
         """Make a link, also in the place of a link or file that is there: it is never missing."""
         with self._at(path) as (parent, name):

@@ -93,6 +93,8 @@ def resolve(
     except Gone as gone:
         raise _gone(endpoint, repo, revision, token, gone, known) from gone
     except Refused as refused:
+        if refused.bad_token and not token:  # what a hub says to all whom it does not know
+            raise _gone(endpoint, repo, revision, token, Gone(revision=False), known) from refused
         raise _gated(endpoint, repo, token, refused) from refused
     card = _card(info.card_data)
     return HubRepo(

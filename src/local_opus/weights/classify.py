@@ -34,10 +34,17 @@ TINY = 1024
 _LFS = ("version https://git-lfs", "version https://hawser")
 #: A page, or an error as the stores behind a hub send it (S3, GCS and Azure answer in XML).
 _PAGE = re.compile(
-    r"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*"
-    r"<(?:!doctype\s+html|html|head|body|title|meta|script|error|listbucketresult)\b",
+    r"\s*(?:(?><!--.*?-->)\s*)*(?:<\?xml[^>]*>\s*(?:(?><!--.*?-->)\s*)*"
+    r"<(?:!doctype\s+html|html|error|listbucketresult)\b"
+    r"|<(?:!doctype\s+html|html|head|body)\b)",
     re.IGNORECASE | re.DOTALL,
 )
+#: What a file says of itself that was made to look like a model.
+_SYNTHETIC = re.compile(
+    r"\s*(?:#|//|--)?\s*(?:synthetic|placeholder|dummy|fake|mock)\s+(?:model\s+)?weights\b",
+    re.IGNORECASE,
+)
+_PROSE = frozenset({".md", ".txt", ".rst", ".html", ".htm"})
 #: Keys of the objects that servers send instead of a file; no config has only these.
 _ERROR_KEYS = frozenset(
     {"error", "errors", "error_code", "errorcode", "message", "detail", "details", "status",
@@ -168,6 +175,8 @@ def placeholder_reason(path: str, kind: Kind, head: bytes, size: int) -> str | N
         )
     if kind is Kind.JSON and suffix == ".json" and _is_error(head, size):
         return f"an error of a server instead of a file: {_first_line(head)}"
+    if kind is Kind.TEXT and suffix not in _PROSE and _SYNTHETIC.match(_start(head)):
+        return f"{size} bytes of text: {_first_line(head)}"
     if kind is Kind.EMPTY and (is_weights(path) or suffix in _NEVER_EMPTY):
         return "empty"
     if is_weights(path) and kind in {Kind.TEXT, Kind.JSON, Kind.XML}:

@@ -107,6 +107,7 @@ def _pinned(pin: CatalogFile, listed: Expected | None, *, attested: bool) -> Exp
         blake3=listed.blake3,
         segments=listed.segments,
         segment_size=listed.segment_size,
-        trust=Trust.PINNED,
+        # A user's catalog may have it from the hub: the fetch that followed says so.
+        trust=Trust.HUB if listed.trust is Trust.HUB else Trust.PINNED,
         source=f"{manifests.NAME}, which has the catalog's sha256" if attested else "the catalog",
     )

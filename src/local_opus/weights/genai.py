@@ -6,7 +6,8 @@ Measured with that version on the CPU, one-layer models of each kind; it answers
 
 from __future__ import annotations
 
-from local_opus.weights.gguf import GgufInfo
+from local_opus.weights.ggml_types import TENSOR_TYPES
+from local_opus.weights.gguf_info import GgufInfo
 from local_opus.weights.structure import printable
 
 ARCHITECTURES = ("llama", "qwen2", "qwen3")
@@ -21,6 +22,33 @@ _MODEL_VALUES = (
     "attention.layer_norm_rms_epsilon",
 )
 _ARRAYS = ("tokenizer.ggml.tokens", "tokenizer.ggml.token_type", "tokenizer.ggml.merges")
+
+
+#: By the name of a file's type: the types of its matrices that are not the one it is named after
+#: (``llama_tensor_get_type`` in llama.cpp's ``llama-quant.cpp``).
+_MIXED = {
+    "Q2_K_S": ("Q2_K", "Q4_K"),
+    "Q3_K_S": ("Q3_K",),
+    "Q3_K_M": ("Q3_K", "Q4_K", "Q5_K"),
+    "Q3_K_L": ("Q3_K", "Q5_K"),
+    "Q4_K_S": ("Q4_K", "Q5_K"),
+    "Q4_K_M": ("Q4_K", "Q6_K"),
+    "Q5_K_S": ("Q5_K",),
+    "Q5_K_M": ("Q5_K", "Q6_K"),
+}
+
+
+def file_type_problem(name: str) -> str | None:
+    """Return why GenAI 2026.4.1 can't load a GGUF of this type, e.g. Q5_K_M, in one line.
+
+    None when it can, or when the name is of no known type: then only the file itself tells.
+    """
+    known = {kind.name for kind in TENSOR_TYPES.values()}
+    types = _MIXED.get(name, (name,) if name in known else ())
+    unread = [kind for kind in types if kind not in MATRIX_TYPES]
+    if not unread:
+        return None
+    return f"a GGUF of the type {name} holds {unread[0]} tensors, which OpenVINO GenAI can't read"
 
 
 def genai_problem(info: GgufInfo) -> str | None:

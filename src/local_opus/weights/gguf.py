@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import BinaryIO
 
-from local_opus.weights.filler import Run
-from local_opus.weights.ggml_types import ARRAY, SCALARS, STRING, TENSOR_TYPES, TYPES_BY_NAME
+from local_opus.weights.ggml_types import ARRAY, SCALARS, STRING, TENSOR_TYPES
+from local_opus.weights.gguf_info import GgufInfo, Scalar, Tensor
 from local_opus.weights.structure import (
     Cursor,
     Refusal,
@@ -22,6 +21,8 @@ from local_opus.weights.structure import (
     printable,
     truncated,
 )
+
+__all__ = ["GgufInfo", "Tensor", "check"]
 
 MAGIC = b"GGUF"
 #: Versions with 64-bit counts; version 1 had 32-bit ones, later ones are not known.
@@ -44,119 +45,7 @@ MAX_INT64 = (1 << 63) - 1
 
 _U32 = struct.Struct("<I")
 _U64 = struct.Struct("<Q")
-_STRING_LENGTH = _U64.size
 _FEWEST_TENSOR_BYTES = 8 + 4 + 4 + 8
-
-Scalar = int | float | str
-
-
-@dataclass(frozen=True)
-class Tensor:
-    """One tensor: its type's name, its dims (the fastest first) and its extent in the data."""
-
-    name: str
-    type: str
-    dims: tuple[int, ...]
-    offset: int
-    bytes: int
-
-    @property
-    def elements(self) -> int:
-        """Values in the tensor."""
-        count = 1
-        for dim in self.dims:
-            count *= dim
-        return count
-
-
-@dataclass(frozen=True)
-class GgufInfo:
-    """What a sound GGUF says of itself. ``arrays`` maps a key to its element count."""
-
-    version: int
-    values: Mapping[str, Scalar]
-    arrays: Mapping[str, int]
-    tensors: tuple[Tensor, ...]
-    alignment: int
-    data_start: int
-
-    def text(self, key: str) -> str | None:
-        """Return a key's value where it is a string."""
-        value = self.values.get(key)
-        return value if isinstance(value, str) else None
-
-    def number(self, key: str) -> int | None:
-        """Return a key's value where it is an integer."""
-        value = self.values.get(key)
-        return value if isinstance(value, int) else None
-
-    @property
-    def architecture(self) -> str | None:
-        """``general.architecture``, e.g. llama."""
-        return self.text("general.architecture")
-
-    @property
-    def name(self) -> str | None:
-        """``general.name``."""
-        return self.text("general.name")
-
-    @property
-    def context_length(self) -> int | None:
-        """Tokens that the model was made for."""
-        return self.number(f"{self.architecture}.context_length")
-
-    @property
-    def tokenizer_model(self) -> str | None:
-        """``tokenizer.ggml.model``: gpt2 is byte-level BPE, llama is SentencePiece."""
-        return self.text("tokenizer.ggml.model")
-
-    @property
-    def has_chat_template(self) -> bool:
-        """Whether the file carries a chat template."""
-        return bool(self.text("tokenizer.chat_template"))
-
-    @property
-    def parameters(self) -> int:
-        """Values in all tensors."""
-        return sum(tensor.elements for tensor in self.tensors)
-
-    @property
-    def quantization(self) -> str:
-        """The tensor type that holds the most bytes."""
-        held: dict[str, int] = {}
-        for tensor in self.tensors:
-            held[tensor.type] = held.get(tensor.type, 0) + tensor.bytes
-        return max(held, key=lambda name: held[name]) if held else "none"
-
-    def runs(self) -> list[Run]:
-        """Return the floating-point numbers in the data: plain values and blocks' scales."""
-        return [
-            Run(
-                tensor.name,
-                form,
-                self.data_start + tensor.offset + place,
-                kind.size,
-                tensor.elements // kind.block,
-            )
-            for tensor in self.tensors
-            for kind in (TYPES_BY_NAME[tensor.type],)
-            for form, place in kind.floats
-        ]
-
-    def summary(self) -> dict[str, int | str | bool | None]:
-        """Return the facts that a manifest records."""
-        return {
-            "format": f"gguf v{self.version}",
-            "architecture": self.architecture,
-            "name": self.name,
-            "context_length": self.context_length,
-            "file_type": self.number("general.file_type"),
-            "quantization": self.quantization,
-            "tensors": len(self.tensors),
-            "parameters": self.parameters,
-            "chat_template": self.has_chat_template,
-            "tokenizer": self.tokenizer_model,
-        }
 
 
 def check(stream: BinaryIO, size: int) -> GgufInfo | Refusal:
@@ -228,12 +117,7 @@ def _skip_array(cursor: Cursor, shown: str) -> int:
     if kind in SCALARS:
         cursor.take(count * SCALARS[kind].size, shown)
     elif kind == STRING:
-        cursor.need(count * _STRING_LENGTH, shown)
-        for _ in range(count):
-            length = cursor.number(_U64, shown)
-            if length > MAX_STRING:
-                raise corrupt(f"{shown} holds a string of {length} bytes")
-            cursor.take(length, shown)
+        cursor.skip_strings(count, MAX_STRING, shown)
     else:
         raise corrupt(f"{shown} is an array of type {kind}; nested arrays are refused")
     return count
@@ -260,8 +144,8 @@ def _tensor(cursor: Cursor, alignment: int) -> Tensor:
     kind_of = TENSOR_TYPES[kind]
     if 0 in dims:
         raise corrupt(f"{shown} has a dim of 0")
-    if (dims[0] if dims else 1) % kind_of.block:
-        raise corrupt(f"{shown}: {dims[0]} is no multiple of {kind_of.name}'s {kind_of.block}")
+    if (first := dims[0] if dims else 1) % kind_of.block:
+        raise corrupt(f"{shown}: {first} is no multiple of {kind_of.name}'s {kind_of.block}")
     if offset % alignment:
         raise corrupt(f"{shown}: its offset {offset} is not aligned to {alignment}")
     elements = 1

@@ -7,7 +7,7 @@ and the verdict follows from their digests.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from posixpath import basename, dirname, join, normpath
 
@@ -19,7 +19,7 @@ from local_opus.weights.expected import Expected
 from local_opus.weights.inspect import Inspector
 from local_opus.weights.pieces import Meter, Piece
 from local_opus.weights.stamps import FileStamp, as_stamp
-from local_opus.weights.structure import printable
+from local_opus.weights.structure import Refusal, printable
 
 #: Verdicts on an unlisted file that hold whatever its digest is.
 _SETTLED = {Verdict.UNSAFE, Verdict.PLACEHOLDER}
@@ -47,6 +47,27 @@ def make_verdict(
         found=found,
         where=where,
     )
+
+
+def with_folder(
+    verdicts: Sequence[FileVerdict], together: Iterable[tuple[str, Refusal]]
+) -> list[FileVerdict]:
+    """Return the verdicts with what the files of a folder tell together.
+
+    It outranks only that nothing proves a file, and adds files that lack.
+    """
+    by_path = {item.path: item for item in verdicts}
+    for path, refusal in together:
+        made = make_verdict(path, refusal.verdict, refusal.reason)
+        known = by_path.get(made.path)
+        if known is None:
+            by_path[made.path] = made
+        elif known.verdict is Verdict.UNPROVEN:
+            evidence = f"{known.evidence}; {made.evidence}" if made.verdict == known.verdict else ""
+            by_path[made.path] = known.model_copy(
+                update={"verdict": made.verdict, "evidence": evidence or made.evidence}
+            )
+    return list(by_path.values())
 
 
 @dataclass(frozen=True)
@@ -196,7 +217,7 @@ class Judge:
 
     def _unlisted(self, path: str, real: str, stat: Stat, before: str) -> FileVerdict | Work:
         """Judge ``path``, whose content is that of ``real``; ``before`` begins the evidence."""
-        finding = self.inspector.look(real, stat.size)
+        finding = self.inspector.look(real, stat.size, named=path)
         refusal = finding.refusal
         if refusal is not None and refusal.verdict in _SETTLED:
             self.meter.add(stat.size)

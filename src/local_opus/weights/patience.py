@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 
@@ -14,7 +16,7 @@ class Patience:
     four seconds after it where there is no network: then a person is to be told.
     """
 
-    #: Failures in a row without a byte between them.
+    #: Failures in a row without ``slow_rate`` bytes between them: a byte each time is no progress.
     attempts: int = 10
     attempts_unreachable: int = 4
     first_wait: float = 0.5
@@ -23,8 +25,8 @@ class Patience:
     longest_retry_after: float = 300.0
     #: No byte for so long ends a connection.
     stall: float = 30.0
-    #: A connection that brings less than ``slow_rate`` for ``slow_window`` ends, and with the
-    #: third in a row the download does.
+    #: A connection that brings less than ``slow_rate`` for ``slow_window`` ends. The download does
+    #: where all of them together bring less for so many windows in a row.
     slow_rate: int = 1024
     slow_window: float = 60.0
     slow_windows: int = 3
@@ -41,3 +43,75 @@ class Patience:
 
 
 PATIENT = Patience()
+
+
+class SlowError(Exception):
+    """A connection brings next to nothing."""
+
+
+class Tries:
+    """The failures of one connection in a row, and its windows of too few bytes.
+
+    ``received`` tells the bytes of all connections so far: what one lacks, others may bring. Time
+    counts while it is asked or waited for bytes, over failures too.
+    """
+
+    def __init__(self, patience: Patience, received: Callable[[], int]) -> None:
+        self._patience = patience
+        self._received = received
+        self.failures = 0
+        self._slow = 0
+        self._at_failure = received()
+        self._since: float | None = None
+        self._anew()
+
+    def _anew(self) -> None:
+        self._busy = 0.0
+        self._bytes = 0
+        self._at_window = self._received()
+
+    def begin(self) -> None:
+        """Start the clock: a request begins."""
+        self._since = time.monotonic()
+
+    def end(self) -> None:
+        """Stop the clock: the request has ended, however."""
+        if self._since is not None:
+            self._busy += time.monotonic() - self._since
+            self._since = None
+        self._look()
+
+    def add(self, count: int) -> None:
+        """Count bytes. Raises SlowError at the end of a window with too few."""
+        self._bytes += count
+        if (rate := self._look()) is not None:
+            raise SlowError(f"it brings {rate:.0f} bytes a second")
+
+    def _look(self) -> float | None:
+        """Return the rate of a window that is over, where it is too low."""
+        now = time.monotonic()
+        seconds = self._busy + (now - self._since if self._since is not None else 0.0)
+        if seconds < self._patience.slow_window:
+            return None
+        least = self._patience.slow_rate * seconds
+        brought, together = self._bytes, self._received() - self._at_window
+        self._slow = self._slow + 1 if together < least else 0
+        self._anew()
+        self._since = now if self._since is not None else None
+        return brought / seconds if brought < least else None
+
+    def succeeded(self) -> None:
+        """Note that a request brought all that it was to bring."""
+        self.failures = 0
+
+    def failed(self) -> None:
+        """Note a failure."""
+        progress = self._received() - self._at_failure >= self._patience.slow_rate
+        self.failures = 1 if progress else self.failures + 1
+        self._at_failure = self._received()
+
+    def are_over(self, *, unreachable: bool) -> bool:
+        """Whether there were enough; ``unreachable``: no connection came about."""
+        patience = self._patience
+        limit = patience.attempts_unreachable if unreachable else patience.attempts
+        return self.failures >= limit or self._slow >= patience.slow_windows

@@ -20,6 +20,8 @@ _MORE = 256
 _WHOLE = 4 * 1024 * 1024
 #: Bytes of a file at least, of which a part may be called empty: small tensors may all be zero.
 LEAST = 64 * 1024
+#: The part of a file that is too much of zeros at its end: a third.
+_TAIL = 3
 
 
 def stand_in(
@@ -27,9 +29,9 @@ def stand_in(
 ) -> str | None:
     """Return why the bytes of a file can hold no weights, or None.
 
-    They can't where each is the same, where all are zero from the middle or earlier to the end, or,
-    if ``text_counts``, where all are text; with ``zeros_only`` another byte than 0 may come again
-    and again. Raises OSError as reading does.
+    They can't where each is the same, where the last third or more is zero, or, if ``text_counts``,
+    where all are text. ``zeros_only``, of a file that claims no weights: only where all are zero.
+    Raises OSError as reading does.
     """
     first = list(_read(stream, _spread(0, size, PLACES)))
     constant = _constant(first)
@@ -39,14 +41,14 @@ def stand_in(
         return None
     if text_counts and all(text_of(data, whole=False) is not None for _, data in first):
         return f"{size} bytes of text"
-    if size < LEAST:
+    if size < LEAST or zeros_only:
         return None
     begin = size
     for at, data in reversed(first):
         if data.count(0) != len(data):
             break
         begin = at
-    if begin > size // 2 or _constant(list(_closer(stream, begin, size))) is None:
+    if (size - begin) * _TAIL < size or _constant(list(_closer(stream, begin, size))) is None:
         return None
     return f"zeros from about byte {begin} on, to the end at {size}"
 

@@ -12,6 +12,10 @@ from typing import BinaryIO
 
 from local_opus.values import Verdict
 
+_U64 = struct.Struct("<Q")
+#: Bytes of a header that are read at once where texts are passed over.
+_BLOCK = 256 * 1024
+
 
 @dataclass(frozen=True)
 class Refusal:
@@ -64,6 +68,35 @@ class Cursor:
         if len(data) < count:
             raise truncated(f"{what}: the file ends at byte {self.position}")
         return data
+
+    def skip_strings(self, count: int, longest: int, what: str) -> None:
+        """Pass over ``count`` texts, each after its length in 8 bytes.
+
+        They are read in blocks: a vocabulary has hundreds of thousands, one read for each of them
+        would take a second.
+        """
+        self.need(count * _U64.size, what)
+        block, at = b"", 0
+        base = self.position
+        for _ in range(count):
+            if at + _U64.size > len(block):
+                self.position = base + at
+                self.need(_U64.size, what)
+                base, block, at = self.position, self._block(), 0
+                if len(block) < _U64.size:
+                    raise truncated(f"{what}: the file ends at byte {base + len(block)}")
+            length = _U64.unpack_from(block, at)[0]
+            if length > longest:
+                raise corrupt(f"{what} holds a string of {length} bytes")
+            at += _U64.size + length
+        self.position = base
+        self.need(at, what)
+        self.position += at
+        self._stream.seek(self.position)
+
+    def _block(self) -> bytes:
+        self._stream.seek(self.position)
+        return self._stream.read(_BLOCK)
 
     def number(self, form: struct.Struct, what: str) -> int:
         """Return the next number in the form of a one-value Struct."""

@@ -17,8 +17,9 @@ from local_opus.values import CatalogFile, FileVerdict, Trust, Verdict
 from local_opus.weights import manifest as manifests
 from local_opus.weights.door import Machine, Progress, Reader
 from local_opus.weights.expected import Expected, expected_files
+from local_opus.weights.folder import judge_folder
 from local_opus.weights.inspect import Inspector
-from local_opus.weights.judge import Judge, Work, make_verdict
+from local_opus.weights.judge import Judge, Work, make_verdict, with_folder
 from local_opus.weights.pieces import Meter, hash_pieces
 from local_opus.weights.stamps import (
     STAT_NAME,
@@ -150,9 +151,10 @@ def examine(
         found = {path: stat for path, stat in found.items() if path == only}
         expected = {path: item for path, item in expected.items() if path == only}
     meter = Meter(progress, sum(stat.size for stat in found.values() if stat.kind == "file"))
+    inspector = Inspector(host, folder, found)
     judge = Judge(
         host, folder, found, expected, listed.stamps, tuple(known_files), listed.name, meter,
-        Inspector(host, folder),
+        inspector,
     )  # fmt: skip
     verdicts = [*listed.verdicts, *_judged(host, judge)]
     if stamps_too and (damage := stamps_damage(host, folder)) is not None:
@@ -166,6 +168,8 @@ def examine(
         )
         for path in expected.keys() - found.keys()
     )
+    if listed.name is None and only is None:
+        verdicts = with_folder(verdicts, judge_folder(host, folder, inspector, found))
     return Examined(tuple(sorted(verdicts, key=lambda item: item.path)), seen)
 
 

@@ -19,6 +19,7 @@ OK, PARTIAL_CONTENT, NOT_SATISFIABLE = 200, 206, 416
 #: Statuses that pass: request timeout, too many requests, and what servers say when they are ill.
 PASSING = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529})
 _RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})\Z")
+_LENGTH = re.compile(r"bytes \*/(\d{1,19})\Z")
 _COMMIT = re.compile(r"[0-9a-f]{40}\Z")
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 
@@ -59,8 +60,8 @@ def accept(
     FailedError where trying again may help, OtherFileError where the server has another file, and
     LocalOpusError for what another try does not change.
     """
-    _refuse_status(answer, address)
     _check_origin(answer, address, file)
+    _refuse_status(answer, address, file)
     if answer.status == PARTIAL_CONTENT:
         match = _RANGE.match(answer.headers.get("content-range", ""))
         if match is None:
@@ -95,15 +96,25 @@ def _check_origin(answer: Answer, address: Address, file: CatalogFile) -> None:
         raise mismatch(file, address.where, f"sha256 {file.sha256}", etag)
 
 
-def _refuse_status(answer: Answer, address: Address) -> None:
+def _refuse_status(answer: Answer, address: Address, file: CatalogFile) -> None:
     status, where = answer.status, address.where
     code = printable(answer.headers.get("x-error-code", ""), 40)
     if status in {OK, PARTIAL_CONTENT}:
         return
+    if status == NOT_SATISFIABLE:
+        match = _LENGTH.match(answer.headers.get("content-range", ""))
+        if match is not None and int(match[1]) != file.size:
+            raise mismatch(file, where, f"{file.size} bytes", match[1])
     if status in PASSING or status == NOT_SATISFIABLE:
         raise FailedError(f"status {status}", answer.retry_after)
     said = f"status {status}{f', {code}' if code else ''}"
     if status in {401, 403}:
+        origin, came_from = urlsplit(address.url).netloc, urlsplit(answer.url).netloc
+        if came_from != origin:  # of no token, and of no licence: it was asked without either
+            raise LocalOpusError(
+                f"{where}: {printable(came_from)}, where it leads to, refuses ({said})",
+                "Try again later; if it stays so, look whether a proxy changes addresses.",
+            )
         page = f"on {address.page} " if address.page else ""
         if address.token:
             raise LocalOpusError(

@@ -18,9 +18,16 @@ from local_opus.errors import LocalOpusError
 from local_opus.host import downloads
 from local_opus.host.partials import MAX_LOOSE, MISSING, PIECE
 from local_opus.weights.digest import SEGMENT_SIZE, Digests, Hasher
-from local_opus.weights.patience import Patience
+from local_opus.weights.patience import Patience, SlowError, Tries
 from local_opus.weights.sources.arrival import mismatch
-from local_opus.weights.sources.replies import PARTIAL_CONTENT, Address, FailedError, accept
+from local_opus.weights.sources.replies import (
+    PARTIAL_CONTENT,
+    PASSING,
+    Address,
+    FailedError,
+    accept,
+)
+from local_opus.weights.sources.spans import Spans
 from local_opus.weights.structure import printable
 
 if TYPE_CHECKING:
@@ -29,12 +36,12 @@ if TYPE_CHECKING:
     from local_opus.host.partials import Partial
     from local_opus.values import CatalogFile
 
-#: Pieces of one request, 16 MiB: so few requests that they cost nothing, and so short that the
-#: hash, which is in order, finds what it reads in the page cache.
-SPAN = 64
 #: Pieces that are hashed at once.
 _BATCH = 4
 _WAIT = 0.2
+_ERRORS = 400  # the first of HTTP's statuses of errors
+#: Failures after which the origin is asked anew where it leads to.
+_ANEW = 3
 _TRY_AGAIN = "Check the network and run this again: it continues where it ended."
 
 
@@ -64,13 +71,12 @@ class Transfer:
         self._connections = connections
         self._caller_stopped = stopped
         self._changed = partial.changed
-        self._taken = bytearray(map(bool, partial.states))
-        #: Bytes of a piece that have come when its connection broke.
-        self._partway: dict[int, int] = {}
+        self._spans = Spans(partial)
         self._moved_to: str | None = None
         self._etag: str | None = None
-        self._whole_by: int | None = None
         self._received = 0
+        #: Calls that write just now, and whether none may begin any more.
+        self._writing = 0
         self._ended = False
         self._error: BaseException | None = None
 
@@ -80,7 +86,8 @@ class Transfer:
         Raises LocalOpusError when the address does not bring the file, OSError as the disk does,
         and StoppedTransferError when the caller gave up.
         """
-        work = [self._connect] * min(self._connections, self._taken.count(0)) + [self._keep_durable]
+        missing = self._partial.states.count(MISSING)
+        work = [self._connect] * min(self._connections, missing) + [self._keep_durable]
         threads = [
             threading.Thread(target=self._guard, args=(one, number), daemon=True)
             for number, one in enumerate(work)
@@ -93,11 +100,9 @@ class Transfer:
             self._fail(error)
             raise
         finally:
-            with self._changed:
-                self._ended = True
-                self._changed.notify_all()
+            self._end()
             for thread in threads:
-                thread.join(_WAIT if self._stopped() else None)
+                thread.join(_WAIT)
         self._partial.sync()
         return digests
 
@@ -120,8 +125,15 @@ class Transfer:
     def _check(self) -> None:
         if self._error is not None:
             raise self._error
-        if self._caller_stopped():
+        if self._ended or self._caller_stopped():
             raise StoppedTransferError
+
+    def _end(self) -> None:
+        """Let no thread write any more: one that still waits for bytes may wait for long."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: not self._writing)
 
     def _hash(self) -> Digests:
         hasher = Hasher(segment_size=SEGMENT_SIZE, threads=1)
@@ -155,23 +167,27 @@ class Transfer:
             self._partial.sync()
 
     def _connect(self, number: int) -> None:
-        failures, before, slow = 0, self._received, 0
-        while (span := self._claim(number)) is not None:
+        tries = Tries(self._patience, lambda: self._received)
+        while (span := self._spans.claim(number, self._is_over)) is not None:
+            tries.begin()
             try:
-                self._bring(span, number)
-                failures = slow = 0
+                self._bring(span, number, tries)
+                tries.succeeded()
                 continue
-            except (downloads.DownloadError, FailedError) as error:
-                self._give_back(span)
+            except (downloads.DownloadError, FailedError, SlowError) as error:
                 if out_of_time := clock.blamed(str(error), self._address.where.split("/")[0]):
                     raise out_of_time from error
-                failures = 1 if self._received > before else failures + 1
-                before = self._received
-                slow = slow + 1 if isinstance(error, _SlowError) else 0
-                wait = self._wait(error, failures, slow)
+                tries.failed()
+                wait = self._wait(error, tries)
+            finally:
+                tries.end()
+                self._spans.give_back(number)
             self._sleep(wait)
 
-    def _wait(self, error: Exception, failures: int, slow: int) -> float:
+    def _is_over(self) -> bool:
+        return self._ended or self._stopped()
+
+    def _wait(self, error: Exception, tries: Tries) -> float:
         """Return the seconds to wait before the next try. Raises LocalOpusError for no further."""
         patience, where = self._patience, self._address.where
         text = printable(str(error))
@@ -181,59 +197,34 @@ class Transfer:
                 f"{where}: {text}, and it asks to wait {asked:.0f} s",
                 "Run this again after that time: it continues where it ended.",
             ) from error
-        unreachable = isinstance(error, downloads.UnreachableError)
-        limit = patience.attempts_unreachable if unreachable else patience.attempts
         if isinstance(error, downloads.RefusedHostError):
             raise LocalOpusError(
                 f"{where}: {text}", "Look at what is behind this address, or use another mirror."
             ) from error
-        if failures >= limit or slow >= patience.slow_windows:
+        if tries.are_over(unreachable=isinstance(error, downloads.UnreachableError)):
             raise LocalOpusError(f"{where}: {text}", _TRY_AGAIN) from error
-        return patience.wait(failures, asked)
+        if tries.failures % _ANEW == 0:
+            self._moved_to = None
+        return patience.wait(tries.failures, asked)
 
     def _sleep(self, seconds: float) -> None:
         end = time.monotonic() + seconds
         with self._changed:
-            while (left := end - time.monotonic()) > 0 and not self._stopped() and not self._ended:
+            while (left := end - time.monotonic()) > 0 and not self._is_over():
                 self._changed.wait(min(left, _WAIT))
 
-    # -- spans ------------------------------------------------------------------------------------
+    # -- requests ---------------------------------------------------------------------------------
 
-    def _claim(self, number: int) -> range | None:
-        """Take the next missing pieces; None where there are none for this connection."""
-        with self._changed:
-            if self._stopped() or self._whole_by not in {None, number}:
-                return None
-            first = self._taken.find(0)
-            while first >= 0 and self._partial.states[first]:  # another connection brought it
-                self._taken[first] = 1
-                first = self._taken.find(0, first)
-            if first < 0:
-                return None
-            end = self._taken.find(1, first, first + SPAN)
-            last = end if end >= 0 else min(first + SPAN, len(self._taken))
-            self._taken[first:last] = b"\1" * (last - first)
-            return range(first, last)
-
-    def _give_back(self, span: range) -> None:
-        with self._changed:
-            for piece in span:
-                self._taken[piece] = bool(self._partial.states[piece])
-
-    def _bring(self, span: range, number: int) -> None:
-        start = span.start * PIECE + self._partway.get(span.start, 0)
-        end = min(span.stop * PIECE, self._partial.size)
-        whole = self._whole_by == number or (start == 0 and end == self._partial.size)
+    def _bring(self, span: range, number: int, tries: Tries) -> None:
+        start, end = self._spans.start(span), min(span.stop * PIECE, self._partial.size)
+        whole = start == 0 and end == self._partial.size
         with self._ask(None if whole else (start, end)) as answer:
-            first, last = accept(answer, self._address, self._file, 0 if whole else start, end)
-            if answer.status != PARTIAL_CONTENT and not whole:
-                with self._changed:  # no ranges here: one connection brings all, in order
-                    if self._whole_by is None:
-                        self._whole_by = number
-                if self._whole_by != number:
-                    raise FailedError("the server has no ranges")
+            begin, end = accept(answer, self._address, self._file, start, end)
+            without_ranges = not whole and answer.status != PARTIAL_CONTENT
+            if without_ranges and not self._spans.bring_alone(number):
+                return
             self._compare_etag(answer)
-            self._receive(answer, first, last)
+            self._receive(answer, begin, end, number, tries)
 
     @contextmanager
     def _ask(self, wanted: tuple[int, int] | None) -> Iterator[downloads.Answer]:
@@ -242,13 +233,13 @@ class Transfer:
         moved = self._moved_to
         if moved is not None:
             with self._web.get(moved, start=start, end=end) as answer:
-                if answer.status < 400:  # noqa: PLR2004 - HTTP's errors
+                if answer.status < _ERRORS or answer.status in PASSING:
                     yield answer
                     return
             self._moved_to = None
         url, token = self._address.url, self._address.token
         with self._web.get(url, start=start, end=end, token=token) as answer:
-            if answer.url != url and answer.status < 400:  # noqa: PLR2004 - HTTP's errors
+            if answer.url != url and (answer.status < _ERRORS or answer.status in PASSING):
                 self._moved_to = answer.url
             yield answer
 
@@ -260,43 +251,49 @@ class Transfer:
             where = self._address.where
             raise mismatch(self._file, where, f"ETag {printable(known)}", printable(etag))
 
-    def _receive(self, answer: downloads.Answer, offset: int, end: int) -> None:
-        rate = _Rate(self._patience)
-        begin = offset // PIECE
-        begun = offset % PIECE == self._partway.get(begin, 0)
+    def _receive(
+        self, answer: downloads.Answer, begin: int, end: int, number: int, tries: Tries
+    ) -> None:
+        offset = begin
         try:
             for chunk in answer.chunks:
-                if offset + len(chunk) > self._partial.size:
-                    size = self._partial.size
-                    raise mismatch(
-                        self._file, self._address.where, f"{size} bytes", f"more than {size}"
-                    )
-                offset = self._store(offset, memoryview(chunk)[: end - offset])
-                self._received += len(chunk)
-                self._check()
+                # A server that sends more than it said has another file, or is ill: the hash tells.
+                offset = self._store(number, offset, memoryview(chunk)[: end - offset])
                 if offset >= end:
                     return
-                rate.add(len(chunk))
+                tries.add(len(chunk))
         finally:
-            piece, rest = divmod(offset, PIECE)
-            if (begun or piece > begin) and rest and offset < end:
-                self._partway[piece] = rest
+            self._spans.keep_partway(number, begin, offset)
         raise downloads.DownloadError(f"the connection ended after {offset} bytes")
 
-    def _store(self, offset: int, data: memoryview) -> int:
-        """Write what belongs to missing pieces; return the offset after it."""
-        partial = self._partial
+    def _store(self, number: int, offset: int, data: memoryview) -> int:
+        """Write what belongs to pieces of this connection; return the offset after it."""
         while data:
             piece = offset // PIECE
             part = data[: (piece + 1) * PIECE - offset]
-            if partial.states[piece] == MISSING:
-                self._wait_for_disk()
-                partial.write(offset, part)
+            with self._changed:
+                self._check()
+                self._received += len(part)
+                owned = self._spans.owns(number, offset)
+                self._writing += owned
+            if owned:
+                self._write(offset, part, piece)
             offset += len(part)
-            if partial.states[piece] == MISSING and offset == piece * PIECE + partial.length(piece):
-                partial.mark(piece)
             data = data[len(part) :]
         return offset
+
+    def _write(self, offset: int, part: memoryview, piece: int) -> None:
+        try:
+            self._wait_for_disk()
+            self._partial.write(offset, part)
+            if offset + len(part) == piece * PIECE + self._partial.length(piece):
+                with self._changed:
+                    self._spans.brought(piece)
+        finally:
+            with self._changed:
+                self._writing -= 1
+                if self._ended:
+                    self._changed.notify_all()
 
     def _wait_for_disk(self) -> None:
         if self._partial.loose < MAX_LOOSE:
@@ -305,27 +302,3 @@ class Transfer:
             while self._partial.loose >= MAX_LOOSE:
                 self._check()
                 self._changed.wait(_WAIT)
-
-
-class _SlowError(downloads.DownloadError):
-    """A connection brings next to nothing."""
-
-
-class _Rate:
-    """Watches how much a connection brings."""
-
-    def __init__(self, patience: Patience) -> None:
-        self._patience = patience
-        self._begin = time.monotonic()
-        self._bytes = 0
-
-    def add(self, count: int) -> None:
-        """Count bytes. Raises _SlowError at the end of a window with too few."""
-        self._bytes += count
-        now = time.monotonic()
-        if now - self._begin < self._patience.slow_window:
-            return
-        rate = self._bytes / (now - self._begin)
-        if rate < self._patience.slow_rate:
-            raise _SlowError(f"it brings {rate:.0f} bytes a second")
-        self._begin, self._bytes = now, 0
