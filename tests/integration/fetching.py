@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from builders import catalog_file, gguf_bytes, wheel_model
 from hub import Hub
-from local_opus.host import Host, downloads, partials
+from local_opus.host import Host, partials
 from local_opus.host.partials import PIECE
 from local_opus.values import HubSource, Model
 from local_opus.weights import salvage
@@ -79,20 +81,24 @@ def small_pieces(patch: pytest.MonkeyPatch, *, span: int = 2, loose: int = 4) ->
 
 
 def count_received(patch: pytest.MonkeyPatch) -> Counter[str]:
-    """Count the bytes of bodies that the client reads, by the host and port they come from.
+    """Count the bytes of files that the client reads, by the host and port they come from.
 
     What a server sends is more: it lies in the kernel's buffers when the client leaves.
     """
     received: Counter[str] = Counter()
-    honest = downloads._chunks
+    honest = transfer.Transfer._receive
 
-    def counted(raw):
-        place = f"{raw._connection.host}:{raw._connection.port}" if raw._connection else "?"
-        for data in honest(raw):
-            received[place] += len(data)
-            yield data
+    def receive(self, answer, *args):
+        place = urlsplit(answer.url).netloc
 
-    patch.setattr(downloads, "_chunks", counted)
+        def counted():
+            for data in answer.chunks:
+                received[place] += len(data)
+                yield data
+
+        honest(self, replace(answer, chunks=counted()), *args)
+
+    patch.setattr(transfer.Transfer, "_receive", receive)
     return received
 
 

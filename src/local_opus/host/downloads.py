@@ -3,14 +3,11 @@
 Apart from ``network`` because ``requests`` takes a tenth of a second to import and only a fetch
 needs it.
 
-Whoever a redirect leads to gets no credentials, must be reached by https, and must have a public
-address: a hub, or who plays one, could else have this machine ask the routers and metadata services
-of its own network. Hosts that the user configured are exempt from the last two rules.
+Whoever a redirect leads to gets no credentials; where it may lead at all, ``leading`` says.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -23,7 +20,7 @@ from http.cookiejar import DefaultCookiePolicy
 from socket import SHUT_RDWR, socket
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import SplitResult, urljoin, urlsplit
+from urllib.parse import urlsplit
 from weakref import WeakSet
 
 import requests
@@ -32,8 +29,17 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError
 
+from local_opus.host.leading import (
+    DownloadError,
+    RefusedHostError,
+    TrustedHosts,
+    UnreachableError,
+)
+
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
+
+__all__ = ["Answer", "DownloadError", "RefusedHostError", "UnreachableError", "Web", "get"]
 
 #: Seconds for a connection, and for the next bytes of one that stalls.
 CONNECT_TIMEOUT = 10.0
@@ -50,18 +56,6 @@ _REDIRECTS = {301, 302, 303, 307, 308}
 #: What urllib3 begins with: the connection object.
 _WHO = re.compile(r"^(?:<.*? object at 0x[0-9a-f]+>|\w+\(host=.*?\)): ")
 _MAX_DIGITS = 19  # of a 64-bit number
-
-
-class DownloadError(Exception):
-    """The server could not be reached, or the connection broke; the text is one line."""
-
-
-class UnreachableError(DownloadError):
-    """No connection came about: there is no network, no such host, or nothing listens there."""
-
-
-class RefusedHostError(DownloadError):
-    """A redirect leads where this program does not go."""
 
 
 @dataclass(frozen=True)
@@ -104,12 +98,12 @@ class Web:
     """
 
     def __init__(self, trusted: Iterable[str] = (), *, read_timeout: float = READ_TIMEOUT) -> None:
-        self._trusted = frozenset(name.lower() for name in trusted)
+        self.trusted = TrustedHosts(trusted)
         self._timeout = (CONNECT_TIMEOUT, read_timeout)
         self._connections: WeakSet[HTTPConnection] = WeakSet()
         self._lock = threading.Lock()
         self._aborted = False
-        self._session = requests.Session()
+        self._session = _Session()
         # requests would send what ~/.netrc says of a host, and cookies of an earlier answer.
         self._session.auth = lambda request: request
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
@@ -184,39 +178,19 @@ class Web:
                 return response, first
             _drain(response)
             response.close()
-            url = self._allowed(url, target, origin)
+            url = self.trusted.allowed(url, target, origin)
         raise RefusedHostError(f"it redirects more than {MAX_REDIRECTS} times")
 
-    def _allowed(self, url: str, target: str, origin: SplitResult) -> str:
-        """Return where a redirect of ``url`` leads.
+    def opened(self, connection: HTTPConnection, sock: socket) -> socket:
+        """Look at a new connection before anything is sent over it; return its socket.
 
-        Raises RefusedHostError for anything but https, where the origin and the target are not
-        hosts that the user configured, the origin without https.
+        Raises RefusedHostError, and DownloadError after ``abort``.
         """
         try:
-            url = urljoin(url, target)
-            parts = urlsplit(url)
-        except ValueError as error:
-            raise RefusedHostError("it redirects to what is no address") from error
-        name = (parts.hostname or "").lower()
-        if parts.username or parts.password:
-            raise RefusedHostError(f"it redirects to {name} with a name and a password")
-        if parts.scheme == "https" and name:
-            return url
-        hosts = {name, (origin.hostname or "").lower()}
-        if parts.scheme == origin.scheme == "http" and hosts <= self._trusted:
-            return url
-        raise RefusedHostError(f"it redirects to {parts.scheme}://{name}, which is not https")
-
-    def opened(self, connection: HTTPConnection, sock: socket) -> socket:
-        """Look at a new connection before anything is sent over it. Raises RefusedHostError."""
-        address = str(sock.getpeername()[0])
-        if connection.host.strip("[]").lower() not in self._trusted and not _is_public(address):
+            self.trusted.look_at(connection.host, sock)
+        except RefusedHostError:
             sock.close()
-            raise RefusedHostError(
-                f"{connection.host} has the private address {address}; to allow it, name it in "
-                "LOCAL_OPUS_TRUSTED_HOSTS"
-            )
+            raise
         with self._lock:
             self._connections.add(connection)
             if self._aborted:
@@ -232,6 +206,13 @@ def get(url: str, *, start: int = 0, token: str | None = None) -> Iterator[Answe
         yield got
 
 
+class _Session(requests.Session):
+    """Leaves redirects alone: ``requests`` would look where one leads in any case."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002 - the base's
+        return None
+
+
 class _Adapter(HTTPAdapter):
     """Makes connections that ``Web`` looks at. A proxy's are its own: it is configured."""
 
@@ -245,10 +226,12 @@ class _Adapter(HTTPAdapter):
 
         class Plain(HTTPConnection):
             def _new_conn(self) -> socket:
+                web.trusted.look_up(self.host, self.port)
                 return web.opened(self, super()._new_conn())
 
         class Secure(HTTPSConnection):
             def _new_conn(self) -> socket:
+                web.trusted.look_up(self.host, self.port)
                 return web.opened(self, super()._new_conn())
 
         class PlainPool(HTTPConnectionPool):
@@ -258,12 +241,6 @@ class _Adapter(HTTPAdapter):
             ConnectionCls = Secure
 
         self.poolmanager.pool_classes_by_scheme = {"http": PlainPool, "https": SecurePool}
-
-
-def _is_public(text: str) -> bool:
-    address = ipaddress.ip_address(text.partition("%")[0])
-    mapped = getattr(address, "ipv4_mapped", None)
-    return bool((mapped or address).is_global)
 
 
 def _chunks(raw: BaseHTTPResponse) -> Iterator[bytes]:

@@ -115,9 +115,15 @@ class Files(Rights):
         current = ""
         for part in parts(path):
             current += f"/{part}"
-            if self.stat(current, follow=True) is None:
+            if self.stat(current, follow=True) is not None:
+                continue
+            try:
                 self.make_folder(current, mode=mode)
-                made.append(current)
+            except FileExistsError:
+                if self.stat(current, follow=True) is None:  # a link to nothing
+                    raise
+                continue  # another run has just made it
+            made.append(current)
         return made
 
     def missing(self, path: str) -> list[str]:
@@ -173,8 +179,10 @@ class Files(Rights):
         """Rename within a file system and fsync both folders."""
         with self._at(old) as (old_parent, old_name), self._at(new) as (new_parent, new_name):
             os.rename(old_name, new_name, src_dir_fd=old_parent, dst_dir_fd=new_parent)
-            self._sync_folder(old_parent)
+            # The new name first: without a journal, a power loss between the two must not leave
+            # the file without any.
             self._sync_folder(new_parent)
+            self._sync_folder(old_parent)
 
     def link(self, path: str, new: str) -> None:
         """Give a file a further name ``new``, which must be free; fsync its folder."""

@@ -15,6 +15,8 @@ from local_opus.host.files import Files
 #: How long a holder is waited for that has the lock and has not written its PID yet.
 NAMED_SECONDS = 1.0
 _POLL_SECONDS = 0.02
+#: How often a lock's folder is made anew that others remove.
+_MAX_MADE = 20
 #: Between two looks at a lock that is waited for.
 _WAIT_SECONDS = 0.2
 
@@ -44,22 +46,22 @@ def waited(files: Files, path: str, tell: Callable[[int | None], None]) -> Itera
     ``tell`` is called with its PID while it is waited for. The folder is made anew where the holder
     removed it at its end.
     """
+    made = 0
     with ExitStack() as stack:
-        while not _entered(stack, files, path, tell):
-            time.sleep(_WAIT_SECONDS)
+        while True:
+            try:
+                stack.enter_context(exclusive(files, path))
+                break
+            except HeldError as error:
+                tell(error.holder)
+                time.sleep(_WAIT_SECONDS)
+            except FileNotFoundError:
+                made += 1
+                if made > _MAX_MADE:
+                    raise
+                with suppress(FileNotFoundError):  # it was removed while it was made
+                    files.make_folders(path.rpartition("/")[0])
         yield
-
-
-def _entered(stack: ExitStack, files: Files, path: str, tell: Callable[[int | None], None]) -> bool:
-    try:
-        stack.enter_context(exclusive(files, path))
-    except HeldError as error:
-        tell(error.holder)
-        return False
-    except FileNotFoundError:
-        files.make_folders(path.rpartition("/")[0])
-        return False
-    return True
 
 
 def _locked(files: Files, path: str) -> BinaryIO:

@@ -14,7 +14,7 @@ from local_opus.weights.door import Progress
 from local_opus.weights.manifest import Manifest, ManifestFile
 from local_opus.weights.salvage import known_of
 from local_opus.weights.sources import Source, source_of
-from local_opus.weights.sources.arrival import Fetched
+from local_opus.weights.sources.arrival import Fetched, disk_errors
 from local_opus.weights.store import held, variant_folder, variant_names
 from local_opus.weights.verify import is_proven, verify_folder
 
@@ -50,7 +50,7 @@ def fetch_model(
     if there is not None:
         return there
     source = source_of(model)
-    with held(host, folder, progress):
+    with disk_errors(folder), held(host, folder, progress):
         # Another run may have brought it while this one waited.
         there = _there(host, folder, model, progress, quick=quick)
         if there is not None:

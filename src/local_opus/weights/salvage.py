@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import errno
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -61,9 +63,20 @@ def reuse(host: Host, path: str, partial: Partial, known: Known) -> None:
             pieces = _pieces(partial, known, number)
             if all(partial.states[piece] for piece in pieces):
                 continue
-            if _digest(read, known, number) == expected:
-                _copy(read, partial, pieces)
+            with suppress_unreadable():
+                if _digest(read, known, number) == expected:
+                    _copy(read, partial, pieces)
     partial.sync()
+
+
+@contextmanager
+def suppress_unreadable() -> Iterator[None]:
+    """Pass over what a disk can no longer read: it counts as damaged, and comes anew."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
 
 
 def forget_bad(partial: Partial, known: Known | None) -> None:

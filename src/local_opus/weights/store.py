@@ -6,9 +6,10 @@ in them: a variant's folder holds what its manifest lists and nothing else.
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -100,15 +101,19 @@ def held(host: Host, folder: str, progress: Progress | None = None) -> Iterator[
             progress(f"wait for PID {holder}" if holder else "wait for another run", 0, 0)
 
     lock = lock_of(folder)
-    host.files.make_folders(lock.rpartition("/")[0])
     try:
         with locks.waited(host.files, lock, tell):
             try:
                 yield
             finally:
-                host.files.discard(lock)
+                # What can't be removed is an empty folder and a lock that nobody holds; how the
+                # work ended counts more.
+                with suppress(OSError):
+                    _drop_empty(host, partial_folder(folder))
+                    host.files.discard(lock)
     finally:
-        drop_empty_partials(host, folder)
+        with suppress(OSError):
+            drop_empty_partials(host, folder)
 
 
 def lock_of(folder: str) -> str:
@@ -117,12 +122,20 @@ def lock_of(folder: str) -> str:
 
 
 def drop_empty_partials(host: Host, folder: str) -> None:
-    """Remove what is empty of the partial folders of ``folder``'s variant and model."""
-    work = partial_folder(folder)
-    for path in (work, work.rpartition("/")[0]):
+    """Remove what is empty of the partial folder of ``folder``'s model, and of the model's own."""
+    model = folder.rstrip("/").rpartition("/")[0]
+    _drop_empty(host, f"{model}/{PARTIAL}")
+    _drop_empty(host, model)
+
+
+def _drop_empty(host: Host, path: str) -> None:
+    try:
         stat = host.files.stat(path)
         if stat is not None and stat.kind == "folder" and not host.files.list(path):
             host.files.remove_folder(path)
+    except OSError as error:  # another run removed it, or has begun to use it
+        if error.errno not in {errno.ENOENT, errno.ENOTEMPTY}:
+            raise
 
 
 def _name(text: str, what: str) -> str:

@@ -17,7 +17,7 @@ from local_opus.weights.digest import SEGMENT_SIZE, Digests, Hasher, hash_stream
 from local_opus.weights.door import Progress
 from local_opus.weights.inspect import inspect_file
 from local_opus.weights.manifest import Origin
-from local_opus.weights.salvage import Known
+from local_opus.weights.salvage import Known, suppress_unreadable
 from local_opus.weights.structure import Refusal
 
 if TYPE_CHECKING:
@@ -78,11 +78,12 @@ def digests_in_place(
 ) -> Digests | None:
     """Return the digests of ``path`` when it is exactly the pinned file; None otherwise."""
     stat = host.files.stat(path)
+    digests = None
     if stat is None or stat.kind != "file" or stat.size != file.size:
         return None
-    with host.files.open_read(path, follow=False) as stream:
+    with suppress_unreadable(), host.files.open_read(path, follow=False) as stream:
         digests = hash_stream(stream, limit=file.size, segment_size=SEGMENT_SIZE, on_bytes=on_bytes)
-    return digests if digests.sha256 == file.sha256 else None
+    return digests if digests is not None and digests.sha256 == file.sha256 else None
 
 
 def receive(
@@ -113,7 +114,7 @@ def receive(
                 if progress is not None:
                     progress(f"unpack {file.path}", size, file.size)
     except BaseException:  # a broken archive, a full disk, Ctrl-C: what came can't be continued
-        host.files.remove(partial)
+        host.files.discard(partial)
         raise
     digests = hasher.result()
     if size != file.size:
@@ -131,11 +132,13 @@ class OtherFileError(LocalOpusError):
     """A source has another file than the pinned one; another mirror may have the right one."""
 
 
-def mismatch(file: CatalogFile, source: str, expected: str, got: str) -> OtherFileError:
+def mismatch(
+    file: CatalogFile, source: str, expected: str, got: str, remedy: str | None = None
+) -> OtherFileError:
     """Return the error for a file that is not the one that the catalog pins."""
     return OtherFileError(
         f"{file.path} from {source} is not the pinned file: expected {expected}, got {got}",
-        "Nothing was kept. Try again; if it stays so, the index or a proxy serves another file.",
+        remedy or "Try again; if it stays so, the source or a proxy serves another file.",
     )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from local_opus.errors import LocalOpusError
 from local_opus.values import CatalogFile, LocalSource, Model
+from local_opus.weights.digest import Digests
 from local_opus.weights.door import Progress
 from local_opus.weights.manifest import LocalOrigin
 from local_opus.weights.sources.arrival import (
@@ -50,23 +51,29 @@ def fetch(
     origin = LocalOrigin(folder=source.folder)
     fetched = []
     with disk_errors(folder):
-        host.files.make_folders(folder)
         host.files.make_folders(work)
-        for file in model.files:
-            target = f"{folder}/{file.path}"
-            digests = digests_in_place(host, target, file)
-            new = digests is None
-            if digests is None:
-                check_space(host, work, file.size, f"copying {file.path}")
-                partial = f"{work}/{partial_name(file)}"
-                chunks = _chunks(host, source.folder, file)
-                digests = receive(
-                    host, partial, file, chunks, source=source.folder, progress=progress
-                )
-                settle(host, partial, target, file)
-            fetched.append(Fetched(file.path, digests, origin, model.trust, {}, new=new))
+        there = {
+            file: digests_in_place(host, f"{folder}/{file.path}", file) for file in model.files
+        }
+        missing = [file for file, digests in there.items() if digests is None]
+        if missing:
+            need = sum(file.size for file in missing)
+            check_space(host, work, need, f"copying {model.id}")
+        for file, found in there.items():
+            digests = found or _copy(host, source.folder, work, folder, file, progress)
+            fetched.append(Fetched(file.path, digests, origin, model.trust, {}, new=found is None))
         host.files.remove_tree(work)
     return tuple(with_structure(host, folder, item) for item in fetched)
+
+
+def _copy(
+    host: Host, source: str, work: str, folder: str, file: CatalogFile, progress: Progress | None
+) -> Digests:
+    partial = f"{work}/{partial_name(file)}"
+    chunks = _chunks(host, source, file)
+    digests = receive(host, partial, file, chunks, source=source, progress=progress)
+    settle(host, partial, f"{folder}/{file.path}", file)
+    return digests
 
 
 def _chunks(host: Host, folder: str, file: CatalogFile) -> Iterator[bytes]:

@@ -20,6 +20,7 @@ OK, PARTIAL_CONTENT, NOT_SATISFIABLE = 200, 206, 416
 PASSING = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529})
 _RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})\Z")
 _LENGTH = re.compile(r"bytes \*/(\d{1,19})\Z")
+_SIGN_IN = "Look whether this network wants a sign-in: open any page in a browser, then try again."
 _COMMIT = re.compile(r"[0-9a-f]{40}\Z")
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 
@@ -73,17 +74,12 @@ def accept(
             raise FailedError(f"it answers with bytes {first}-{last}, not {start}-{end - 1}")
         return first, last + 1
     length = answer.number("content-length")
+    if answer.headers.get("content-type", "").lower().startswith("text/html"):
+        got = f"{'' if length is None else f'{length} bytes of '}a web page"
+        raise mismatch(file, address.where, f"{file.size} bytes", got, _SIGN_IN)
     if length is not None and length != file.size:
-        page = _page(answer)
-        raise mismatch(file, address.where, f"{file.size} bytes", f"{length}{page}")
-    if page := _page(answer):
-        raise mismatch(file, address.where, f"{file.size} bytes", page.strip(" ()"))
+        raise mismatch(file, address.where, f"{file.size} bytes", str(length))
     return 0, file.size
-
-
-def _page(answer: Answer) -> str:
-    html = answer.headers.get("content-type", "").lower().startswith("text/html")
-    return " (a web page: does this network want a sign-in?)" if html else ""
 
 
 def _check_origin(answer: Answer, address: Address, file: CatalogFile) -> None:

@@ -19,7 +19,7 @@ from local_opus.host import downloads
 from local_opus.host.partials import MAX_LOOSE, MISSING, PIECE
 from local_opus.weights.digest import SEGMENT_SIZE, Digests, Hasher
 from local_opus.weights.patience import Patience, SlowError, Tries
-from local_opus.weights.sources.arrival import mismatch
+from local_opus.weights.sources.arrival import OtherFileError
 from local_opus.weights.sources.replies import (
     PARTIAL_CONTENT,
     PASSING,
@@ -248,8 +248,11 @@ class Transfer:
         with self._changed:
             known, self._etag = self._etag, etag or self._etag
         if known is not None and etag is not None and known != etag:
-            where = self._address.where
-            raise mismatch(self._file, where, f"ETag {printable(known)}", printable(etag))
+            raise OtherFileError(
+                f"{self._file.path} from {self._address.where} changed while it came: its ETag was "
+                f"{printable(known)} and is {printable(etag)}",
+                "Run this again; if it stays so, the source serves another file now and then.",
+            )
 
     def _receive(
         self, answer: downloads.Answer, begin: int, end: int, number: int, tries: Tries

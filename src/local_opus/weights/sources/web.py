@@ -66,7 +66,6 @@ def fetch_files(
     work = partial_folder(folder)
     patience = patience or PATIENT
     with disk_errors(folder), Web(trusted, read_timeout=patience.stall) as web:
-        host.files.make_folders(folder)
         host.files.make_folders(work)
         fetch = _Fetch(host, model, folder, work, web, patience, listed)
         for item in wanted:

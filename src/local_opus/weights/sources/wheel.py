@@ -82,7 +82,6 @@ def fetch(
             found = inspect_file(host, folder, file.path, file.size)
             return (Fetched(file.path, digests, origin, model.trust, dict(found.summary or {}),
                             new=False),)  # fmt: skip
-        host.files.make_folders(folder)
         host.files.make_folders(work)
         partial = f"{work}/{partial_name(file)}"
         digests = digests_in_place(host, partial, file)

@@ -52,7 +52,6 @@ def fetch(
     work = f"{partial_folder(folder)}/xet"
     fetched = []
     with disk_errors(folder):
-        host.files.make_folders(folder)
         host.files.make_folders(work)
         for item in wanted:
             file, origin = item.file, item.origins[0]
