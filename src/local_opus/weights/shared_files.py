@@ -8,7 +8,7 @@ quick verification compares: stamps that held before are made to hold again, and
 from __future__ import annotations
 
 import errno
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -21,10 +21,13 @@ from local_opus.weights.store import drop_empty_partials, list_variants, partial
 
 if TYPE_CHECKING:
     from local_opus.host import FileStat, Host
+    from local_opus.values import CatalogFile
     from local_opus.weights.manifest import Manifest, ManifestFile
 
 #: Of one file alone: another one may still be shared.
 _OF_ONE_FILE = {errno.EXDEV, errno.EMLINK, errno.ENOENT}
+#: What link(2) says where it can't.
+_NO_LINKS = {errno.EPERM, errno.EXDEV, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,27 @@ def find(host: Host, models: str, size: int, sha256: str) -> str | None:
             if variant is not None and _proven(host, variant, file):
                 return f"{item.folder}/{file.path}"
     return None
+
+
+def take(host: Host, models: str, folder: str, pins: Iterable[CatalogFile]) -> None:
+    """Give ``folder`` the pinned files that it lacks and the store has, so that none comes twice.
+
+    They are links, and the caller hashes them. ``share`` renews the stamps that a link outdates.
+    """
+    for pin in pins:
+        target = f"{folder}/{pin.path}"
+        if host.files.stat(target) is not None:
+            continue
+        source = find(host, models, pin.size, pin.sha256)
+        if source is None:
+            continue
+        host.files.make_folders(target.rpartition("/")[0])
+        try:
+            host.files.link(source, target)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            return  # this disk has none: the file is fetched
 
 
 def share(host: Host, models: str, folder: str) -> Shared:
