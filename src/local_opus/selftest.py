@@ -13,7 +13,8 @@ from local_opus.host import Host
 from local_opus.locations import Locations
 from local_opus.values import CanaryBand, Device, FileVerdict, Verdict
 from local_opus.weights import manifest
-from local_opus.weights.verify import SEVERITY, Seen, changed_since, look, verify_folder
+from local_opus.weights.seen import Seen, changed_since, look
+from local_opus.weights.verify import SEVERITY, verify_folder
 
 #: Tells what is being tested.
 Tell = Callable[[str], None]
