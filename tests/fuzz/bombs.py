@@ -190,7 +190,6 @@ OVER = {
     "safetensors: nested objects": "4.2 s, 470 MiB",
     "safetensors: numbers": "1.8 s, 200 MiB",
     "ir: all constants that fit": "16 s",
-    "ir: attributes": "44 s, 3.2 GiB",
     "zip: one array in every entry": "8.7 s",
     "manifest: unknown keys": "2.1 s, 390 MiB",
     "onnx: all fields that are walked": "4.3 s",

@@ -37,6 +37,11 @@ from local_opus.weights.genai import genai_problem
 from local_opus.weights.inspect import Inspector, inspect_file
 from local_opus.weights.structure import Refusal
 
+try:
+    from local_opus.weights import stamps
+except ImportError:  # where they have no module of their own yet
+    from local_opus.weights import manifest as stamps
+
 #: What a structure check may say of a file; the rest is for whoever knows what should be there.
 _REFUSALS = {
     Verdict.TRUNCATED,
@@ -281,8 +286,8 @@ def _manifest(data: bytes) -> object:
 
 
 def _stamps(data: bytes) -> object:
-    host = memory_folder.Folder({manifests.STAT_NAME: data})
-    return manifests.read_stamps(host, "/m", "ab" * 32)
+    host = memory_folder.Folder({stamps.STAT_NAME: data})
+    return stamps.read_stamps(host, "/m", "ab" * 32)
 
 
 # --- sound files to start from -----------------------------------------------------------------
@@ -341,10 +346,8 @@ def _manifest_bytes() -> bytes:
 
 
 def _stamps_bytes() -> bytes:
-    stamp = manifests.FileStamp(size=1, inode=2, mtime_ns=3, ctime_ns=4)
-    return (
-        manifests.Stamps(manifest_sha256="ab" * 32, files={"a/b": stamp}).model_dump_json().encode()
-    )
+    stamp = stamps.FileStamp(size=1, inode=2, mtime_ns=3, ctime_ns=4)
+    return stamps.Stamps(manifest_sha256="ab" * 32, files={"a/b": stamp}).model_dump_json().encode()
 
 
 def _ggufs() -> tuple[bytes, ...]:
