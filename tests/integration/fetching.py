@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
-from builders import catalog_file, gguf_bytes, wheel_model
+from builders import (
+    LLAMA,
+    catalog_file,
+    gguf_bytes,
+    gguf_header,
+    pad,
+    tensor_info,
+    wheel_model,
+)
 from hub import Hub
-from local_opus.host import Host, partials
+from local_opus.host import Host, downloads, partials
 from local_opus.host.partials import PIECE
 from local_opus.values import HubSource, Model
-from local_opus.weights import salvage
+from local_opus.weights import fetch, salvage
+from local_opus.weights.manifest import Manifest
 from local_opus.weights.patience import Patience
-from local_opus.weights.sources import spans, transfer
+from local_opus.weights.sources import arrival, spans, transfer
 
 REPO = "some/repo"
 TOKEN = "hf_secret"
@@ -42,9 +53,20 @@ def large_gguf(pieces: int) -> bytes:
     return gguf_bytes(tensors=[("token_embd.weight", (pieces * PIECE // 4,), 0)])
 
 
+def float_gguf(mebibytes: int, number: int = 0) -> bytes:
+    """Return a sound GGUF of somewhat more than so many MiB; no two, and no two MiB, are alike."""
+    values = array("f", [((n * 7 + number) % 1009 - 504) / 10_000 for n in range(262_144)])
+    data = b"".join(
+        values[first:].tobytes() + values[:first].tobytes() for first in range(mebibytes)
+    )
+    infos = [tensor_info("token_embd.weight", (mebibytes * 262_144,), 0, 0)]
+    return pad(gguf_header(LLAMA, infos)) + data
+
+
 def host_for(hub: Hub, root: Path, **environ: str) -> Host:
-    """Return a host below ``root`` that fetches from ``hub``."""
-    root.mkdir(exist_ok=True)
+    """Return a host below ``root``, which was booted once, that fetches from ``hub``."""
+    (root / "proc/sys/kernel/random").mkdir(parents=True, exist_ok=True)
+    (root / "proc/sys/kernel/random/boot_id").write_text("this boot\n")
     settings = {"HF_ENDPOINT": hub.url, "HF_TOKEN": TOKEN, "LOCAL_OPUS_TRUSTED_HOSTS": "localhost"}
     return Host(str(root), {**settings, **environ})
 
@@ -71,17 +93,29 @@ def pinned(contents: Mapping[str, bytes], revision: str, *, kind: str = "gguf") 
 SMALL = 4096
 
 
-def small_pieces(patch: pytest.MonkeyPatch, *, span: int = 2, loose: int = 4) -> None:
-    """Let pieces be so small that little files have many; ``span`` and ``loose`` are in pieces."""
+def small_pieces(patch: pytest.MonkeyPatch, *, span: int = 2, lost: int = 24) -> None:
+    """Let pieces be so small that little files have many; ``span`` and ``lost`` are in pieces."""
     for module in (partials, salvage, spans, transfer):
         patch.setattr(module, "PIECE", SMALL)
     for module in (partials, transfer):
-        patch.setattr(module, "MAX_LOOSE", loose * SMALL)
+        patch.setattr(module, "MAX_LOST", lost * SMALL)
     patch.setattr(spans, "SPAN", span)
+    patch.setattr(downloads, "_CHUNK", SMALL)
 
 
-def count_received(patch: pytest.MonkeyPatch) -> Counter[str]:
+def small_segments(patch: pytest.MonkeyPatch) -> int:
+    """Let a segment be four small pieces; return its bytes."""
+    size = 4 * SMALL
+    for module in (arrival, transfer, fetch):
+        patch.setattr(module, "SEGMENT_SIZE", size)
+    patch.setattr(fetch, "Manifest", partial(Manifest, segment_size=size))
+    return size
+
+
+def count_received(patch: pytest.MonkeyPatch, *, by_file: bool = False) -> Counter[str]:
     """Count the bytes of files that the client reads, by the host and port they come from.
+
+    ``by_file``: by the path of the file instead.
 
     What a server sends is more: it lies in the kernel's buffers when the client leaves.
     """
@@ -89,11 +123,11 @@ def count_received(patch: pytest.MonkeyPatch) -> Counter[str]:
     honest = transfer.Transfer._receive
 
     def receive(self, answer, *args):
-        place = urlsplit(answer.url).netloc
+        key = self._file.path if by_file else urlsplit(answer.url).netloc
 
         def counted():
             for data in answer.chunks:
-                received[place] += len(data)
+                received[key] += len(data)
                 yield data
 
         honest(self, replace(answer, chunks=counted()), *args)

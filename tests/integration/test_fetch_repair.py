@@ -7,38 +7,43 @@ import os
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
-from fetching import HASTY, REPO, SMALL, count_received, host_for, hub_model, small_pieces
+from fetching import (
+    HASTY,
+    REPO,
+    SMALL,
+    count_received,
+    host_for,
+    hub_model,
+    small_pieces,
+    small_segments,
+)
 
 from builders import LLAMA, gguf_bytes, gguf_header, pad, tensor_info
 from hub import Content, Hub, Mischief
 from local_opus.errors import LocalOpusError
 from local_opus.host import Host
 from local_opus.values import Model
-from local_opus.weights import digest, fetch
+from local_opus.weights import digest
 from local_opus.weights.fetch import fetch_model
-from local_opus.weights.manifest import Manifest
-from local_opus.weights.sources import arrival, transfer, web
+from local_opus.weights.sources import web
 from local_opus.weights.verify import is_proven, verify_folder
 
 FOLDER = "/models/tiny/gguf-q4_1"
 TARGET = f"{FOLDER}/tiny.gguf"
 SEGMENT = 4 * SMALL
 DATA = gguf_bytes(tensors=[("token_embd.weight", (22_000,), 0)])
+#: The file has six.
 SEGMENTS = -(-len(DATA) // SEGMENT)
 LAST = len(DATA) - (SEGMENTS - 1) * SEGMENT
 
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a segment be four small pieces: the file has six."""
     small_pieces(monkeypatch)
-    for module in (arrival, transfer, fetch):
-        monkeypatch.setattr(module, "SEGMENT_SIZE", SEGMENT)
-    monkeypatch.setattr(fetch, "Manifest", partial(Manifest, segment_size=SEGMENT))
+    assert small_segments(monkeypatch) == SEGMENT
 
 
 @pytest.fixture

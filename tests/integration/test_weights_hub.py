@@ -12,7 +12,7 @@ from builders import IR_BIN, gguf_bytes, ir_xml
 from hub import Hub, Mischief
 from local_opus.errors import BadInputError, LocalOpusError
 from local_opus.host import Host
-from local_opus.host.partials import PIECE, Partial
+from local_opus.host.partials import PIECE, Partial, boot_id
 from local_opus.values import Model, Trust
 from local_opus.weights.fetch import fetch_model
 from local_opus.weights.sources import web
@@ -124,10 +124,7 @@ def partial_path(model: Model) -> str:
 def leave_partial(host: Host, model: Model) -> Partial:
     host.files.make_folders(WORK)
     (file,) = model.files
-    boot = "this boot"
-    host.files.make_folders("/proc/sys/kernel/random")
-    host.files.write_atomic("/proc/sys/kernel/random/boot_id", boot.encode())
-    return Partial(host.files, partial_path(model), file.size, file.sha256, boot)
+    return Partial(host.files, partial_path(model), file.size, file.sha256, boot_id(host.files))
 
 
 SERVED = {

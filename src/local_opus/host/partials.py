@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 #: Bytes of a piece: what a kill in the middle of one costs, and one byte of notes for each.
 PIECE = 256 * 1024
-#: Bytes that may be written and not durable. With the pieces that are arriving (eight connections
-#: at most, 2 MiB) a power loss costs 8 MiB.
-MAX_LOOSE = 6 * 1024 * 1024
+#: Bytes that a power loss may cost: those that are written and not durable, and of each connection
+#: a piece that is partly there and the bytes of another that were just read.
+MAX_LOST = 8 * 1024 * 1024
 SUFFIX = ".pieces"
 MISSING, WRITTEN, DURABLE = 0, 1, 2
 _HEADER = 4096
@@ -163,6 +163,11 @@ class Partial:
         with self.changed:
             self._users -= 1
             self.changed.notify_all()
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return self._closed
 
     def close(self) -> None:
         """Close both files when nobody is in the midst of a call."""

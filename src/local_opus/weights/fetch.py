@@ -18,7 +18,7 @@ from local_opus.weights.manifest import Manifest, ManifestFile
 from local_opus.weights.salvage import known_of
 from local_opus.weights.sources import source_of
 from local_opus.weights.sources.arrival import Fetched, disk_errors
-from local_opus.weights.store import held, variant_folder, variant_names
+from local_opus.weights.store import clear_leftovers, held, variant_folder, variant_names
 from local_opus.weights.verify import is_proven, verify_folder
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def fetch_model(
     folder = variant_folder(models, model.id, variant)
     there = _there(host, folder, model, progress, quick=quick)
     if there is not None:
+        clear_leftovers(host, folder)
         return there
     source = source_of(model)
     with disk_errors(folder), held(host, folder, progress):

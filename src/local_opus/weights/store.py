@@ -118,6 +118,19 @@ def held(host: Host, folder: str, progress: Progress | None = None) -> Iterator[
         clean()
 
 
+def clear_leftovers(host: Host, folder: str) -> None:
+    """Remove what a run has left that was killed when the variant ``folder`` was whole already."""
+    work, lock = partial_folder(folder), lock_of(folder)
+    # Another run that is still at it, or a store that can't be written: nothing is lost by it.
+    with suppress(OSError, locks.HeldError):
+        if host.files.stat(work) is not None or host.files.stat(lock) is not None:
+            with locks.exclusive(host.files, lock):
+                if host.files.stat(work) is not None:
+                    host.files.remove_tree(work)
+                host.files.discard(lock)
+        drop_empty_partials(host, folder)
+
+
 def lock_of(folder: str) -> str:
     """Return the lock that a run holds while it fetches or makes the variant ``folder``."""
     return f"{partial_folder(folder)}.lock"

@@ -72,7 +72,12 @@ class Single:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.partial.close()
+        try:
+            # What ended in an error, or by a person's wish, may be gone on with after a power loss.
+            if not self.partial.closed:
+                self.partial.sync()
+        finally:
+            self.partial.close()
 
     def run(self) -> tuple[Digests, Origin]:
         """Return the digests of the file in its place, and where it came from.

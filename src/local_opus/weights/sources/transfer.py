@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from local_opus import clock
 from local_opus.errors import LocalOpusError
 from local_opus.host import downloads
-from local_opus.host.partials import MAX_LOOSE, MISSING, PIECE
+from local_opus.host.partials import MAX_LOST, MISSING, PIECE
 from local_opus.weights.digest import SEGMENT_SIZE, Digests, Hasher
 from local_opus.weights.patience import Patience, SlowError, Tries
 from local_opus.weights.sources.arrival import OtherFileError
@@ -69,6 +69,7 @@ class Transfer:
         self._address = address
         self._patience = patience
         self._connections = connections
+        self._max_loose = max(2 * PIECE, MAX_LOST - connections * 2 * PIECE)
         self._caller_stopped = stopped
         self._changed = partial.changed
         self._spans = Spans(partial)
@@ -160,7 +161,7 @@ class Transfer:
     def _keep_durable(self, _: int) -> None:
         while True:
             with self._changed:
-                while self._partial.loose < MAX_LOOSE // 2:
+                while self._partial.loose < self._max_loose // 2:
                     if self._ended or self._stopped():
                         return
                     self._changed.wait(_WAIT)
@@ -299,9 +300,9 @@ class Transfer:
                     self._changed.notify_all()
 
     def _wait_for_disk(self) -> None:
-        if self._partial.loose < MAX_LOOSE:
+        if self._partial.loose < self._max_loose:
             return
         with self._changed:
-            while self._partial.loose >= MAX_LOOSE:
+            while self._partial.loose >= self._max_loose:
                 self._check()
                 self._changed.wait(_WAIT)
