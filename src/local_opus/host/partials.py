@@ -233,6 +233,6 @@ def _parsed(data: bytes) -> dict[str, object] | None:
         return None
     try:
         head = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         head = {}
     return head if isinstance(head, dict) else {}

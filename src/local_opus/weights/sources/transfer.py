@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -47,6 +47,13 @@ _TRY_AGAIN = "Check the network and run this again: it continues where it ended.
 
 class StoppedTransferError(Exception):
     """The caller gave up; what has come is kept."""
+
+
+def join_all(threads: Iterable[threading.Thread], seconds: float) -> None:
+    """Wait for threads, but no longer than this for all of them."""
+    end = time.monotonic() + seconds
+    for thread in threads:
+        thread.join(max(0.0, end - time.monotonic()))
 
 
 class Transfer:
@@ -102,8 +109,7 @@ class Transfer:
             raise
         finally:
             self._end()
-            for thread in threads:
-                thread.join(_WAIT)
+            join_all(threads, _WAIT)
         self._partial.sync()
         return digests
 

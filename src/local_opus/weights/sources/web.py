@@ -29,7 +29,7 @@ from local_opus.weights.sources.arrival import (
     with_structure,
 )
 from local_opus.weights.sources.single import Single, Wanted
-from local_opus.weights.sources.transfer import StoppedTransferError
+from local_opus.weights.sources.transfer import StoppedTransferError, join_all
 from local_opus.weights.store import partial_folder
 
 if TYPE_CHECKING:
@@ -41,8 +41,9 @@ if TYPE_CHECKING:
 FILES = 4
 CONNECTIONS = 8
 _POLL = 0.1
-#: Seconds that threads get to end after an error; their connections are closed by then.
-_END = 5.0
+#: Seconds that threads get to end after an error or Ctrl-C. Their connections are closed by then;
+#: one that waits for a name or for a connection to come about writes nothing any more.
+_END = 1.5
 
 
 def fetch_files(
@@ -130,8 +131,7 @@ class _Fetch:
         finally:
             self._ended.set()
             self.web.abort()
-            for thread in threads:
-                thread.join(_END)
+            join_all(threads, _END)
         if self._errors:
             raise self._errors[0]
 
