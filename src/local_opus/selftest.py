@@ -13,7 +13,8 @@ from local_opus.host import Host
 from local_opus.locations import Locations
 from local_opus.values import CanaryBand, Device, FileVerdict, Verdict
 from local_opus.weights import manifest
-from local_opus.weights.verify import SEVERITY, Seen, changed_since, look, verify_folder
+from local_opus.weights.seen import Seen, changed_since, look
+from local_opus.weights.verify import SEVERITY, verify_folder
 
 #: Tells what is being tested.
 Tell = Callable[[str], None]
@@ -52,7 +53,7 @@ def weights(
         found = verify_folder(host, folder, manifest_sha256=said(folder))
         if not found:
             raise LocalOpusError(f"{folder}: holds no files", "Run the install again.")
-        verdicts += found
+        verdicts += [item for item in found if item.path != manifest.NAME]
         bad = min(found, key=lambda item: SEVERITY.index(item.verdict))
         if bad.verdict is Verdict.REAL:
             continue

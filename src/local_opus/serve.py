@@ -16,7 +16,8 @@ from local_opus.host import Host
 from local_opus.report import errors
 from local_opus.server.main import run
 from local_opus.server.settings import Settings
-from local_opus.weights.verify import Seen, changed_since, examine, is_proven
+from local_opus.weights.seen import Seen, changed_since
+from local_opus.weights.verify import examine, is_proven
 
 
 def require_proven(host: Host, folder: str) -> Seen:

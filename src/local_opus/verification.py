@@ -15,7 +15,7 @@ from local_opus.errors import BadInputError, ProblemFoundError, did_you_mean
 from local_opus.host import Host
 from local_opus.host.hub_token import hub_token
 from local_opus.locations import Locations
-from local_opus.values import CatalogFile, Device, HubSource
+from local_opus.values import CatalogFile, Device, HubSource, Trust
 from local_opus.weights.against import Pins, Repository
 from local_opus.weights.store import StoredVariant, list_variants, variant_names
 from local_opus.weights.structure import printable
@@ -34,6 +34,8 @@ class Subject:
     model: str | None = None
     pins: tuple[CatalogFile, ...] | None = None
     attestation: Attestation | None = None
+    #: Who states the pins.
+    trust: Trust = Trust.PINNED
     #: What the catalog pins of all models: a file may be one of them under another name.
     known: tuple[CatalogFile, ...] = ()
 
@@ -98,14 +100,15 @@ def _of_store(
     host: Host, locations: Locations, catalog: Catalog, stored: Iterable[StoredVariant]
 ) -> list[Subject]:
     attested = Attested(host, locations)
-    known = set(catalog.ids())
+    known, pinned = set(catalog.ids()), _known()
     return [
         Subject(
             item.folder,
             item.model,
             _pins(catalog, item) if item.model in known else None,
             attested.of(item.folder),
-            _known(),
+            catalog.get(item.model).trust if item.model in known else Trust.PINNED,
+            pinned,
         )
         for item in stored
     ]
@@ -143,7 +146,7 @@ def against(host: Host, locations: Locations, named: str) -> Against:
     catalog = load_catalog(host, locations)
     if "/" not in named:
         model = catalog.get(named)
-        return Pins(model.id, model.files)
+        return Pins(model.id, model.files, model.trust)
     # The hub's clients, where it is asked.
     from local_opus.host import hub_metadata  # noqa: PLC0415
     from local_opus.weights.sources.hub import endpoint  # noqa: PLC0415
@@ -173,6 +176,7 @@ def verify(
         known_files=subject.known,
         manifest_sha256=said.sha256 if said is not None else None,
         against=against,
+        pins_trust=subject.trust,
         stamps_too=True,
     )
     return Result(subject, examined, quick, against.name if against is not None else None)

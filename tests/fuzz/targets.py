@@ -18,11 +18,29 @@ import memory_folder
 import builders
 from local_opus.errors import LocalOpusError
 from local_opus.values import Verdict
-from local_opus.weights import archives, arrays, gguf, ir, pickles, safetensors
+from local_opus.weights import (
+    archives,
+    arrays,
+    gguf,
+    ir,
+    onnx,
+    pickles,
+    safetensors,
+    sentencepiece,
+    tokenizer,
+)
 from local_opus.weights import manifest as manifests
 from local_opus.weights.classify import HEAD, classify, placeholder_reason, unsafe_reason
-from local_opus.weights.inspect import Finding, inspect_file
+from local_opus.weights.finding import Finding
+from local_opus.weights.folder import judge_folder
+from local_opus.weights.genai import genai_problem
+from local_opus.weights.inspect import Inspector, inspect_file
 from local_opus.weights.structure import Refusal
+
+try:
+    from local_opus.weights import stamps
+except ImportError:  # where they have no module of their own yet
+    from local_opus.weights import manifest as stamps
 
 #: What a structure check may say of a file; the rest is for whoever knows what should be there.
 _REFUSALS = {
@@ -106,7 +124,9 @@ def _gguf(data: bytes) -> object:
         _must(one.bytes > 0 and one.offset >= 0, "no extent", one)
     _must(sum(one.bytes for one in answer.tensors) <= len(data), "more than the file", len(data))
     _within(answer.runs, len(data))
-    return _sound(answer)
+    problem = genai_problem(answer)
+    _line(problem or "none")
+    return _sound(answer), problem
 
 
 def _safetensors(data: bytes) -> object:
@@ -141,6 +161,68 @@ def _container(check: Callable[..., object], **options: bool) -> Callable[[bytes
         return _refused(answer) if isinstance(answer, Refusal) else _sound(answer)
 
     return ask
+
+
+def _onnx(data: bytes) -> object:
+    answer = onnx.check(BytesIO(data), len(data))
+    if isinstance(answer, Refusal):
+        return _refused(answer)
+    _within(answer.runs, len(data))
+    for path, outside in answer.outside.items():
+        parts = path.split("/")
+        _must(not path.startswith("/") and ".." not in parts, "data outside the folder", path)
+        _within(outside.runs, outside.end)
+    return _sound(answer)
+
+
+#: Files beside weights, by the names that their checks go by.
+BESIDE = (
+    "tokenizer.json", "tokenizer_config.json", "chat_template.json", "special_tokens_map.json",
+    "vocab.json", "config.json", "x.index.json", "tokenizer.model", "x.spm", "chat_template.jinja",
+    "vocab.txt", "merges.txt", "gpt2.tiktoken", "any.json",
+)  # fmt: skip
+
+
+def _beside(data: bytes) -> object:
+    name, data = (BESIDE[data[0] % len(BESIDE)], data[1:]) if data else (BESIDE[0], b"")
+    answer = tokenizer.check(name, BytesIO(data), len(data))
+    _must(answer is not None, "no answer", name)
+    return _refused(answer) if isinstance(answer, Refusal) else _sound(answer)
+
+
+#: Names of files that are judged together.
+TOGETHER = (
+    "a-00001-of-00002.gguf", "a-00002-of-00002.gguf", "a-00001-of-00002.safetensors",
+    "a-00002-of-00002.safetensors", "a.safetensors.index.json", "config.json", "model.onnx",
+    "data.bin", "openvino_model.xml", "openvino_model.bin", "sub/config.json", "sub/model.gguf",
+)  # fmt: skip
+
+
+def pack(files: dict[str, bytes]) -> bytes:
+    """Return a folder as one input: of each file its name's number, its length, its bytes."""
+    return b"".join(
+        struct.pack("<BH", TOGETHER.index(name), len(data)) + data for name, data in files.items()
+    )
+
+
+def _folder(data: bytes) -> object:
+    files = {}
+    while len(data) >= 3 and len(files) < 6:
+        number, length = struct.unpack("<BH", data[:3])
+        files[TOGETHER[number % len(TOGETHER)]] = data[3 : 3 + length]
+        data = data[3 + length :]
+    host = memory_folder.Folder(files)
+    inspector = Inspector(host, "/m", files)
+    found = []
+    for name, held in files.items():
+        one = inspector.look(name, len(held))
+        _line(one.text)
+        found.append((name, one.kind, one.refusal, one.summary))
+    for path, refusal in judge_folder(host, "/m", inspector, files):
+        _line(refusal.reason)
+        path.encode(errors="surrogateescape")
+        found.append((path, refusal))  # type: ignore[arg-type]
+    return found
 
 
 def _pickles(data: bytes) -> object:
@@ -204,8 +286,8 @@ def _manifest(data: bytes) -> object:
 
 
 def _stamps(data: bytes) -> object:
-    host = memory_folder.Folder({manifests.STAT_NAME: data})
-    return manifests.read_stamps(host, "/m", "ab" * 32)
+    host = memory_folder.Folder({stamps.STAT_NAME: data})
+    return stamps.read_stamps(host, "/m", "ab" * 32)
 
 
 # --- sound files to start from -----------------------------------------------------------------
@@ -264,10 +346,8 @@ def _manifest_bytes() -> bytes:
 
 
 def _stamps_bytes() -> bytes:
-    stamp = manifests.FileStamp(size=1, inode=2, mtime_ns=3, ctime_ns=4)
-    return (
-        manifests.Stamps(manifest_sha256="ab" * 32, files={"a/b": stamp}).model_dump_json().encode()
-    )
+    stamp = stamps.FileStamp(size=1, inode=2, mtime_ns=3, ctime_ns=4)
+    return stamps.Stamps(manifest_sha256="ab" * 32, files={"a/b": stamp}).model_dump_json().encode()
 
 
 def _ggufs() -> tuple[bytes, ...]:
@@ -334,6 +414,60 @@ def _all_named() -> tuple[bytes, ...]:
     return tuple(bytes([NAMES.index(name)]) + data for name, data in held.items())
 
 
+def _onnxes() -> tuple[bytes, ...]:
+    outside = builders.onnx_tensor(outside={"location": "data.bin", "offset": "0", "length": "16"})
+    return (
+        builders.onnx_bytes(builders.onnx_tensor(raw=bytes(16))),
+        builders.onnx_bytes(outside),
+        builders.onnx_bytes(
+            builders.onnx_tensor("b", (2, 2), 7, more=builders.field(7, bytes([1, 2, 3, 4])))
+        ),
+    )
+
+
+def _jsons() -> dict[str, object]:
+    return {
+        "tokenizer.json": builders.tokenizer_json(),
+        "tokenizer_config.json": {"chat_template": [{"name": "a", "template": "{{ x }}"}]},
+        "chat_template.json": {"chat_template": "{{ x }}"},
+        "special_tokens_map.json": {"eos_token": {"content": "</s>"}, "x": None},
+        "vocab.json": {"a": 0, "b": 1},
+        "config.json": {"model_type": "llama", "architectures": ["LlamaForCausalLM"]},
+        "x.index.json": {
+            "metadata": {"total_size": 8},
+            "weight_map": {"w": "a-00001-of-00002.safetensors"},
+        },
+    }
+
+
+def _besides() -> tuple[bytes, ...]:
+    held = {name: json.dumps(value).encode() for name, value in _jsons().items()}
+    held |= {
+        "tokenizer.model": builders.sentencepiece_bytes("<unk>", "a"), "x.spm": b"YQ== 0\nYg== 1\n",
+        "chat_template.jinja": b"{% for m in x %}{% endfor %}", "vocab.txt": b"a\nb\n",
+        "merges.txt": b"#version: 0.2\na b\n", "gpt2.tiktoken": b"YQ== 0\nYg== 1\n",
+    }  # fmt: skip
+    return tuple(bytes([BESIDE.index(name)]) + data for name, data in held.items())
+
+
+def _folders() -> tuple[bytes, ...]:
+    parts = [
+        builders.gguf_bytes(
+            {"split.no": number, "split.count": 2, "split.tensors.count": 2},
+            [(f"t{number}", (8,), 0)],
+        )
+        for number in (0, 1)
+    ]
+    index = json.dumps(_jsons()["x.index.json"]).encode()
+    return (
+        pack({TOGETHER[0]: parts[0], TOGETHER[1]: parts[1]}),
+        pack({TOGETHER[2]: builders.safetensors_bytes(), TOGETHER[4]: index}),
+        pack({"model.onnx": _onnxes()[1], "data.bin": bytes(range(16))}),
+        pack({"openvino_model.xml": builders.ir_xml(), "openvino_model.bin": builders.IR_BIN, "config.json": b"{}"}),
+        pack({"sub/config.json": b'{"model_type": "llama"}'}),
+    )  # fmt: skip
+
+
 TARGETS: dict[str, Target] = {
     "gguf": Target(_gguf, _ggufs(), (b"GGUF", b"general.alignment", struct.pack("<Q", 1 << 63), struct.pack("<I", 9), struct.pack("<I", 8), b"\xff" * 8)),
     "safetensors": Target(_safetensors, _tensors(), (b'"dtype":"F32"', b'"shape":[1]', b'"data_offsets":[0,4]', b'"__metadata__":{}', *_JSON_WORDS)),
@@ -343,6 +477,10 @@ TARGETS: dict[str, Target] = {
     "compressed": Target(_container(archives.check_compressed, weights=False), tuple(_compressed()), (b"\x1f\x8b\x08", b"BZh9", b"\xfd7zXZ\0")),
     "npy": Target(_container(arrays.check_npy), (_npy(), _npy("<U2", "(2,)"), _npy("|O", "(1,)"), _npy(version=2)), (b"'descr'", b"'|O'", b"(1, 2)", b"9" * 20, b"'<f8'")),
     "hdf5": Target(_container(arrays.check_hdf5), (_hdf5(), _hdf5(2)), (b"\x89HDF\r\n\x1a\n",)),
+    "onnx": Target(_onnx, _onnxes(), (b"location", b"offset", b"length", b"../x", b"\x0a\x00", b"\x80" * 9 + b"\x01", b"\xff" * 9 + b"\x01")),
+    "sentencepiece": Target(_container(sentencepiece.check), (builders.sentencepiece_bytes("<unk>", "a", "b"),), (b"\x0a\x03", b"\x80" * 9 + b"\x01")),
+    "beside": Target(_beside, _besides(), (b'"vocab"', b'"merges"', b'"weight_map"', b'"total_size"', b'"model"', b"#version", *_JSON_WORDS)),
+    "folder": Target(_folder, _folders(), (b"GGUF", b"split.no", b"split.count", b'"weight_map"', b'"total_size"', b"location", *_JSON_WORDS)),
     "pickles": Target(_pickles, _PICKLED, (b"\x80\x04", b"cos\nsystem\n", b"R.", b"\x93", b"\x8d" + b"\xff" * 8)),
     "classify": Target(_classify, tuple(b"\x04" + text for text in _TEXTS) + _all_named(), (b"<!-- -->", b"<?xml ?>", b"<html", b'{"error":', b"version https://git-lfs", b"PK\x03\x04", b"\x7fELF")),
     "inspect": Target(_inspect, _all_named(), (b"GGUF", b"<net ", b"{", b"PK\x03\x04", *_JSON_WORDS)),

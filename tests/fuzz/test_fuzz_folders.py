@@ -20,7 +20,7 @@ from local_opus.weights import manifest as manifests
 from local_opus.weights.verify import verify_folder
 
 #: What the disk alone gives a folder here: nothing pins, so nothing may be real but by a manifest.
-names = st.sampled_from([*targets.NAMES, manifests.NAME, manifests.STAT_NAME, "sub/model.gguf", "a\nb", "\x1b[31m", "ä.bin", ".hidden"])  # fmt: skip
+names = st.sampled_from([*targets.NAMES, manifests.NAME, targets.stamps.STAT_NAME, "sub/model.gguf", "a\nb", "\x1b[31m", "ä.bin", ".hidden"])  # fmt: skip
 contents = st.one_of(
     st.binary(max_size=100),
     st.sampled_from([data for target in targets.TARGETS.values() for data in target.seeds]),
@@ -46,7 +46,7 @@ def test_a_verdict_for_every_file(tmp_path_factory, files, link):
         (folder / "a link").symlink_to(link)
     found = verify_folder(Host("/"), str(folder))
     assert found == verify_folder(Host("/"), str(folder))
-    own = {manifests.NAME, manifests.STAT_NAME}
+    own = {manifests.NAME, targets.stamps.STAT_NAME}
     seen = {item.path for item in found}
     assert len(seen) >= len(files.keys() - own) + (link is not None)
     for item in found:
@@ -67,7 +67,7 @@ def test_forged_stamps_close_the_quick_way_only(tmp_path_factory, stamps, data):
     folder.mkdir()
     (folder / "a.bin").write_bytes(data)
     (folder / manifests.NAME).write_bytes(targets.TARGETS["manifest"].seeds[0])
-    (folder / manifests.STAT_NAME).write_bytes(stamps)
+    (folder / targets.stamps.STAT_NAME).write_bytes(stamps)
     whole, quick = (
         [(item.path, item.verdict) for item in verify_folder(Host("/"), str(folder), quick=way)]
         for way in (False, True)

@@ -53,6 +53,11 @@ BAD_WORDS = [
     (("models", "show", "smollm2"), f'Did you mean "{MODEL}"?'),
     (("models", "pull", "../../x"), "../../x"),
     (("models", "remove", "../../x", "--yes"), "../../x"),
+    (("models", "pin", "one"), "one: no file, no folder and no repository"),
+    (("models", "pin", "../../x"), "../../x"),
+    (("models", "pin", "https://a.example/x.gguf"), "--size and --sha256 must be given"),
+    (("models", "pin", "org/name", "--replace"), "--replace: says nothing without --save"),
+    (("models", "pin", "org/name", "--id", "smollm2-135m"), "own catalog has a model of this id"),
     (("completion", "tcsh"), "tcsh"),
     (("logs", "-n", "0"), "0"),
 ]

@@ -57,6 +57,33 @@ def test_the_same_command_repairs_what_is_broken_and_no_more(program):
     assert json.loads(program.run("status", "--json").stdout)["ready"] is True
 
 
+def test_verify_repairs_what_is_bad_and_no_more(program):
+    """A changed bit, and a manifest that was changed to fit it: the receipt knows better."""
+    model = program.prefix / f"models/{MODEL}"
+    gguf = model / "gguf-q4_1" / GGUF.rpartition("/")[2]
+    before = gguf.stat()
+    damage(model / "cpu-q4_1/openvino_model.bin", 2_000_000)
+    with (model / "gguf-q4_1/weights.json").open("ab") as stream:
+        stream.write(b" ")
+    found = json.loads(program.run("verify", MODEL, "--json", code=3).stdout)["folders"]
+    bad = {file["path"]: file for folder in found for file in folder["files"] if file["verdict"] != "real"}  # fmt: skip
+    assert {path: file["verdict"] for path, file in bad.items()} == {
+        "openvino_model.bin": "corrupt",
+        "weights.json": "corrupt",
+    }
+    assert bad["openvino_model.bin"]["where"] == "weights.json, bytes 0-16777215"
+    assert bad["weights.json"]["where"] == "the receipt"
+    said = program.run("verify", MODEL, "--repair").stdout
+    assert "repaired: openvino_model.bin" in said
+    assert "repaired: weights.json" in said
+    assert (gguf.stat().st_ino, gguf.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert all(
+        folder["manifest"]["attested_sha256"]
+        for folder in json.loads(program.run("verify", MODEL, "--json").stdout)["folders"]
+    )
+    assert json.loads(program.run("status", "--json").stdout)["ready"] is True
+
+
 def test_a_failed_update_leaves_the_old_one_serving(program, broken_profile, tmp_path):
     before = tree(program.home)
     words = (

@@ -132,7 +132,7 @@ def test_a_changed_file_is_named_below_the_table(run, keys, folder, monkeypatch)
     monkeypatch.setenv("COLUMNS", "300")
     private, public = keys
     run("models", "sign", folder, "--private-key", private)
-    (folder / "config.json").write_text("[]")
+    (folder / "config.json").write_text('{"a": 1}')
     (folder / "extra.txt").write_text("hello there")
     code, out, err = run("verify", folder, "--public-key", public)
     assert (code, err) == (3, "")

@@ -209,3 +209,29 @@ def test_what_the_hubs_own_client_brings_may_be_wrong(tmp_path, hub, model):
 def test_a_word_that_asks_for_xet_and_does_not(tmp_path, hub, model):
     error = fails(host_for(hub, tmp_path / "root", LOCAL_OPUS_XET="maybe"), model)
     assert "LOCAL_OPUS_XET" in error.message
+
+
+def test_a_file_that_another_variant_has_does_not_come_again(host, hub):
+    shared, own = large_gguf(1), b"{}"
+    first = hub_model(hub, {"tiny.gguf": shared})
+    fetch_model(host, "/models", first)
+    hub.forget()
+    contents = {"tiny.gguf": shared, "config.json": own}
+    second = hub_model(hub, contents).model_copy(update={"id": "other"})
+    stored = fetch_model(host, "/models", second)
+    assert hub.sent() == {"config.json": len(own)}
+    assert is_proven(verify_folder(host, stored.folder, catalog_files=second.files))
+    one = host.files.stat("/models/tiny/gguf-q4_1/tiny.gguf")
+    assert one.inode == host.files.stat(f"{stored.folder}/tiny.gguf").inode
+
+
+def test_a_damaged_file_of_another_variant_is_not_taken(host, hub):
+    data = large_gguf(1)
+    first = fetch_model(host, "/models", hub_model(hub, {"tiny.gguf": data}))
+    with host.files.open_in_place(f"{first.folder}/tiny.gguf") as stream:
+        stream.seek(len(data) - 1)
+        stream.write(b"\xff")
+    hub.forget()
+    second = hub_model(hub, {"tiny.gguf": data}).model_copy(update={"id": "other"})
+    assert is_proven(verify_folder(host, fetch_model(host, "/models", second).folder))
+    assert hub.sent() == {"tiny.gguf": len(data)}

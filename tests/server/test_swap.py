@@ -25,7 +25,8 @@ from local_opus.server.main import bind, serve
 from local_opus.values import Trust
 from local_opus.weights import manifest as manifests
 from local_opus.weights.digest import Hasher
-from local_opus.weights.verify import changed_since, examine
+from local_opus.weights.seen import changed_since
+from local_opus.weights.verify import examine
 from models import CHECKOUT
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import random
 import re
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from local_opus.values import Sha256
-from local_opus.weights.digest import Hasher, hash_stream
+from local_opus.weights.digest import PIECE_CHUNK, Hasher, hash_piece, hash_stream
 
 SHA256 = TypeAdapter(Sha256)
 GOOD = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
@@ -67,3 +68,32 @@ def test_progress_adds_up_to_the_size():
     hash_stream(io.BytesIO(bytes(20_000_000)), limit=20_000_000, on_bytes=seen.append)
     assert sum(seen) == 20_000_000
     assert len(seen) > 1
+
+
+DIGESTS = {
+    "blake3": lambda data: blake3(data).hexdigest(),
+    "sha256": lambda data: hashlib.sha256(data).hexdigest(),
+    "git_sha1": lambda data: hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest(),
+}
+LENGTHS = (0, 1, PIECE_CHUNK - 1, PIECE_CHUNK, 3 * PIECE_CHUNK + 7)
+
+
+@pytest.mark.parametrize("how", DIGESTS)
+@pytest.mark.parametrize("length", LENGTHS)
+def test_a_piece_is_hashed_from_where_it_begins(how, length):
+    data = random.Random(length).randbytes(length)
+    seen: list[int] = []
+    found = hash_piece(io.BytesIO(b"before" + data + b"after"), 6, length, how, seen.append)
+    assert found == DIGESTS[how](data)
+    assert sum(seen) == length
+
+
+def test_a_piece_of_a_file_that_ends_is_another():
+    data = bytes(1000)
+    whole = hash_piece(io.BytesIO(data), 0, 1000, "blake3", lambda _count: None)
+    assert hash_piece(io.BytesIO(data[:-1]), 0, 1000, "blake3", lambda _count: None) != whole
+
+
+def test_a_blob_has_the_name_that_git_gives_it():
+    found = hash_piece(io.BytesIO(b"{}\n"), 0, 3, "git_sha1", lambda _count: None)
+    assert found == "0967ef424bce6791893e9a57bb952f80fd536e93"  # of git hash-object

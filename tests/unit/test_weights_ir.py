@@ -141,3 +141,13 @@ def test_a_broken_safetensors_is_refused(data, verdict):
 @given(st.binary(max_size=200))
 def test_random_bytes_are_no_safetensors(data):
     assert isinstance(check_tensors(data), Refusal)
+
+
+def test_a_tag_that_would_fill_the_memory_is_unsafe() -> None:
+    """Expat holds a whole tag before it tells of it; a long text it tells piece by piece."""
+    long = b'<net name="' + b"x" * (ir.MAX_TAG + ir.MAX_TAG) + b'"/>'
+    answer = ir.check(io.BytesIO(long), len(long), None)
+    assert isinstance(answer, Refusal)
+    assert (answer.verdict, "a tag is longer than" in answer.reason) == (Verdict.UNSAFE, True)
+    text = b"<net>" + b" " * (ir.MAX_TAG + ir.MAX_TAG) + b"</net>"
+    assert not isinstance(ir.check(io.BytesIO(text), len(text), None), Refusal)

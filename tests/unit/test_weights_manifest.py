@@ -22,7 +22,7 @@ from local_opus.host import Host
 from local_opus.report.verify import verdict_document, verdict_line, verdict_table
 from local_opus.values import FileVerdict, Trust, Verdict
 from local_opus.weights import manifest as manifests
-from local_opus.weights.digest import Hasher
+from local_opus.weights.digest import PIECE_CHUNK, Hasher
 from local_opus.weights.manifest import LocalOrigin, Manifest, ManifestFile, WheelOrigin
 from local_opus.weights.stamps import stamps_damage
 from local_opus.weights.verify import examine, is_proven, verify_folder
@@ -176,6 +176,26 @@ def test_segments_that_do_not_cover_the_file_prove_nothing(folder, kept):
     assert verdicts(folder)["a.raw"].verdict is Verdict.CORRUPT
 
 
+def test_who_gives_up_waits_for_no_more_than_the_next_read(folder):
+    size, segment = 1 << 30, 1 << 24
+    with (folder / "a.raw").open("wb") as stream:
+        stream.truncate(size)  # sparse: nothing is written
+    file = entry("a.raw", b"").model_copy(
+        update={"size": size, "segments": ("0" * 64,) * (size // segment)}
+    )
+    listed = Manifest(model="m", variant="v", created_by="t", segment_size=segment, files=(file,))
+    manifests.write(host(), str(folder), listed)
+    read = []
+
+    def give_up(_what: str, done: int, _total: int) -> None:
+        read.append(done)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        verdicts(folder, progress=give_up)
+    assert read[-1] <= 64 * PIECE_CHUNK  # one for each thread that read just then
+
+
 # --- the manifest's own digest, as the receipt holds it ----------------------------------------
 
 
@@ -282,6 +302,16 @@ def test_which_digest_proves_a_pinned_file(folder, attested, evidence):
     digest = sha256(folder) if attested else None
     found = verdicts(folder, catalog_files=[catalog_file(SOUND)], manifest_sha256=digest)
     assert (found["tiny.gguf"].verdict, found["tiny.gguf"].evidence) == (Verdict.REAL, evidence)
+
+
+@pytest.mark.parametrize("attested", [False, True])
+def test_what_a_user_pinned_of_the_hub_is_trusted_as_the_hub(folder, attested):
+    install(folder, {"tiny.gguf": SOUND}, trust=Trust.HUB)
+    digest = sha256(folder) if attested else None
+    found = verdicts(
+        folder, catalog_files=[catalog_file(SOUND)], manifest_sha256=digest, pins_trust=Trust.HUB
+    )
+    assert (found["tiny.gguf"].verdict, found["tiny.gguf"].trust) == (Verdict.REAL, Trust.HUB)
 
 
 def test_an_attested_manifest_does_not_outrank_the_catalog(folder):

@@ -84,7 +84,7 @@ class OnWeights(Action):
 
     def share(self, host: Host, progress: Progress) -> Record:
         """Store once what another variant has too; return what of that goes into the receipt."""
-        found = shared_files.share(host, self.store, self.folder(), adapt(progress))
+        found = shared_files.share(host, self.store, self.folder())
         record: Record = {"shared_files": found.files} if found.files else {}
         if found.problem is not None:
             progress(f"stored twice: {found.problem}", 0, None)

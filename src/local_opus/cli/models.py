@@ -162,9 +162,10 @@ def prune(*, yes: bool, dry_run: bool, scope: str | None, as_json: bool) -> None
     found = pruning.prunable(host, locations)
     if not as_json:
         show.partials_table(Console(), found.orphans)
-    if found.orphans and not dry_run:
-        confirm(f"Remove {len(found.orphans)} of them?", yes=yes)
-        found = pruning.prune(host, locations)
+    if not dry_run:
+        if found.orphans:
+            confirm(f"Remove {len(found.orphans)} of them?", yes=yes)
+        found = pruning.prune(host, locations)  # also the locks that killed runs left
     if as_json:
         click.echo(json.dumps(show.pruned_json(found, dry_run=dry_run), indent=1))
     else:

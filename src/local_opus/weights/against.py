@@ -57,6 +57,7 @@ class Pins:
 
     name: str
     files: tuple[CatalogFile, ...]
+    trust: Trust = Trust.PINNED
     list_name: None = None
 
     def expected(self, found: Collection[str]) -> Mapping[str, Expected]:
@@ -68,7 +69,7 @@ class Pins:
                 proof="sha256",
                 sha256=pin.sha256,
                 blake3=None,
-                trust=Trust.PINNED,
+                trust=self.trust,
                 source=f"the catalog's {self.name}",
             )
             for path, pin in places.items()

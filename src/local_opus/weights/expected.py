@@ -60,6 +60,7 @@ def expected_files(
     manifest: manifests.Manifest | None,
     pins: Sequence[CatalogFile],
     *,
+    pins_trust: Trust = Trust.PINNED,
     attested: bool = False,
     refuted: bool = False,
 ) -> Mapping[str, Expected]:
@@ -70,7 +71,8 @@ def expected_files(
     manifest states another size or sha256, the catalog's are what counts, and the content is
     hashed by sha256. Only a manifest that is ``attested`` (the receipt holds its digest) tells
     which blake3 belongs to that sha256, and the faster digest does. One that is ``refuted`` (the
-    receipt holds another) proves nothing: what it lists is ``unproven`` at best.
+    receipt holds another) proves nothing: what it lists is ``unproven`` at best. ``pins_trust``
+    says who stated the pins: this program, or the hub when a user pinned a model of it.
     """
     expected: dict[str, Expected] = {}
     for file in manifest.files if manifest is not None else ():
@@ -85,11 +87,11 @@ def expected_files(
             source=f"{manifests.NAME} (not the receipt's)" if refuted else manifests.NAME,
         )
     for pin in pins:
-        expected[pin.path] = _pinned(pin, expected.get(pin.path), attested=attested)
+        expected[pin.path] = _pinned(pin, expected.get(pin.path), pins_trust, attested=attested)
     return expected
 
 
-def _pinned(pin: CatalogFile, listed: Expected | None, *, attested: bool) -> Expected:
+def _pinned(pin: CatalogFile, listed: Expected | None, trust: Trust, *, attested: bool) -> Expected:
     agrees = listed is not None and (listed.size, listed.sha256) == (pin.size, pin.sha256)
     if listed is None or not agrees:
         return Expected(
@@ -97,7 +99,7 @@ def _pinned(pin: CatalogFile, listed: Expected | None, *, attested: bool) -> Exp
             proof="sha256",
             sha256=pin.sha256,
             blake3=None,
-            trust=Trust.PINNED,
+            trust=trust,
             source="the catalog",
         )
     return Expected(

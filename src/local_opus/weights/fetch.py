@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from local_opus import __version__
 from local_opus.errors import LocalOpusError
+from local_opus.host import locks
 from local_opus.values import Device, Model
 from local_opus.weights import manifest as manifests
+from local_opus.weights import shared_files
 from local_opus.weights.digest import SEGMENT_SIZE
 from local_opus.weights.door import Progress
 from local_opus.weights.manifest import Manifest, ManifestFile
 from local_opus.weights.salvage import known_of
-from local_opus.weights.sources import Source, source_of
+from local_opus.weights.sources import source_of
 from local_opus.weights.sources.arrival import Fetched, disk_errors
 from local_opus.weights.store import clear_leftovers, held, variant_folder, variant_names
 from local_opus.weights.verify import is_proven, verify_folder
@@ -56,14 +59,22 @@ def fetch_model(
         there = _there(host, folder, model, progress, quick=quick)
         if there is not None:
             return there
-        return _fetch(host, model, variant, folder, source, progress)
+        before = _listed(host, folder)
+        shared_files.take(host, models, folder, model.files)
+        fetched = source(host, model, folder, progress, known_of(before))
+    # Without the lock's file: once the manifest says that all is done, nobody comes to remove it.
+    with disk_errors(folder), locks.folder(host.files, folder):
+        return _list(host, model, variant, folder, fetched, before)
 
 
-def _fetch(
-    host: Host, model: Model, variant: str, folder: str, source: Source, progress: Progress | None
+def _list(
+    host: Host,
+    model: Model,
+    variant: str,
+    folder: str,
+    fetched: Sequence[Fetched],
+    before: Manifest | None,
 ) -> Stored:
-    before = _listed(host, folder)
-    fetched = source(host, model, folder, progress, known_of(before))
     manifest = Manifest(
         model=model.id,
         variant=variant,

@@ -26,6 +26,8 @@ MAX_XML = 64 * 1024 * 1024
 FOREIGN_ROOT = "the XML's root is"
 #: Levels of nesting at most; a graph without sub-graphs has 6, each If, Loop or While adds 3.
 MAX_DEPTH = 256
+#: Bytes of one tag at most, which expat holds whole; chat templates stand in attributes.
+MAX_TAG = 4 * 1024 * 1024
 MAX_ELEMENTS = 5_000_000
 #: Bytes given to expat at once: up to 2.5 it reads an unfinished tag again with each piece.
 _CHUNK = 8 * 1024 * 1024
@@ -153,6 +155,8 @@ class _Graph:
             while left > 0 and (data := xml.read(_CHUNK)):
                 self._parser.Parse(data)
                 left -= len(data)
+                if MAX_XML - left - self._parser.CurrentByteIndex > MAX_TAG:
+                    raise RefusedError(Verdict.UNSAFE, f"a tag is longer than {MAX_TAG} bytes")
             self._parser.Parse(b"", True)  # noqa: FBT003 - expat takes it by position only
         except expat.ExpatError as error:
             reason = expat.ErrorString(error.code) or "not well-formed"

@@ -177,12 +177,12 @@ def _parse(data: bytes, path: str) -> Manifest:
     version = document.get("schema_version") if isinstance(document, dict) else None
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise LocalOpusError(
-            f"{path}: written by a newer program (schema {version}, this one reads "
-            f"{SCHEMA_VERSION})",
+            f"{path}: written by a newer program (schema {printable(str(version), 20)}, this one "
+            f"reads {SCHEMA_VERSION})",
             "Install from a newer checkout.",
         )
     try:
-        return Manifest.model_validate_json(data)
+        return Manifest.model_validate(document)
     except ValidationError as error:
         details = [
             f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}"

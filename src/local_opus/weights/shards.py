@@ -50,7 +50,7 @@ def check_index(value: object) -> IndexInfo:
             raise RefusedError(Verdict.UNSAFE, reason)
     metadata = value.get("metadata")
     total = metadata.get("total_size") if isinstance(metadata, dict) else None
-    if total is not None and (type(total) not in {int, float} or not total >= 0):
+    if total is not None and (type(total) not in {int, float} or not 0 <= total < 1 << 63):
         raise corrupt(f"total_size is {printable(repr(total), 40)}, not a number of bytes")
     return IndexInfo(weight_map, int(total) if total is not None else None)
 

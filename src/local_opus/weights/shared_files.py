@@ -8,7 +8,7 @@ quick verification compares: stamps that held before are made to hold again, and
 from __future__ import annotations
 
 import errno
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -17,15 +17,17 @@ from local_opus.errors import LocalOpusError
 from local_opus.weights import manifest as manifests
 from local_opus.weights.digest import hash_stream
 from local_opus.weights.stamps import FileStamp, Stamps, as_stamp, read_stamps
-from local_opus.weights.store import held, list_variants, partial_folder
+from local_opus.weights.store import drop_empty_partials, list_variants, partial_folder
 
 if TYPE_CHECKING:
     from local_opus.host import FileStat, Host
-    from local_opus.weights.door import Progress
+    from local_opus.values import CatalogFile
     from local_opus.weights.manifest import Manifest, ManifestFile
 
 #: Of one file alone: another one may still be shared.
 _OF_ONE_FILE = {errno.EXDEV, errno.EMLINK, errno.ENOENT}
+#: What link(2) says where it can't.
+_NO_LINKS = {errno.EPERM, errno.EXDEV, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
 @dataclass(frozen=True)
@@ -74,12 +76,33 @@ def find(host: Host, models: str, size: int, sha256: str) -> str | None:
     return None
 
 
-def share(host: Host, models: str, folder: str, progress: Progress | None = None) -> Shared:
+def take(host: Host, models: str, folder: str, pins: Iterable[CatalogFile]) -> None:
+    """Give ``folder`` the pinned files that it lacks and the store has, so that none comes twice.
+
+    They are links, and the caller hashes them. ``share`` renews the stamps that a link outdates.
+    """
+    for pin in pins:
+        target = f"{folder}/{pin.path}"
+        if host.files.stat(target) is not None:
+            continue
+        source = find(host, models, pin.size, pin.sha256)
+        if source is None:
+            continue
+        host.files.make_folders(target.rpartition("/")[0])
+        try:
+            host.files.link(source, target)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            return  # this disk has none: the file is fetched
+
+
+def share(host: Host, models: str, folder: str) -> Shared:
     """Let the variant ``folder`` have by a link what another variant has already.
 
     A file is given up only for one that is proven to be the same, with the same owner and mode.
-    What can't be shared stays as it is: ``problem`` of the result says why. Raises nothing but
-    what reading the store raises.
+    What can't be shared stays as it is: ``problem`` of the result says why. The caller holds the
+    lock of the install, so nobody else changes the store. Raises OSError as reading the store does.
     """
     own = _look(host, folder)
     if own is None:
@@ -98,8 +121,10 @@ def share(host: Host, models: str, folder: str, progress: Progress | None = None
     ]
     if not pairs:
         return Shared()
-    with held(host, folder, progress):
+    try:
         return _share(host, own, others, pairs)
+    finally:
+        drop_empty_partials(host, folder)
 
 
 def _share(
@@ -151,6 +176,7 @@ def _alike(mine: FileStat, its: FileStat) -> bool:
 def _link(host: Host, source: str, folder: str, path: str) -> None:
     """Give ``source`` the name ``folder``/``path``, which another file has until then."""
     new = f"{partial_folder(folder)}.partial-link"  # a kill here leaves a partial like others
+    host.files.make_folders(new.rpartition("/")[0])
     host.files.discard(new)
     host.files.link(source, new)
     try:

@@ -101,19 +101,21 @@ def held(host: Host, folder: str, progress: Progress | None = None) -> Iterator[
             progress(f"wait for PID {holder}" if holder else "wait for another run", 0, 0)
 
     lock = lock_of(folder)
-    try:
-        with locks.waited(host.files, lock, tell):
-            try:
-                yield
-            finally:
-                # What can't be removed is an empty folder and a lock that nobody holds; how the
-                # work ended counts more.
-                with suppress(OSError):
-                    _drop_empty(host, partial_folder(folder))
-                    host.files.discard(lock)
-    finally:
-        with suppress(OSError):
-            drop_empty_partials(host, folder)
+
+    def clean() -> None:
+        _drop_empty(host, partial_folder(folder))
+        host.files.discard(lock)
+        drop_empty_partials(host, folder)
+
+    with locks.waited(host.files, lock, tell):
+        try:
+            yield
+        except BaseException:
+            # How the work ended counts more than an empty folder that can't be removed.
+            with suppress(OSError):
+                clean()
+            raise
+        clean()
 
 
 def clear_leftovers(host: Host, folder: str) -> None:

@@ -13,7 +13,7 @@ from posixpath import basename, dirname
 from typing import Protocol
 
 from local_opus.errors import BadInputError, LocalOpusError
-from local_opus.values import CatalogFile, FileVerdict, Verdict
+from local_opus.values import CatalogFile, FileVerdict, Trust, Verdict
 from local_opus.weights import manifest as manifests
 from local_opus.weights.door import Machine, Progress, Reader
 from local_opus.weights.expected import Expected, expected_files
@@ -21,6 +21,7 @@ from local_opus.weights.folder import judge_folder
 from local_opus.weights.inspect import Inspector
 from local_opus.weights.judge import Judge, Work, make_verdict, with_folder
 from local_opus.weights.pieces import Meter, hash_pieces
+from local_opus.weights.seen import Seen
 from local_opus.weights.stamps import (
     STAT_NAME,
     FileStamp,
@@ -65,10 +66,6 @@ class Against(Protocol):
 
     def ignored(self, path: str) -> bool:
         """Whether a path belongs to the way in which the folder came, not to the model."""
-
-
-#: By path: what the kernel says of a file.
-Seen = Mapping[str, FileStamp]
 
 
 @dataclass(frozen=True)
@@ -128,12 +125,14 @@ def examine(
     known_files: Iterable[CatalogFile] = (),
     manifest_sha256: str | None = None,
     against: Against | None = None,
+    pins_trust: Trust = Trust.PINNED,
     stamps_too: bool = False,
     progress: Progress | None = None,
 ) -> Examined:
     """Verify as ``verify_folder`` does; also return what was seen, for ``changed_since``.
 
     With ``against`` the folder's manifest, the catalog's files and ``quick`` say nothing.
+    ``pins_trust`` is that of the catalog's files.
     ``stamps_too``: damaged stamps get a verdict; they prove nothing, but tell of a failing disk.
     """
     only, folder = _where(host, folder)
@@ -145,7 +144,8 @@ def examine(
         expected = against.expected(found if only is None else [only])
     else:
         found = {path: stat for path, stat in found.items() if path not in _OWN}
-        listed = _listed(host, folder, manifest_sha256, tuple(catalog_files or ()), quick=quick)
+        pins = tuple(catalog_files or ())
+        listed = _listed(host, folder, manifest_sha256, pins, pins_trust, quick=quick)
         expected = listed.expected
     if only is not None:
         found = {path: stat for path, stat in found.items() if path == only}
@@ -171,27 +171,6 @@ def examine(
     if listed.name is None and only is None:
         verdicts = with_folder(verdicts, judge_folder(host, folder, inspector, found))
     return Examined(tuple(sorted(verdicts, key=lambda item: item.path)), seen)
-
-
-def look(host: Reader, folder: str) -> Seen:
-    """Return what the kernel says now of each file but the stamps; nothing where no folder is."""
-    try:
-        return {path: as_stamp(stat) for path, stat in host.files.walk(folder) if path != STAT_NAME}
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-
-
-def changed_since(host: Reader, folder: str, seen: Seen) -> str | None:
-    """Say which file of ``folder`` is not the one that was ``seen``; None when all are.
-
-    Who had them loaded asks this afterwards: what was loaded is then what was proven.
-    """
-    now = look(host, folder)
-    for path in sorted(seen.keys() | now.keys()):
-        if seen.get(path) != now.get(path):
-            went = "was changed or replaced" if path in now else "was removed"
-            return f"{printable(path)}: {went if path in seen else 'was added'}"
-    return None
 
 
 def _judged(host: Machine, judge: Judge) -> list[FileVerdict]:
@@ -228,17 +207,23 @@ def _listed(
     folder: str,
     receipt_says: str | None,
     pins: tuple[CatalogFile, ...],
+    trust: Trust,
     *,
     quick: bool,
 ) -> _Listed:
     try:
         manifest, digest = manifests.read_with_digest(host, folder)
     except LocalOpusError as error:
-        return _Listed(_no_manifest(error, receipt_says), expected_files(None, pins), {}, None)
+        expected = expected_files(None, pins, pins_trust=trust)
+        return _Listed(_no_manifest(error, receipt_says), expected, {}, None)
     refuted = receipt_says is not None and digest != receipt_says
     verdicts = () if receipt_says is None else (_own_verdict(digest, receipt_says),)
     expected = expected_files(
-        manifest, pins, attested=receipt_says is not None and not refuted, refuted=refuted
+        manifest,
+        pins,
+        pins_trust=trust,
+        attested=receipt_says is not None and not refuted,
+        refuted=refuted,
     )
     stamps = read_stamps(host, folder, digest) if quick and not refuted else {}
     return _Listed(verdicts, expected, stamps, manifests.NAME)
@@ -260,7 +245,7 @@ def _own_verdict(digest: str, receipt_says: str) -> FileVerdict:
     compared = (f"sha256 {receipt_says}", f"sha256 {digest}", "the receipt")
     if digest == receipt_says:
         words = "the receipt holds its sha256"
-        return make_verdict(manifests.NAME, Verdict.REAL, words, compared=compared)
+        return make_verdict(manifests.NAME, Verdict.REAL, words, Trust.DERIVED, compared=compared)
     words = f"sha256 is {digest}, the receipt says {receipt_says}"
     return make_verdict(manifests.NAME, Verdict.CORRUPT, words, compared=compared)
 
