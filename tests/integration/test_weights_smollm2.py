@@ -172,7 +172,7 @@ def test_a_strangers_file_keeps_a_variant_from_being_replaced(root, converted):
     own = root / converted.folder.lstrip("/") / "notes.txt"
     own.write_text("mine\n")
     try:
-        with pytest.raises(LocalOpusError, match="notes.txt: unexpected") as caught:
+        with pytest.raises(LocalOpusError, match=r"notes\.txt: unexpected") as caught:
             convert_model(Host(str(root)), "/models", MODEL, Device.CPU)
         assert "Move it away" in caught.value.remedy
         assert own.read_text() == "mine\n"
