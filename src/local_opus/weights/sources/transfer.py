@@ -10,7 +10,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from local_opus import clock
@@ -19,27 +18,18 @@ from local_opus.host import downloads
 from local_opus.host.partials import MAX_LOST, MISSING, PIECE
 from local_opus.weights.digest import SEGMENT_SIZE, Digests, Hasher
 from local_opus.weights.patience import Patience, SlowError, Tries
-from local_opus.weights.sources.arrival import OtherFileError
-from local_opus.weights.sources.replies import (
-    PARTIAL_CONTENT,
-    PASSING,
-    Address,
-    FailedError,
-    accept,
-)
+from local_opus.weights.sources.place import Place
+from local_opus.weights.sources.replies import PARTIAL_CONTENT, Address, FailedError, accept
 from local_opus.weights.sources.spans import Spans
 from local_opus.weights.structure import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from local_opus.host.partials import Partial
     from local_opus.values import CatalogFile
 
 #: Pieces that are hashed at once.
 _BATCH = 4
 _WAIT = 0.2
-_ERRORS = 400  # the first of HTTP's statuses of errors
 #: Failures after which the origin is asked anew where it leads to.
 _ANEW = 6
 _TRY_AGAIN = "Check the network and run this again: it continues where it ended."
@@ -70,7 +60,6 @@ class Transfer:
         connections: int,
         stopped: Callable[[], bool],
     ) -> None:
-        self._web = web
         self._partial = partial
         self._file = file
         self._address = address
@@ -80,8 +69,7 @@ class Transfer:
         self._caller_stopped = stopped
         self._changed = partial.changed
         self._spans = Spans(partial)
-        self._moved_to: str | None = None
-        self._etag: str | None = None
+        self._place = Place(web, address, file)
         self._received = 0
         #: Calls that write just now, and whether none may begin any more.
         self._writing = 0
@@ -210,8 +198,9 @@ class Transfer:
             ) from error
         if tries.are_over(unreachable=isinstance(error, downloads.UnreachableError)):
             raise LocalOpusError(f"{where}: {text}", _TRY_AGAIN) from error
-        if tries.failures % _ANEW == 0:
-            self._moved_to = None
+        broken = isinstance(error, downloads.DownloadError)
+        if broken or tries.failures % _ANEW == 0:
+            self._place.forget()
         return patience.wait(tries.failures, asked)
 
     def _sleep(self, seconds: float) -> None:
@@ -225,41 +214,13 @@ class Transfer:
     def _bring(self, span: range, number: int, tries: Tries) -> None:
         start, end = self._spans.start(span), min(span.stop * PIECE, self._partial.size)
         whole = start == 0 and end == self._partial.size
-        with self._ask(None if whole else (start, end)) as answer:
+        with self._place.ask(None if whole else (start, end)) as answer:
             begin, end = accept(answer, self._address, self._file, start, end)
             without_ranges = not whole and answer.status != PARTIAL_CONTENT
             if without_ranges and not self._spans.bring_alone(number):
                 return
-            self._compare_etag(answer)
+            self._place.compare(answer)
             self._receive(answer, begin, end, number, tries)
-
-    @contextmanager
-    def _ask(self, wanted: tuple[int, int] | None) -> Iterator[downloads.Answer]:
-        """Ask the place that the address led to the last time, which may have expired."""
-        start, end = wanted or (0, None)
-        moved = self._moved_to
-        if moved is not None:
-            with self._web.get(moved, start=start, end=end) as answer:
-                if answer.status < _ERRORS or answer.status in PASSING:
-                    yield answer
-                    return
-            self._moved_to = None
-        url, token = self._address.url, self._address.token
-        with self._web.get(url, start=start, end=end, token=token) as answer:
-            if answer.url != url and (answer.status < _ERRORS or answer.status in PASSING):
-                self._moved_to = answer.url
-            yield answer
-
-    def _compare_etag(self, answer: downloads.Answer) -> None:
-        etag = answer.headers.get("etag")
-        with self._changed:
-            known, self._etag = self._etag, etag or self._etag
-        if known is not None and etag is not None and known != etag:
-            raise OtherFileError(
-                f"{self._file.path} from {self._address.where} changed while it came: its ETag was "
-                f"{printable(known)} and is {printable(etag)}",
-                "Run this again; if it stays so, the source serves another file now and then.",
-            )
 
     def _receive(
         self, answer: downloads.Answer, begin: int, end: int, number: int, tries: Tries
