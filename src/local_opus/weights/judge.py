@@ -168,7 +168,8 @@ class Judge:
         refused = finding.refusal.verdict if finding.refusal is not None else None
         if not bad:
             how = f"{expected.proof} matches {expected.source}"
-            if refused is Verdict.UNSAFE:
+            counts = refused is Verdict.UNSAFE or expected.trust is Trust.UNPROVEN
+            if refused is not None and counts:
                 return make_verdict(path, refused, f"{finding.text}; {how}", expected.trust)
             return _matches(path, expected, how)
         if refused is Verdict.PLACEHOLDER:
