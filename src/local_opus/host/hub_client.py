@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from local_opus import clock
 from local_opus.errors import BadInputError, LocalOpusError
+from local_opus.host.leading import is_closed_way
 from local_opus.weights.structure import printable
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ ATTEMPTS = 5
 #: Times that a connection is tried which nobody takes.
 CONNECTS = 3
 _BUSY = frozenset({408, 429, 500, 502, 503, 504})
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _T = TypeVar("_T")
 
 
@@ -252,7 +252,6 @@ def asking(endpoint: str, token: str | None, limits: Limits) -> Iterator[Questio
             f"HF_ENDPOINT: {printable(endpoint)} is no address", "Unset it, or correct it."
         )
     gate = _Gate(endpoint, limits)
-    safe = parts.scheme == "https" or parts.hostname in _LOOPBACK
 
     def make_client() -> httpx2.Client:
         return httpx2.Client(
@@ -268,7 +267,7 @@ def asking(endpoint: str, token: str | None, limits: Limits) -> Iterator[Questio
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it prints each try
     huggingface_hub.set_client_factory(make_client)
     try:
-        yield Questions(endpoint, token if safe else None, gate)
+        yield Questions(endpoint, token if is_closed_way(endpoint) else None, gate)
     except _Stopped as stopped:
         raise stopped.error from stopped
     finally:
