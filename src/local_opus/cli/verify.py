@@ -53,6 +53,7 @@ def command(
     from local_opus.report.verify import folder_document, show_folder
 
     _refuse_contradictions(target, against, quick=quick, canary=canary, repair=repair)
+    _refuse_signed_repair(public_key, repair=repair)
     host = open_host()
     locations = find_install(host, scope)
     subjects = verification.subjects(host, locations, target)
@@ -63,6 +64,11 @@ def command(
     checks = sign.check(host, subjects, signature, public_key)
     listed = verification.against(host, locations, against) if against is not None else None
     results = [verification.verify(host, one, quick=quick, against=listed) for one in subjects]
+    checks = {
+        one.subject.folder: checks[one.subject.folder].of(one.examined.seen)
+        for one in results
+        if one.subject.folder in checks
+    }
     if repair:
         from local_opus.report import reporter
 
@@ -106,6 +112,17 @@ def _is_proven(result: Result, checks: Mapping[str, Check]) -> bool:
     """
     check = checks.get(result.subject.folder)
     return result.proven if check is None else check.proves(result.examined.verdicts)
+
+
+def _refuse_signed_repair(public_key: str | None, *, repair: bool) -> None:
+    """Raise BadInputError where a signature would be checked of files that a repair exchanges."""
+    from local_opus.errors import BadInputError
+
+    if repair and public_key is not None:
+        raise BadInputError(
+            "--repair and --public-key exclude each other: what is signed are the files before it",
+            "Repair first, then run this again with --public-key.",
+        )
 
 
 def _refuse_contradictions(

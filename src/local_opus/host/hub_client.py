@@ -8,8 +8,9 @@ is read.
 from __future__ import annotations
 
 import logging
+import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -32,6 +33,9 @@ ATTEMPTS = 5
 #: Times that a connection is tried which nobody takes.
 CONNECTS = 3
 _BUSY = frozenset({408, 429, 500, 502, 503, 504})
+#: Seconds in a ``RateLimit`` header, which the library waits out as it does a Retry-After.
+_RESET = re.compile(r";\s*t\s*=\s*(\d+)")
+_MAX_DIGITS = 9
 _T = TypeVar("_T")
 
 
@@ -95,8 +99,8 @@ class _Gate:
         """Refuse an answer that can't be read within limits."""
         if response.headers.get("content-encoding", "identity") != "identity":
             raise _Stopped(self.unreadable("is packed though nobody asked for that"))
-        wait = response.headers.get("retry-after", "")
-        if response.status_code in _BUSY and wait.isdecimal() and int(wait[:9]) > LONGEST_WAIT:
+        wait = _long_wait(response.headers) if response.status_code in _BUSY else None
+        if wait is not None:
             raise _Stopped(
                 LocalOpusError(
                     f"{self._origin[1]}: asks to wait {printable(wait, 20)} s "
@@ -149,6 +153,14 @@ class _Gate:
         upgraded = (self._origin[0], scheme) == ("http", "https")
         same_name = urlsplit(url).hostname == urlsplit("//" + self._origin[1]).hostname
         return (scheme, place) == self._origin or (upgraded and same_name)
+
+
+def _long_wait(headers: Mapping[str, str]) -> str | None:
+    """Return the seconds that a hub asks to wait where they are too many to be waited."""
+    asked = [headers.get("retry-after", "").strip(), *_RESET.findall(headers.get("ratelimit", ""))]
+    seconds = [text.lstrip("0") or "0" for text in asked if text.isdecimal()]
+    longest = max(seconds, key=lambda text: (len(text), text), default="0")
+    return longest if len(longest) > _MAX_DIGITS or int(longest) > LONGEST_WAIT else None
 
 
 def _origin(url: str) -> tuple[str, str]:
