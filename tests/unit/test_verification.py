@@ -313,6 +313,16 @@ def test_what_is_bad_is_brought_again_and_no_more(host, places, store, damage, r
     assert bad(results(host, places, "tiny", quick=True)) == {}
 
 
+def test_no_stamp_is_written_for_what_was_changed_since_it_was_verified(host, places, store):
+    stamps(store)
+    found = [verification.verify(host, one) for one in verification.subjects(host, places, "tiny")]
+    flip(store / "cpu-q4_1/openvino_model.bin")
+    repair.repair(host, places, "tiny", found, QuietReporter())
+    assert bad(results(host, places, "tiny", quick=True)) == {
+        "cpu-q4_1/openvino_model.bin": "corrupt"
+    }
+
+
 def test_what_is_whole_is_not_touched(host, places, store):
     before = {path: path.stat().st_ctime_ns for path in store.rglob("*")}
     found = mend(host, places)
