@@ -20,7 +20,9 @@ from local_opus.weights.fetch import CREATED_BY, Stored, manifest_file
 from local_opus.weights.genai import genai_problem
 from local_opus.weights.inspect import check_ir
 from local_opus.weights.manifest import DerivedFrom, DerivedOrigin, Manifest, ManifestFile
+from local_opus.weights.seen import Seen, changed_since
 from local_opus.weights.sources.arrival import GB, Fetched, check_space, disk_errors
+from local_opus.weights.stamps import stamp_of
 from local_opus.weights.store import (
     drop_empty_partials,
     partial_folder,
@@ -28,10 +30,10 @@ from local_opus.weights.store import (
     variant_names,
 )
 from local_opus.weights.structure import Refusal, printable
-from local_opus.weights.verify import FOREIGN, is_proven, verify_folder
+from local_opus.weights.verify import FOREIGN, examine, is_proven, verify_folder
 
 if TYPE_CHECKING:
-    from local_opus.host import FileStat, Host
+    from local_opus.host import Host
 
 #: Seconds that a conversion may take; 135 million parameters take 5 s on two cores.
 TIMEOUT = 3600.0
@@ -72,16 +74,16 @@ def convert_model(
             _remove_leftovers(host, target)
             return there
         _refuse_foreign(host, target)
-        verdicts = verify_folder(host, source, catalog_files=model.files, progress=progress)
-        if not is_proven(verdicts):
-            bad = next(item for item in verdicts if item.verdict != "real")
+        proven = examine(host, source, catalog_files=model.files, progress=progress)
+        if not is_proven(proven.verdicts):
+            bad = next(item for item in proven.verdicts if item.verdict != "real")
             raise LocalOpusError(
                 f"{source}/{bad.path}: {bad.verdict}: {bad.evidence}",
                 f"Fetch it again with `local-opus models pull {model.id}`.",
             )
         work = _new_folder(host, target)
         try:
-            stored = _convert(host, f"{source}/{file.path}", work, names.derived, model, progress)
+            stored = _convert(host, source, proven.seen, work, names.derived, model, progress)
             _replace(host, work, target)
         except BaseException as error:
             full = isinstance(error, WorkerError) and _disk_is_full(host, work, error, file.size)
@@ -159,10 +161,16 @@ def _remove_leftovers(host: Host, target: str) -> None:
 
 
 def _convert(
-    host: Host, path: str, work: str, variant: str, model: Model, progress: Progress | None
+    host: Host,
+    source: str,
+    seen: Seen,
+    work: str,
+    variant: str,
+    model: Model,
+    progress: Progress | None,
 ) -> tuple[Manifest, str]:
     file = model.files[0]
-    stat = host.files.stat(path)
+    path = f"{source}/{file.path}"
     with host.files.open_read(path, follow=False) as stream:
         info = gguf.check(stream, file.size)
     if isinstance(info, Refusal):
@@ -184,17 +192,19 @@ def _convert(
             progress(f"convert {model.id}", written, 0)
 
     result = host.processes.worker("convert", request, timeout=TIMEOUT, on_event=on_event)
-    _refuse_changed(host, path, stat, model)
+    _refuse_changed(host, source, seen, model)
     converter = printable(str(result.get("converter", "unknown")))
     files = _files(host, work, file.sha256, converter)
-    source = variant_names(model, Device.CPU).source
     manifest = Manifest(
         model=model.id,
         variant=variant,
         created_by=CREATED_BY,
         context_length=info.context_length,
         derived_from=DerivedFrom(
-            model=model.id, variant=source, sha256=file.sha256, converter=converter
+            model=model.id,
+            variant=variant_names(model, Device.CPU).source,
+            sha256=file.sha256,
+            converter=converter,
         ),
         files=files,
     )
@@ -203,15 +213,18 @@ def _convert(
     return manifest, digest
 
 
-def _refuse_changed(host: Host, path: str, before: FileStat | None, model: Model) -> None:
+def _refuse_changed(host: Host, folder: str, seen: Seen, model: Model) -> None:
     """Raise LocalOpusError when the GGUF is not what was verified before the worker read it.
 
     A worker that links to the file changes its ctime: then its content is hashed once more.
     """
-    if host.files.stat(path) == before:
+    if changed_since(host, folder, seen) is None:
         return
-    folder = path.rpartition("/")[0]
-    if not is_proven(verify_folder(host, folder, catalog_files=model.files)):
+    name = model.files[0].path
+    path = f"{folder}/{name}"
+    now = stamp_of(host, path)
+    linked = now is not None and now == seen[name].model_copy(update={"ctime_ns": now.ctime_ns})
+    if not linked or not is_proven(verify_folder(host, folder, catalog_files=model.files)):
         raise LocalOpusError(f"{path}: changed while it was converted", "Fetch it again.")
     manifest, digest = manifests.read_with_digest(host, folder)
     manifests.write_stamps(host, folder, manifest, digest)
