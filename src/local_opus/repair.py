@@ -18,6 +18,7 @@ from local_opus.report.reporter import Reporter
 from local_opus.values import FileVerdict, Verdict
 from local_opus.verification import Result, Subject
 from local_opus.weights import manifest as manifests
+from local_opus.weights.seen import changed_since
 from local_opus.weights.structure import printable
 from local_opus.weights.verify import FOREIGN
 
@@ -102,6 +103,8 @@ def _disown(host: Host, result: Result) -> None:
     if manifests.NAME in bad:
         host.files.discard(f"{folder}/{manifests.NAME}")
     host.files.discard(f"{folder}/{manifests.STAT_NAME}")
-    if bad == {manifests.STAT_NAME}:
+    # What was changed since it was verified is hashed by whoever comes next.
+    untouched = changed_since(host, folder, result.examined.seen) is None
+    if untouched and bad == {manifests.STAT_NAME}:
         manifest, digest = manifests.read_with_digest(host, folder)
         manifests.write_stamps(host, folder, manifest, digest)

@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from local_opus.errors import BadInputError, LocalOpusError, ProblemFoundError
 from local_opus.host import Host
 from local_opus.runtime.protocol import Message
 from local_opus.values import FileVerdict, Verdict
 from local_opus.weights import manifest as manifests
+from local_opus.weights.seen import Seen, look
 from local_opus.weights.structure import printable
 
 #: Bytes at most of a key, and of a signature: one of 100,000 files has 20 MB.
@@ -27,6 +28,7 @@ _BASE_SECONDS = 60.0
 _SLOW_RATE = 20e6
 #: What git keeps in a folder; the library's own command leaves it out unless it is told not to.
 _GIT = frozenset({".git", ".gitattributes", ".github", ".gitignore"})
+_CHANGED = "the folder changed while it was checked"
 
 
 @dataclass(frozen=True)
@@ -54,11 +56,19 @@ class Check:
     #: How many files it speaks of; None: it is not by this key, or is none.
     signed: int | None
     problems: tuple[str, ...]
+    #: What was there before it was checked.
+    seen: Seen = field(default_factory=dict)
 
     @property
     def holds(self) -> bool:
         """Whether every file of the folder is signed, unchanged and there."""
         return not self.problems
+
+    def of(self, seen: Seen) -> Check:
+        """Return this check where it was of the very files that were ``seen`` by another look."""
+        if not self.holds or seen == self.seen:
+            return self
+        return replace(self, problems=(_CHANGED,))
 
     def proves(self, verdicts: Sequence[FileVerdict]) -> bool:
         """Whether it holds and no file is worse than unproven: then the signer vouches for it."""
@@ -125,6 +135,7 @@ def check(host: Host, folder: str, *, key: str, path: str) -> Check:
     """
     _read(host, key, MAX_KEY, "key")
     _read(host, path, MAX_SIGNATURE, "signature")
+    seen = look(host, folder)
     try:
         files = _files(host, folder, path)
     except ProblemFoundError as error:
@@ -138,9 +149,9 @@ def check(host: Host, folder: str, *, key: str, path: str) -> Check:
         left = sorted(files.keys() - {*signed})
         told += [f"{printable(name)}: the signature does not speak of it" for name in left]
     if answer["holds"] is not True and not told:
-        told = ["the folder changed while it was checked"]
+        told = [_CHANGED]
     count = len(signed) if isinstance(signed, list) else None
-    return Check(folder, path, str(answer["key"]), count, tuple(told))
+    return Check(folder, path, str(answer["key"]), count, tuple(told), seen)
 
 
 def _ask(

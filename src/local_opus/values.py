@@ -217,13 +217,15 @@ class HubSource(Value):
     revision: Annotated[str, StringConstraints(pattern=r"\A[0-9a-f]{40}\z")] | None
 
 
+#: Without a name and a password, a query and a fragment: it stands in catalogs and manifests.
+PlainAddress = Annotated[str, StringConstraints(pattern=r"\Ahttps?://[^\s?#@/]+(/[^\s?#]*)?\z")]
+
+
 class HttpsSource(Value):
     """Files below an address; each of ``bases`` (mirrors, the first first) holds all of them."""
 
     kind: str = Field("https", pattern=r"\Ahttps\z")
-    bases: tuple[Annotated[str, StringConstraints(pattern=r"\Ahttps?://[^\s?#]+\z")], ...] = Field(
-        min_length=1
-    )
+    bases: tuple[PlainAddress, ...] = Field(min_length=1)
 
 
 class LocalSource(Value):

@@ -183,6 +183,7 @@ def verify(
         manifest_sha256=said.sha256 if said is not None else None,
         against=against,
         pins_trust=subject.trust,
+        stranger=subject.model is None,
         stamps_too=True,
         progress=progress,
     )

@@ -64,7 +64,7 @@ def test_a_range_of_another_etag_brings_the_whole(hub):
 
 
 def test_many_are_served_at_the_same_time_over_lasting_connections(hub):
-    hub.misbehave(Mischief("hang", seconds=0.1))
+    hub.misbehave(Mischief("hang", seconds=0.25))  # one after the other: 8 s
     bodies: list[bytes] = []
 
     def work() -> None:
@@ -79,7 +79,7 @@ def test_many_are_served_at_the_same_time_over_lasting_connections(hub):
     for thread in threads:
         thread.join()
     assert bodies == [DATA] * 32
-    assert time.monotonic() - begin < 2
+    assert time.monotonic() - begin < 6
 
 
 def test_it_ends_at_once_whatever_its_clients_do(session):
@@ -92,7 +92,7 @@ def test_it_ends_at_once_whatever_its_clients_do(session):
             session.get(hub.url + "/api/models/some/repo", timeout=10)
             begin = time.monotonic()
             hub.stop()
-            assert time.monotonic() - begin < 0.5
+            assert time.monotonic() - begin < 3
             assert idle.recv(1) == b""
     assert threading.active_count() <= before
 

@@ -338,7 +338,7 @@ def test_no_hub_at_all(tmp_path, hub, host):
             "is not the file that the hub lists",
         ),
         (Mischief("portal", on="files", path="config.json"), "config.json"),
-        (Mischief("truncate", on="files", path="config.json", at=3), "3 bytes"),
+        (Mischief("truncate", on="files", path="config.json", at=3), "ended early"),
         (Mischief("commit", on="files", path="config.json", text="0" * 40), "commit"),
         (Mischief("status", on="files", path="config.json", status=404), "status 404"),
         (

@@ -9,8 +9,9 @@ import pytest
 from fetching import HASTY, REPO, TOKEN, host_for, hub_model, large_gguf, pinned
 
 from builders import IR_BIN, gguf_bytes, ir_xml
+from fakes import FakeHost
 from hub import Hub, Mischief
-from local_opus.errors import BadInputError, LocalOpusError
+from local_opus.errors import BadInputError, LocalOpusError, WorkerError
 from local_opus.host import Host
 from local_opus.host.partials import PIECE, Partial, boot_id
 from local_opus.values import Model, Trust
@@ -188,6 +189,14 @@ def test_an_endpoint_that_is_no_address(tmp_path, name, address):
         fetch_model(wrong, "/models", pinned({"tiny.gguf": SOUND}, "ab" * 20))
 
 
+@pytest.mark.parametrize("name", ["HF_ENDPOINT", "LOCAL_OPUS_MIRRORS"])
+def test_an_endpoint_with_a_password_is_refused_and_not_repeated(tmp_path, name):
+    host = Host(str(tmp_path), {name: "https://me:secret@hub.example/hf"})
+    error = fails(host, pinned({"tiny.gguf": SOUND}, "ab" * 20))
+    assert name in error.message
+    assert "secret" not in error.message + error.remedy
+
+
 def test_the_hubs_own_client_may_bring_files_and_they_are_hashed(tmp_path, hub):
     files = {"openvino_model.bin": IR_BIN, "openvino_model.xml": ir_xml(), "sub/config.json": b"{}"}
     model = hub_model(hub, files, kind="openvino-ir")
@@ -235,3 +244,32 @@ def test_a_damaged_file_of_another_variant_is_not_taken(host, hub):
     second = hub_model(hub, {"tiny.gguf": data}).model_copy(update={"id": "other"})
     assert is_proven(verify_folder(host, fetch_model(host, "/models", second).folder))
     assert hub.sent() == {"tiny.gguf": len(data)}
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "token"),
+    [
+        ("https://hub.example", "hf_word"),
+        ("http://localhost:9", "hf_word"),
+        ("http://hub.example", None),
+    ],
+)
+def test_over_plain_http_the_hubs_own_client_gets_no_token(tmp_path, model, endpoint, token):
+    environ = {"HF_ENDPOINT": endpoint, "HF_TOKEN": "hf_word", "LOCAL_OPUS_XET": "1"}
+    (tmp_path / "root").mkdir()
+    host = FakeHost(tmp_path / "root", environ)
+    asked: list[dict[str, object]] = []
+
+    def worker(_module: str, request: dict[str, object], **_: object) -> dict[str, object]:
+        asked.append(request)
+        raise WorkerError("it ended", "")
+
+    host.processes.worker = worker  # type: ignore[assignment,method-assign]
+    fails(host, model)
+    assert [request["token"] for request in asked] == [token]
+
+
+def test_the_token_is_in_the_environment_of_no_child(tmp_path):
+    """Converters and drivers are a stranger's code; the one that needs it is told it."""
+    host = Host(str(tmp_path), {"HF_TOKEN": "hf_word", "PATH": "/bin"})
+    assert "hf_word" not in host.processes.clean_environment().values()

@@ -16,7 +16,8 @@ from local_opus.actions.base import Action, State
 from local_opus.errors import LocalOpusError, MachineCannotError, WorkerError
 from local_opus.host import Completed, FileStat
 from local_opus.values import CanaryBand, Device
-from local_opus.weights.convert import STEMS
+from local_opus.weights import convert as conversion
+from local_opus.weights.converted import STEMS
 from nobody import as_nobody, folder_of_nobody, give_to_nobody
 
 SOUND = gguf_bytes()
@@ -228,16 +229,38 @@ def test_a_file_of_somebody_else_is_to_be_moved_away(host: FakeHost) -> None:
 
 def test_a_source_that_is_swapped_while_it_is_converted_makes_no_variant(host, tmp_path):
     run(FETCH, host)
-    victim = tmp_path / "root" / GGUF
     convert = host.processes.worker
 
-    def swap(module: str, request: dict[str, str], **options: object) -> dict[str, object]:
-        other = victim.with_name("other")
-        other.write_bytes(SOUND[:-1] + bytes([SOUND[-1] ^ 1]))
-        other.replace(victim)
+    def swapped(module: str, request: dict[str, str], **options: object) -> dict[str, object]:
+        swap(tmp_path / "root" / GGUF)
         return convert(module, request, **options)
 
-    host.processes.worker = swap  # type: ignore[method-assign]
+    host.processes.worker = swapped  # type: ignore[method-assign]
+    refuses_to_convert(host, tmp_path)
+
+
+def test_a_source_that_is_swapped_before_the_worker_begins_makes_no_variant(
+    host, tmp_path, monkeypatch
+):
+    """It was verified by then, and the other one is a sound GGUF too."""
+    run(FETCH, host)
+    make = conversion._new_folder
+
+    def swapped(*given: object) -> str:
+        swap(tmp_path / "root" / GGUF)
+        return make(*given)
+
+    monkeypatch.setattr(conversion, "_new_folder", swapped)
+    refuses_to_convert(host, tmp_path)
+
+
+def swap(victim: Path) -> None:
+    other = victim.with_name("other")
+    other.write_bytes(SOUND[:-1] + bytes([SOUND[-1] ^ 1]))
+    other.replace(victim)
+
+
+def refuses_to_convert(host: FakeHost, tmp_path: Path) -> None:
     with pytest.raises(LocalOpusError, match=r"tiny\.gguf: changed while it was converted"):
         run(CONVERT, host)
     assert CONVERT.inspect(host).state is State.ABSENT

@@ -102,6 +102,13 @@ def test_every_source_is_read_as_it_was(source):
     assert parse(dump(model(source=source))).models == (model(source=source),)
 
 
+@pytest.mark.parametrize("base", ["https://me:word@a.example/x", "https://a.example/x?key=1"])
+def test_an_address_holds_no_secret(base):
+    with pytest.raises(ValueError, match="bases"):
+        HttpsSource(kind="https", bases=(base,))
+    assert HttpsSource(kind="https", bases=("https://a.example/x@1/y",))
+
+
 # --- reading
 
 

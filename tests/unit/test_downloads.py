@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from email.utils import formatdate
 from time import time
 from urllib.parse import urlsplit
@@ -31,8 +32,8 @@ def at(seconds: float) -> str:
     return formatdate(time() + seconds, usegmt=True)
 
 
-#: What a server sends, and the seconds it means.
-WAITS = {
+#: What a server sends, and the seconds it means. Dates are made when they are asked for.
+WAITS: dict[str, tuple[str | Callable[[], str], float | None]] = {
     "none": ("", None),
     "zero": ("0", 0),
     "seconds": (" 120 ", 120),

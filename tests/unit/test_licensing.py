@@ -13,7 +13,7 @@ from local_opus.actions import build
 from local_opus.apply import Applier
 from local_opus.catalog import load
 from local_opus.catalog.licenses import is_free, page
-from local_opus.errors import BadInputError, ExitCode
+from local_opus.errors import BadInputError, ExitCode, LocalOpusError
 from local_opus.host.hub_token import hub_token
 from local_opus.journal import Journal
 from local_opus.locations import Locations
@@ -173,6 +173,21 @@ def test_the_tokens_file(tmp_path: Path, environ, path):
     assert hub_token(environ | {"HF_TOKEN": " hf_variable "}) == "hf_variable"
     (tmp_path / path).write_text("\n")
     assert hub_token(environ) is None
+
+
+@pytest.mark.parametrize("word", ["hf_secret\nmore", "hf_secret more", "hf_sécret", "hf_secret\0"])
+def test_what_is_no_token_is_refused_and_not_repeated(tmp_path: Path, word):
+    (tmp_path / "token").write_text(word)
+    for environ in ({"HF_TOKEN": word}, {"HF_HOME": str(tmp_path)}):
+        with pytest.raises(BadInputError, match="holds no token") as caught:
+            hub_token(environ)
+        assert "cret" not in caught.value.message + caught.value.remedy
+
+
+def test_a_tokens_file_that_cant_be_read_is_named(tmp_path: Path):
+    (tmp_path / "token").mkdir()
+    with pytest.raises(LocalOpusError, match=f"{tmp_path}/token: is a directory"):
+        hub_token({"HF_HOME": str(tmp_path)})
 
 
 def test_no_home_is_no_token():

@@ -19,6 +19,7 @@ from local_opus.runtime import protocol
 from local_opus.runtime import signing as worker
 from local_opus.signing import Check
 from local_opus.values import FileVerdict, Verdict
+from local_opus.weights.seen import look
 from signatures import CURVES, PASSWORD, WRONG_KINDS, key_pair, statement
 
 STAT = "weights.stat.json"
@@ -458,3 +459,15 @@ def test_the_signature_itself_is_no_file_of_the_model():
     verdicts = [verdict("a", Verdict.REAL), verdict("model.sig", Verdict.UNEXPECTED)]
     assert Check("/m", "/m/model.sig", "", 1, ()).proves(verdicts)
     assert not Check("/m", "/other.sig", "", 1, ()).proves(verdicts)
+
+
+def test_a_signature_over_other_files_than_those_verified_proves_nothing(place, host):
+    """A file is another one when it is verified than it was when its signature was checked."""
+    place.sign(host)
+    check = place.check(host)
+    assert check.holds
+    assert check.of(look(host, str(place.folder))).holds
+    (place.folder / "config.json").write_bytes(b"{}")
+    assert check.of(look(host, str(place.folder))).problems == (
+        "the folder changed while it was checked",
+    )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from blake3 import blake3
 
 from builders import (
     IR_BIN,
@@ -29,10 +31,10 @@ from local_opus.locations import Locations
 from local_opus.receipts import Receipt
 from local_opus.report.reporter import QuietReporter
 from local_opus.report.verify import folder_document
-from local_opus.values import Device
+from local_opus.values import Device, Trust
 from local_opus.verification import Result
 from local_opus.weights import manifest as manifests
-from local_opus.weights.convert import STEMS
+from local_opus.weights.converted import STEMS
 
 SOUND = gguf_bytes()
 MODEL = wheel_model(SOUND)
@@ -154,11 +156,41 @@ def test_one_space_in_a_manifest_is_found(host, places, store, variant):
     assert bad(results(host, places, "tiny"))[f"{variant}/weights.json"] == "corrupt"
 
 
-def test_a_folder_that_was_copied_elsewhere_is_real_and_not_attested(host, places, store):
-    shutil.copytree(store / "cpu-q4_1", Path(host.root) / "copy")
-    (one,) = results(host, places, "/copy")
-    assert bad([one]) == {}
-    assert one.subject.attestation is None
+def test_of_a_folder_elsewhere_a_manifest_proves_no_more_than_the_catalog(
+    host, places, store, monkeypatch
+):
+    """Anyone can write one: only what this program pins itself is real there."""
+    monkeypatch.setattr(verification, "load_built_in", lambda: Catalog(models=(MODEL,)))
+    for variant in ("cpu-q4_1", "gguf-q4_1"):
+        shutil.copytree(store / variant, Path(host.root) / variant)
+    assert bad(results(host, places, "/gguf-q4_1")) == {}
+    (made,) = results(host, places, "/cpu-q4_1")
+    assert set(bad([made]).values()) == {"unproven"}
+    assert made.subject.attestation is None
+    flip(Path(host.root, "gguf-q4_1/tiny.gguf"))
+    flip(Path(host.root, "cpu-q4_1/openvino_model.bin"))
+    assert bad(results(host, places, "/gguf-q4_1")) == {"gguf-q4_1/tiny.gguf": "corrupt"}
+    assert bad(results(host, places, "/cpu-q4_1"))["cpu-q4_1/openvino_model.bin"] == "corrupt"
+
+
+SYNTHETIC = b"# Synthetic weights for opus_npu_int8\n" + b"0" * 17
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_a_placeholder_stays_one_whatever_a_manifest_beside_it_says(host, places, quick):
+    """The manifest fits it, calls it pinned, and its stamps are right."""
+    file = manifests.ManifestFile(
+        path="model_weights.bin", size=len(SYNTHETIC), trust=Trust.PINNED,
+        sha256=hashlib.sha256(SYNTHETIC).hexdigest(), blake3=blake3(SYNTHETIC).hexdigest(),
+        origin=manifests.HubOrigin(repo="a/b", revision="0" * 40, path="model_weights.bin"),
+    )  # fmt: skip
+    host.files.make_folders("/there")
+    host.files.write_atomic("/there/model_weights.bin", SYNTHETIC, mode=0o644)
+    listed = manifests.Manifest(model="opus", variant="npu-int8", created_by="x", files=(file,))
+    manifests.write(host, "/there", listed)
+    assert bad(results(host, places, "/there", quick=quick)) == {
+        "there/model_weights.bin": "placeholder"
+    }
 
 
 def test_without_a_receipt_it_is_said_and_nothing_fails(host, places, store):
@@ -279,6 +311,16 @@ def test_what_is_bad_is_brought_again_and_no_more(host, places, store, damage, r
         assert {path: path.stat().st_ino for path in store.rglob("*.gguf")} == before
     assert bad(results(host, places, "tiny")) == {}  # and attested anew
     assert bad(results(host, places, "tiny", quick=True)) == {}
+
+
+def test_no_stamp_is_written_for_what_was_changed_since_it_was_verified(host, places, store):
+    stamps(store)
+    found = [verification.verify(host, one) for one in verification.subjects(host, places, "tiny")]
+    flip(store / "cpu-q4_1/openvino_model.bin")
+    repair.repair(host, places, "tiny", found, QuietReporter())
+    assert bad(results(host, places, "tiny", quick=True)) == {
+        "cpu-q4_1/openvino_model.bin": "corrupt"
+    }
 
 
 def test_what_is_whole_is_not_touched(host, places, store):

@@ -211,3 +211,20 @@ def test_one_file_alone_is_judged_alone(folder):
     (folder / "config.json").write_bytes(CONFIG)
     (found,) = verify_folder(Host("/"), str(folder / "config.json"))
     assert found.verdict == "unproven"
+
+
+LONG = "/".join(["a" * 120] * 5)
+
+
+@pytest.mark.parametrize(
+    ("bad", "other"),
+    [("x\x1b.bin", "x\\x1b.bin"), (f"{LONG}/1.pkl", f"{LONG}/2.txt")],
+    ids=["escaped", "cut short"],
+)
+def test_two_names_that_are_printed_alike_have_a_verdict_each(folder, bad, other):
+    for name, data in ((bad, b"\x80\x04K\x01."), (other, b"\x01\x02\x03" * 500)):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    found = verify_folder(Host("/"), str(folder))
+    assert len({item.path for item in found}) == 1
+    assert sorted(item.verdict.value for item in found) == ["unproven", "unsafe"]

@@ -305,8 +305,10 @@ def test_which_digest_proves_a_pinned_file(folder, attested, evidence):
 
 
 @pytest.mark.parametrize("attested", [False, True])
-def test_what_a_user_pinned_of_the_hub_is_trusted_as_the_hub(folder, attested):
-    install(folder, {"tiny.gguf": SOUND}, trust=Trust.HUB)
+@pytest.mark.parametrize("listed", [Trust.HUB, Trust.PINNED])
+def test_what_a_user_pinned_of_the_hub_is_trusted_as_the_hub(folder, attested, listed):
+    """Whatever more the manifest claims."""
+    install(folder, {"tiny.gguf": SOUND}, trust=listed)
     digest = sha256(folder) if attested else None
     found = verdicts(
         folder, catalog_files=[catalog_file(SOUND)], manifest_sha256=digest, pins_trust=Trust.HUB

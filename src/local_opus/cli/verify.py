@@ -61,6 +61,7 @@ def command(
     from local_opus.report.verify import folder_document, show_folder
 
     _refuse_contradictions(target, against, quick=quick, canary=canary, repair=repair)
+    _refuse_signed_repair(public_key, repair=repair)
     host = open_host()
     locations = find_install(host, scope)
     subjects = verification.subjects(host, locations, target)
@@ -72,6 +73,11 @@ def command(
     listed = verification.against(host, locations, against) if against is not None else None
     show = reporter.QuietReporter() if as_json else reporter.make(stream=sys.stderr)
     results = _verify(host, subjects, quick=quick, against=listed, show=show)
+    checks = {
+        one.subject.folder: checks[one.subject.folder].of(one.examined.seen)
+        for one in results
+        if one.subject.folder in checks
+    }
     if repair:
         tell = reporter.QuietReporter() if as_json else reporter.make()
         try:
@@ -138,6 +144,17 @@ def _is_proven(result: Result, checks: Mapping[str, Check]) -> bool:
     """
     check = checks.get(result.subject.folder)
     return result.proven if check is None else check.proves(result.examined.verdicts)
+
+
+def _refuse_signed_repair(public_key: str | None, *, repair: bool) -> None:
+    """Raise BadInputError where a signature would be checked of files that a repair exchanges."""
+    from local_opus.errors import BadInputError
+
+    if repair and public_key is not None:
+        raise BadInputError(
+            "--repair and --public-key exclude each other: what is signed are the files before it",
+            "Repair first, then run this again with --public-key.",
+        )
 
 
 def _refuse_contradictions(

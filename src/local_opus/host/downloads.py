@@ -29,6 +29,7 @@ from local_opus.host.leading import (
     RefusedHostError,
     TrustedHosts,
     UnreachableError,
+    is_closed_way,
 )
 
 if TYPE_CHECKING:
@@ -44,7 +45,6 @@ MAX_REDIRECTS = 5
 _CHUNK = 256 * 1024
 #: Seconds for the body of a redirect.
 _DRAIN = 1.0
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _REDIRECTS = {301, 302, 303, 307, 308}
 #: What urllib3 begins with: the connection object.
 _WHO = re.compile(r"^(?:<.*? object at 0x[0-9a-f]+>|\w+\(host=.*?\)): ")
@@ -157,7 +157,7 @@ class Web:
             parts = urlsplit(url)
             sent = dict(headers)
             own = (parts.scheme, parts.netloc) == (origin.scheme, origin.netloc)
-            if token and own and (parts.scheme == "https" or parts.hostname in _LOOPBACK):
+            if token and own and is_closed_way(url):
                 sent["Authorization"] = f"Bearer {token}"
             response = self._session.get(
                 url, headers=sent, stream=True, timeout=self._timeout, allow_redirects=False

@@ -8,8 +8,9 @@ is read.
 from __future__ import annotations
 
 import logging
+import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,6 +18,7 @@ from urllib.parse import urlsplit
 
 from local_opus import clock
 from local_opus.errors import BadInputError, LocalOpusError
+from local_opus.host.leading import is_closed_way
 from local_opus.weights.structure import printable
 
 if TYPE_CHECKING:
@@ -31,7 +33,9 @@ ATTEMPTS = 5
 #: Times that a connection is tried which nobody takes.
 CONNECTS = 3
 _BUSY = frozenset({408, 429, 500, 502, 503, 504})
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+#: Seconds in a ``RateLimit`` header, which the library waits out as it does a Retry-After.
+_RESET = re.compile(r";\s*t\s*=\s*(\d+)")
+_MAX_DIGITS = 9
 _T = TypeVar("_T")
 
 
@@ -95,8 +99,8 @@ class _Gate:
         """Refuse an answer that can't be read within limits."""
         if response.headers.get("content-encoding", "identity") != "identity":
             raise _Stopped(self.unreadable("is packed though nobody asked for that"))
-        wait = response.headers.get("retry-after", "")
-        if response.status_code in _BUSY and wait.isdecimal() and int(wait[:9]) > LONGEST_WAIT:
+        wait = _long_wait(response.headers) if response.status_code in _BUSY else None
+        if wait is not None:
             raise _Stopped(
                 LocalOpusError(
                     f"{self._origin[1]}: asks to wait {printable(wait, 20)} s "
@@ -149,6 +153,14 @@ class _Gate:
         upgraded = (self._origin[0], scheme) == ("http", "https")
         same_name = urlsplit(url).hostname == urlsplit("//" + self._origin[1]).hostname
         return (scheme, place) == self._origin or (upgraded and same_name)
+
+
+def _long_wait(headers: Mapping[str, str]) -> str | None:
+    """Return the seconds that a hub asks to wait where they are too many to be waited."""
+    asked = [headers.get("retry-after", "").strip(), *_RESET.findall(headers.get("ratelimit", ""))]
+    seconds = [text.lstrip("0") or "0" for text in asked if text.isdecimal()]
+    longest = max(seconds, key=lambda text: (len(text), text), default="0")
+    return longest if len(longest) > _MAX_DIGITS or int(longest) > LONGEST_WAIT else None
 
 
 def _origin(url: str) -> tuple[str, str]:
@@ -252,7 +264,6 @@ def asking(endpoint: str, token: str | None, limits: Limits) -> Iterator[Questio
             f"HF_ENDPOINT: {printable(endpoint)} is no address", "Unset it, or correct it."
         )
     gate = _Gate(endpoint, limits)
-    safe = parts.scheme == "https" or parts.hostname in _LOOPBACK
 
     def make_client() -> httpx2.Client:
         return httpx2.Client(
@@ -268,7 +279,7 @@ def asking(endpoint: str, token: str | None, limits: Limits) -> Iterator[Questio
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it prints each try
     huggingface_hub.set_client_factory(make_client)
     try:
-        yield Questions(endpoint, token if safe else None, gate)
+        yield Questions(endpoint, token if is_closed_way(endpoint) else None, gate)
     except _Stopped as stopped:
         raise stopped.error from stopped
     finally:

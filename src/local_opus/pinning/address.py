@@ -8,6 +8,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from local_opus.errors import BadInputError, MachineCannotError
 from local_opus.host.downloads import Web
+from local_opus.host.leading import is_closed_way
 from local_opus.pinning import gguf_traits, reading
 from local_opus.pinning.draft import UNKNOWN_LICENSE, Asked, Draft
 from local_opus.values import CatalogFile, HttpsSource, License, Trust
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from local_opus.host import Host
     from local_opus.pinning.source import At
 
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 
 
@@ -86,7 +86,7 @@ def _split(url: str) -> tuple[str, str]:
     """Return what an address begins with and the file's name. Raises BadInputError."""
     parts = urlsplit(url)
     wrong = None
-    if parts.scheme != "https" and parts.hostname not in _LOOPBACK:
+    if not is_closed_way(url):
         wrong = "is not https"
     elif parts.username or parts.password:
         wrong = "holds a name or a password, which a catalog must not"

@@ -13,7 +13,7 @@ from local_opus.values import CatalogFile, FileVerdict, License, LocalSource, Tr
 from local_opus.weights import gguf, manifest
 from local_opus.weights.digest import hash_stream
 from local_opus.weights.structure import Refusal, printable
-from local_opus.weights.verify import verify_folder
+from local_opus.weights.verify import examine
 
 if TYPE_CHECKING:
     from local_opus.catalog.load import Catalog
@@ -40,7 +40,9 @@ def draft(
     if one is not None and asked.file is not None:
         raise BadInputError("--file: the path names a file already", "Leave that out.")
     known = [file for model in catalog.models for file in model.files]
-    verdicts = verify_folder(host, source.path, known_files=known, progress=progress)
+    verdicts = examine(
+        host, source.path, known_files=known, stranger=True, progress=progress
+    ).verdicts
     _refuse_unsound(folder, verdicts)
     paths = [path for path, stat in host.files.walk(folder) if stat.kind == "file"]
     chosen = _choose(folder, [one] if one is not None else paths, asked.file)

@@ -11,16 +11,17 @@ import secrets
 from typing import TYPE_CHECKING
 
 from local_opus.errors import LocalOpusError, MachineCannotError, WorkerError
-from local_opus.values import Device, Model, Trust
+from local_opus.values import Device, Model
 from local_opus.weights import gguf
 from local_opus.weights import manifest as manifests
-from local_opus.weights.digest import SEGMENT_SIZE, hash_stream
+from local_opus.weights.converted import settle
 from local_opus.weights.door import Progress
-from local_opus.weights.fetch import CREATED_BY, Stored, manifest_file
+from local_opus.weights.fetch import CREATED_BY, Stored
 from local_opus.weights.genai import genai_problem
-from local_opus.weights.inspect import check_ir
-from local_opus.weights.manifest import DerivedFrom, DerivedOrigin, Manifest, ManifestFile
-from local_opus.weights.sources.arrival import GB, Fetched, check_space, disk_errors
+from local_opus.weights.manifest import DerivedFrom, Manifest
+from local_opus.weights.seen import Seen, changed_since
+from local_opus.weights.sources.arrival import GB, check_space, disk_errors
+from local_opus.weights.stamps import stamp_of
 from local_opus.weights.store import (
     drop_empty_partials,
     partial_folder,
@@ -28,19 +29,16 @@ from local_opus.weights.store import (
     variant_names,
 )
 from local_opus.weights.structure import Refusal, printable
-from local_opus.weights.verify import FOREIGN, is_proven, verify_folder
+from local_opus.weights.verify import FOREIGN, examine, is_proven, verify_folder
 
 if TYPE_CHECKING:
-    from local_opus.host import FileStat, Host
+    from local_opus.host import Host
 
 #: Seconds that a conversion may take; 135 million parameters take 5 s on two cores.
 TIMEOUT = 3600.0
 #: Size of the result by the GGUF's, estimated: Q4_1 of 98.4 MB gives 97.7 MB (measured), Q6_K
 #: becomes 8 bits with its scales, 8.5 / 6.56 = 1.3.
 GROWTH = 1.4
-#: The three graphs that a conversion writes.
-STEMS = ("openvino_model", "openvino_tokenizer", "openvino_detokenizer")
-NAMES = frozenset(f"{stem}.{suffix}" for stem in STEMS for suffix in ("xml", "bin"))
 
 
 def convert_model(
@@ -72,16 +70,16 @@ def convert_model(
             _remove_leftovers(host, target)
             return there
         _refuse_foreign(host, target)
-        verdicts = verify_folder(host, source, catalog_files=model.files, progress=progress)
-        if not is_proven(verdicts):
-            bad = next(item for item in verdicts if item.verdict != "real")
+        proven = examine(host, source, catalog_files=model.files, progress=progress)
+        if not is_proven(proven.verdicts):
+            bad = next(item for item in proven.verdicts if item.verdict != "real")
             raise LocalOpusError(
                 f"{source}/{bad.path}: {bad.verdict}: {bad.evidence}",
                 f"Fetch it again with `local-opus models pull {model.id}`.",
             )
         work = _new_folder(host, target)
         try:
-            stored = _convert(host, f"{source}/{file.path}", work, names.derived, model, progress)
+            stored = _convert(host, source, proven.seen, work, names.derived, model, progress)
             _replace(host, work, target)
         except BaseException as error:
             full = isinstance(error, WorkerError) and _disk_is_full(host, work, error, file.size)
@@ -159,10 +157,16 @@ def _remove_leftovers(host: Host, target: str) -> None:
 
 
 def _convert(
-    host: Host, path: str, work: str, variant: str, model: Model, progress: Progress | None
+    host: Host,
+    source: str,
+    seen: Seen,
+    work: str,
+    variant: str,
+    model: Model,
+    progress: Progress | None,
 ) -> tuple[Manifest, str]:
     file = model.files[0]
-    stat = host.files.stat(path)
+    path = f"{source}/{file.path}"
     with host.files.open_read(path, follow=False) as stream:
         info = gguf.check(stream, file.size)
     if isinstance(info, Refusal):
@@ -184,17 +188,19 @@ def _convert(
             progress(f"convert {model.id}", written, 0)
 
     result = host.processes.worker("convert", request, timeout=TIMEOUT, on_event=on_event)
-    _refuse_changed(host, path, stat, model)
+    _refuse_changed(host, source, seen, model)
     converter = printable(str(result.get("converter", "unknown")))
-    files = _files(host, work, file.sha256, converter)
-    source = variant_names(model, Device.CPU).source
+    files = settle(host, work, file.sha256, converter)
     manifest = Manifest(
         model=model.id,
         variant=variant,
         created_by=CREATED_BY,
         context_length=info.context_length,
         derived_from=DerivedFrom(
-            model=model.id, variant=source, sha256=file.sha256, converter=converter
+            model=model.id,
+            variant=variant_names(model, Device.CPU).source,
+            sha256=file.sha256,
+            converter=converter,
         ),
         files=files,
     )
@@ -203,53 +209,21 @@ def _convert(
     return manifest, digest
 
 
-def _refuse_changed(host: Host, path: str, before: FileStat | None, model: Model) -> None:
+def _refuse_changed(host: Host, folder: str, seen: Seen, model: Model) -> None:
     """Raise LocalOpusError when the GGUF is not what was verified before the worker read it.
 
     A worker that links to the file changes its ctime: then its content is hashed once more.
     """
-    if host.files.stat(path) == before:
+    if changed_since(host, folder, seen) is None:
         return
-    folder = path.rpartition("/")[0]
-    if not is_proven(verify_folder(host, folder, catalog_files=model.files)):
+    name = model.files[0].path
+    path = f"{folder}/{name}"
+    now = stamp_of(host, path)
+    linked = now is not None and now == seen[name].model_copy(update={"ctime_ns": now.ctime_ns})
+    if not linked or not is_proven(verify_folder(host, folder, catalog_files=model.files)):
         raise LocalOpusError(f"{path}: changed while it was converted", "Fetch it again.")
     manifest, digest = manifests.read_with_digest(host, folder)
     manifests.write_stamps(host, folder, manifest, digest)
-
-
-def _files(host: Host, work: str, sha256: str, converter: str) -> tuple[ManifestFile, ...]:
-    """Check, settle and hash what the worker wrote; raise LocalOpusError where it is not sound."""
-    found = {path for path, _ in host.files.walk(work)}
-    if found != NAMES:
-        odd = ", ".join(printable(name) for name in sorted(found ^ NAMES))
-        raise LocalOpusError(
-            f"{work}: the conversion left other files than it should: {odd}",
-            "Run this again; if it stays so, report it.",
-        )
-    summaries: dict[str, dict[str, int | str | bool | None]] = {}
-    for stem in STEMS:
-        answer = check_ir(host, f"{work}/{stem}")
-        if isinstance(answer, Refusal):
-            raise LocalOpusError(
-                f"{stem}.xml: the conversion left a {answer.verdict} file: {answer.reason}",
-                "Look at the free space of the disk, then run this again.",
-            )
-        summaries[stem] = answer.summary()
-    files = []
-    for name in sorted(NAMES):
-        path = f"{work}/{name}"
-        host.files.set_mode(path, 0o644)
-        host.files.sync(path)
-        stat = host.files.stat(path)
-        with host.files.open_read(path, follow=False) as stream:
-            limit = stat.size if stat is not None else 0
-            digests = hash_stream(stream, limit=limit, segment_size=SEGMENT_SIZE)
-        structure = dict(summaries[name.rpartition(".")[0]]) if name.endswith(".xml") else {}
-        origin = DerivedOrigin(sha256=sha256, converter=converter)
-        files.append(manifest_file(
-            Fetched(name, digests, origin, Trust.DERIVED, {**structure}, new=True)
-        ))  # fmt: skip
-    return tuple(files)
 
 
 def _replace(host: Host, work: str, target: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from local_opus.values import CatalogFile, Trust
@@ -18,7 +18,8 @@ class Expected:
     ``proof`` is the digest that proves the content: whoever states it is believed. ``segments``
     are the blake3 digests of the file's cuts of ``segment_size`` bytes, where they are known.
     ``blake3`` is None where no manifest knows the file: then its stamps say nothing. ``inspected``:
-    a stranger states it, so what would run code is refused though it is as stated.
+    a stranger states it, so what would run code is refused though it is as stated; and so is what
+    is no sound file, where the stranger is nobody that is trusted (``unproven``).
     """
 
     size: int
@@ -91,6 +92,44 @@ def expected_files(
     return expected
 
 
+def claimed_files(
+    manifest: manifests.Manifest, known: Iterable[CatalogFile]
+) -> Mapping[str, Expected]:
+    """Return what each path must be by a manifest that anyone may have written.
+
+    It tells whether the folder is as it was when that was written, and not whether it ever was a
+    model: what it lists is ``unproven`` at best, and looked at. A file that it calls one of the
+    ``known`` pins is compared with that pin.
+    """
+    pins = {(pin.size, pin.sha256) for pin in known}
+    return {file.path: _claimed(file, manifest.segment_size, pins) for file in manifest.files}
+
+
+def _claimed(
+    file: manifests.ManifestFile, segment_size: int, pins: Container[tuple[int, str]]
+) -> Expected:
+    if (file.size, file.sha256) in pins:
+        return Expected(
+            size=file.size,
+            proof="sha256",
+            sha256=file.sha256,
+            blake3=None,
+            trust=Trust.PINNED,
+            source="the catalog",
+        )
+    return Expected(
+        size=file.size,
+        proof="blake3",
+        sha256=file.sha256,
+        blake3=file.blake3,
+        segments=file.segments,
+        segment_size=segment_size,
+        trust=Trust.UNPROVEN,
+        source=manifests.NAME,
+        inspected=True,
+    )
+
+
 def _pinned(pin: CatalogFile, listed: Expected | None, trust: Trust, *, attested: bool) -> Expected:
     agrees = listed is not None and (listed.size, listed.sha256) == (pin.size, pin.sha256)
     if listed is None or not agrees:
@@ -109,7 +148,7 @@ def _pinned(pin: CatalogFile, listed: Expected | None, trust: Trust, *, attested
         blake3=listed.blake3,
         segments=listed.segments,
         segment_size=listed.segment_size,
-        # A user's catalog may have it from the hub: the fetch that followed says so.
-        trust=Trust.HUB if listed.trust is Trust.HUB else Trust.PINNED,
+        # A user's catalog may have it from the hub. The manifest may say so too, and no more.
+        trust=Trust.HUB if listed.trust is Trust.HUB else trust,
         source=f"{manifests.NAME}, which has the catalog's sha256" if attested else "the catalog",
     )

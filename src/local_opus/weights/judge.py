@@ -54,20 +54,25 @@ def with_folder(
 ) -> list[FileVerdict]:
     """Return the verdicts with what the files of a folder tell together.
 
-    It outranks only that nothing proves a file, and adds files that lack.
+    It outranks only that nothing proves a file, and adds files that lack. Two files whose names are
+    printed alike keep a verdict each.
     """
-    by_path = {item.path: item for item in verdicts}
-    for path, refusal in together:
-        made = make_verdict(path, refusal.verdict, refusal.reason)
-        known = by_path.get(made.path)
-        if known is None:
-            by_path[made.path] = made
-        elif known.verdict is Verdict.UNPROVEN:
-            evidence = f"{known.evidence}; {made.evidence}" if made.verdict == known.verdict else ""
-            by_path[made.path] = known.model_copy(
-                update={"verdict": made.verdict, "evidence": evidence or made.evidence}
-            )
-    return list(by_path.values())
+    told = {made.path: made for made in (_told(path, refusal) for path, refusal in together)}
+    printed = {item.path for item in verdicts}
+    lacking = [made for path, made in told.items() if path not in printed]
+    return [*(_outranked(item, told.get(item.path)) for item in verdicts), *lacking]
+
+
+def _told(path: str, refusal: Refusal) -> FileVerdict:
+    return make_verdict(path, refusal.verdict, refusal.reason)
+
+
+def _outranked(known: FileVerdict, made: FileVerdict | None) -> FileVerdict:
+    if made is None or known.verdict is not Verdict.UNPROVEN:
+        return known
+    same = made.verdict is known.verdict
+    evidence = f"{known.evidence}; {made.evidence}" if same else made.evidence
+    return known.model_copy(update={"verdict": made.verdict, "evidence": evidence})
 
 
 @dataclass(frozen=True)
@@ -168,7 +173,8 @@ class Judge:
         refused = finding.refusal.verdict if finding.refusal is not None else None
         if not bad:
             how = f"{expected.proof} matches {expected.source}"
-            if refused is Verdict.UNSAFE:
+            counts = refused is Verdict.UNSAFE or expected.trust is Trust.UNPROVEN
+            if refused is not None and counts:
                 return make_verdict(path, refused, f"{finding.text}; {how}", expected.trust)
             return _matches(path, expected, how)
         if refused is Verdict.PLACEHOLDER:

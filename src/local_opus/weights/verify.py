@@ -16,7 +16,7 @@ from local_opus.errors import BadInputError, LocalOpusError
 from local_opus.values import CatalogFile, FileVerdict, Trust, Verdict
 from local_opus.weights import manifest as manifests
 from local_opus.weights.door import Machine, Progress, Reader
-from local_opus.weights.expected import Expected, expected_files
+from local_opus.weights.expected import Expected, claimed_files, expected_files
 from local_opus.weights.folder import judge_folder
 from local_opus.weights.inspect import Inspector
 from local_opus.weights.judge import Judge, Work, make_verdict, with_folder
@@ -126,13 +126,15 @@ def examine(
     manifest_sha256: str | None = None,
     against: Against | None = None,
     pins_trust: Trust = Trust.PINNED,
+    stranger: bool = False,
     stamps_too: bool = False,
     progress: Progress | None = None,
 ) -> Examined:
     """Verify as ``verify_folder`` does; also return what was seen, for ``changed_since``.
 
     With ``against`` the folder's manifest, the catalog's files and ``quick`` say nothing.
-    ``pins_trust`` is that of the catalog's files.
+    ``pins_trust`` is that of the catalog's files. ``stranger``: whose folder it is, is not known,
+    so that its manifest proves nothing; it only tells whether the files are those that it lists.
     ``stamps_too``: damaged stamps get a verdict; they prove nothing, but tell of a failing disk.
     """
     only, folder = _where(host, folder)
@@ -145,7 +147,8 @@ def examine(
     else:
         found = {path: stat for path, stat in found.items() if path not in _OWN}
         pins = tuple(catalog_files or ())
-        listed = _listed(host, folder, manifest_sha256, pins, pins_trust, quick=quick)
+        claims = tuple(known_files) if stranger else None
+        listed = _listed(host, folder, manifest_sha256, pins, pins_trust, claims, quick=quick)
         expected = listed.expected
     if only is not None:
         found = {path: stat for path, stat in found.items() if path == only}
@@ -168,7 +171,7 @@ def examine(
         )
         for path in expected.keys() - found.keys()
     )
-    if listed.name is None and only is None:
+    if (listed.name is None or (stranger and against is None)) and only is None:
         verdicts = with_folder(verdicts, judge_folder(host, folder, inspector, found))
     return Examined(tuple(sorted(verdicts, key=lambda item: item.path)), seen)
 
@@ -208,11 +211,14 @@ def _listed(
     receipt_says: str | None,
     pins: tuple[CatalogFile, ...],
     trust: Trust,
+    claims: tuple[CatalogFile, ...] | None,
     *,
     quick: bool,
 ) -> _Listed:
     try:
         manifest, digest = manifests.read_with_digest(host, folder)
+        if claims is not None:
+            return _Listed((), claimed_files(manifest, claims), {}, manifests.NAME)
     except LocalOpusError as error:
         expected = expected_files(None, pins, pins_trust=trust)
         return _Listed(_no_manifest(error, receipt_says), expected, {}, None)

@@ -11,6 +11,7 @@ from urllib.parse import quote, urlsplit
 
 from local_opus.errors import BadInputError, LocalOpusError
 from local_opus.host.hub_token import hub_token
+from local_opus.host.leading import is_closed_way
 from local_opus.values import HubSource, Model
 from local_opus.weights.door import Progress
 from local_opus.weights.manifest import HubOrigin
@@ -48,7 +49,7 @@ def fetch(
             [
                 Address(
                     url=f"{base}/{source.repo}/resolve/{revision}/{quote(file.path)}",
-                    token=token if base == hub else None,
+                    token=token if base == hub and is_closed_way(hub) else None,
                     commit=source.revision,
                     page=f"{hub}/{source.repo}",
                 )
@@ -79,6 +80,11 @@ def mirrors(host: Host) -> list[str]:
 
 def _address(name: str, text: str) -> str:
     parts = urlsplit(text)
+    if "@" in parts.netloc:  # it would come into messages, catalogs and manifests
+        raise BadInputError(
+            f"{name}: {printable(parts.hostname or '')} stands behind a name or a password",
+            "Name the address alone; what opens it is a token in HF_TOKEN.",
+        )
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise BadInputError(
             f"{name}: {printable(text)} is no address", f"Unset it, or set it to {ENDPOINT}."

@@ -209,6 +209,7 @@ def bad_words(folder: Path, private: Path, public: Path) -> dict[str, tuple[tupl
         "a file": (("models", "sign", folder / "config.json", "--private-key", private), 2, "is no folder"),
         "a public key": (("models", "sign", folder, "--private-key", public), 2, "holds no private key in PEM"),
         "another's file": (("models", "sign", folder, "--private-key", private, "--signature", public), 2, "is no signature"),
+        "a repair": (("verify", folder, "--public-key", public, "--repair"), 2, "exclude each other"),
         "a signature without a key": (("verify", folder, "--signature", public), 2, "whose it should be is not said"),
         "no signature there": (("verify", folder, "--public-key", public), 2, f"{folder}.sig: no such file"),
         "no such public key": (("verify", folder, "--public-key", nowhere), 2, f"{nowhere}: no such file"),
