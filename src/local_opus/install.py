@@ -40,7 +40,7 @@ from local_opus.refusals import explained
 from local_opus.report.reporter import Reporter
 from local_opus.stock import is_stored
 from local_opus.values import Device, HostFacts, Model, Plan, Scope
-from local_opus.weights.sources import SOURCES
+from local_opus.weights.sources import KINDS
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def pick_model(
     if device is None and profile.model.device != "auto":
         device = Device(profile.model.device)
     if wanted is None:
-        sources = frozenset(SOURCES)
+        sources = frozenset(KINDS)
         use_case = profile.model.use_case
         model = choose(
             catalog,

@@ -17,6 +17,7 @@ from local_opus.host.hub_token import hub_token
 from local_opus.locations import Locations
 from local_opus.values import CatalogFile, Device, HubSource, Trust
 from local_opus.weights.against import Pins, Repository
+from local_opus.weights.door import Progress
 from local_opus.weights.store import StoredVariant, list_variants, variant_names
 from local_opus.weights.structure import printable
 from local_opus.weights.verify import Against, Examined, examine, is_proven
@@ -164,7 +165,12 @@ def against(host: Host, locations: Locations, named: str) -> Against:
 
 
 def verify(
-    host: Host, subject: Subject, *, quick: bool = False, against: Against | None = None
+    host: Host,
+    subject: Subject,
+    *,
+    quick: bool = False,
+    against: Against | None = None,
+    progress: Progress | None = None,
 ) -> Result:
     """Verify a subject, against its manifest or against another list."""
     said = subject.attestation
@@ -179,5 +185,6 @@ def verify(
         pins_trust=subject.trust,
         stranger=subject.model is None,
         stamps_too=True,
+        progress=progress,
     )
     return Result(subject, examined, quick, against.name if against is not None else None)

@@ -168,6 +168,18 @@ def test_a_damaged_conversion_is_made_again(root, converted, tmp_path, monkeypat
     ]
 
 
+def test_a_strangers_file_keeps_a_variant_from_being_replaced(root, converted):
+    own = root / converted.folder.lstrip("/") / "notes.txt"
+    own.write_text("mine\n")
+    try:
+        with pytest.raises(LocalOpusError, match=r"notes\.txt: unexpected") as caught:
+            convert_model(Host(str(root)), "/models", MODEL, Device.CPU)
+        assert "Move it away" in caught.value.remedy
+        assert own.read_text() == "mine\n"
+    finally:
+        own.unlink()
+
+
 def test_after_a_kill_in_the_middle_the_same_command_works(root, killed, converted):
     assert killed.name.startswith("cpu-q4_1.partial-")
     assert not killed.exists()

@@ -54,3 +54,9 @@ def test_the_store_lists_what_it_holds(tmp_path):
     (stored,) = list_variants(host, "/models")
     assert (stored.model, stored.variant, stored.manifest) == ("tiny", "gguf-q4_1", None)
     assert "not found" in str(stored.problem)
+
+
+def test_every_kind_of_source_is_registered():
+    from local_opus.weights.sources import KINDS, registry
+
+    assert registry.SOURCES.keys() == KINDS

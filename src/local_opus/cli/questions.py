@@ -12,7 +12,7 @@ from local_opus.cli.given import Given, parse_device
 from local_opus.host import Host
 from local_opus.locations import Locations
 from local_opus.values import Device, HostFacts, Scope
-from local_opus.weights.sources import SOURCES
+from local_opus.weights.sources import KINDS
 
 _GIB = 1024**3
 
@@ -45,7 +45,7 @@ def ask_rest(
     if model is None:
         on = parse_device(device or profile.model.device)
         catalog = load_catalog(host, locations)
-        best = choose(catalog, facts, profile.model.use_case, on, sources=frozenset(SOURCES))
+        best = choose(catalog, facts, profile.model.use_case, on, sources=frozenset(KINDS))
         fitting = [one for one in catalog.models if fit(one, facts, on).fits]
         width = max(len(one.id) for one in fitting)
         texts = [

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -10,8 +11,14 @@ import click
 from local_opus.cli import options, sign
 
 if TYPE_CHECKING:
+    from pydantic import JsonValue
+
+    from local_opus.host import Host
+    from local_opus.locations import Locations
+    from local_opus.report.reporter import Reporter
     from local_opus.signing import Check
-    from local_opus.verification import Result
+    from local_opus.verification import Result, Subject
+    from local_opus.weights.verify import Against
 
 
 @click.command()
@@ -49,6 +56,7 @@ def command(
     from local_opus import verification
     from local_opus.cli.context import find_install, open_host
     from local_opus.errors import ExitCode
+    from local_opus.report import reporter
     from local_opus.report.signatures import check_document, check_lines
     from local_opus.report.verify import folder_document, show_folder
 
@@ -63,15 +71,14 @@ def command(
         repairing.require_repairable(host, locations, subjects)
     checks = sign.check(host, subjects, signature, public_key)
     listed = verification.against(host, locations, against) if against is not None else None
-    results = [verification.verify(host, one, quick=quick, against=listed) for one in subjects]
+    show = reporter.QuietReporter() if as_json else reporter.make(stream=sys.stderr)
+    results = _verify(host, subjects, quick=quick, against=listed, show=show)
     checks = {
         one.subject.folder: checks[one.subject.folder].of(one.examined.seen)
         for one in results
         if one.subject.folder in checks
     }
     if repair:
-        from local_opus.report import reporter
-
         tell = reporter.QuietReporter() if as_json else reporter.make()
         try:
             results = repairing.repair(host, locations, target, results, tell)
@@ -89,12 +96,7 @@ def command(
         document["signatures"] = [check_document(check) for check in checks.values()]
     proven = all(_is_proven(one, checks) for one in results)
     if canary:
-        figures = None
-        if proven:
-            from local_opus.canary import ask
-
-            figures = ask(host, locations, results)
-        document["canary"] = figures
+        document["canary"] = figures = _canary(host, locations, results) if proven else None
         if not as_json:
             words = "not asked, since not every file is real"
             if figures is not None:
@@ -103,6 +105,36 @@ def command(
     if as_json:
         click.echo(json.dumps(document, indent=1))
     return int(ExitCode.DONE if proven else ExitCode.PROBLEM_FOUND)
+
+
+def _verify(
+    host: Host,
+    subjects: Sequence[Subject],
+    *,
+    quick: bool,
+    against: Against | None,
+    show: Reporter,
+) -> list[Result]:
+    """Verify one after the other, with a bar for what takes long."""
+    from local_opus import verification
+
+    results = []
+    try:
+        for one in subjects:
+            show.started("verify", f"verify {one.folder}")
+            results.append(
+                verification.verify(host, one, quick=quick, against=against, progress=show.progress)
+            )
+            show.close()
+    finally:
+        show.close()
+    return results
+
+
+def _canary(host: Host, locations: Locations, results: Sequence[Result]) -> Mapping[str, JsonValue]:
+    from local_opus.canary import ask
+
+    return ask(host, locations, results)
 
 
 def _is_proven(result: Result, checks: Mapping[str, Check]) -> bool:

@@ -8,6 +8,7 @@ import textwrap
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from typing import TextIO
 
 import click
 from rich.console import Console
@@ -259,8 +260,11 @@ def _lines_of_run() -> JsonLines:
     return found or JsonLines(context.command_path if context is not None else "")
 
 
-def make(*, as_json: bool = False, quiet: bool = False) -> Reporter:
-    """Return the reporter that the flags ask for; it adds to the lines of this run."""
+def make(*, as_json: bool = False, quiet: bool = False, stream: TextIO | None = None) -> Reporter:
+    """Return the reporter that the flags ask for; it adds to the lines of this run.
+
+    ``stream``: where a person reads it; None: standard output.
+    """
     if as_json:
         return JsonReporter(_lines_of_run())
-    return QuietReporter() if quiet else RichReporter(Console())
+    return QuietReporter() if quiet else RichReporter(Console(file=stream))

@@ -30,7 +30,7 @@ from local_opus.weights.store import (
     variant_names,
 )
 from local_opus.weights.structure import Refusal, printable
-from local_opus.weights.verify import examine, is_proven, verify_folder
+from local_opus.weights.verify import FOREIGN, examine, is_proven, verify_folder
 
 if TYPE_CHECKING:
     from local_opus.host import Host
@@ -73,6 +73,7 @@ def convert_model(
         if there is not None:
             _remove_leftovers(host, target)
             return there
+        _refuse_foreign(host, target)
         proven = examine(host, source, catalog_files=model.files, progress=progress)
         if not is_proven(proven.verdicts):
             bad = next(item for item in proven.verdicts if item.verdict != "real")
@@ -112,6 +113,18 @@ def _there(
     if made_from is None or made_from.sha256 != sha256:
         return None
     return Stored(target, manifest.variant, manifest, digest, changed=False)
+
+
+def _refuse_foreign(host: Host, target: str) -> None:
+    """Raise LocalOpusError for somebody's file in the folder that is about to be replaced."""
+    if host.files.stat(f"{target}/{manifests.NAME}") is None:
+        return
+    for item in verify_folder(host, target, quick=True):
+        if item.verdict in FOREIGN:
+            raise LocalOpusError(
+                f"{target}/{item.path}: {item.verdict}: {item.evidence}",
+                "Move it away, and run this again.",
+            )
 
 
 def _new_folder(host: Host, target: str) -> str:

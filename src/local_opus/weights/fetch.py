@@ -16,7 +16,6 @@ from local_opus.weights.digest import SEGMENT_SIZE
 from local_opus.weights.door import Progress
 from local_opus.weights.manifest import Manifest, ManifestFile
 from local_opus.weights.salvage import known_of
-from local_opus.weights.sources import source_of
 from local_opus.weights.sources.arrival import Fetched, disk_errors
 from local_opus.weights.store import clear_leftovers, held, variant_folder, variant_names
 from local_opus.weights.verify import is_proven, verify_folder
@@ -53,6 +52,8 @@ def fetch_model(
     if there is not None:
         clear_leftovers(host, folder)
         return there
+    from local_opus.weights.sources.registry import source_of  # noqa: PLC0415 - loads requests
+
     source = source_of(model)
     with disk_errors(folder), held(host, folder, progress):
         # Another run may have brought it while this one waited.
