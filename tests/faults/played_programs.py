@@ -12,7 +12,7 @@ from builders import IR_BIN, MEMBER, gguf_bytes, ir_xml, wheel_bytes
 from fakes import FakeProcesses
 from local_opus.errors import WorkerError
 from local_opus.host import Completed
-from local_opus.weights.convert import STEMS
+from local_opus.weights.converted import STEMS
 
 if TYPE_CHECKING:
     from played_machine import Machine

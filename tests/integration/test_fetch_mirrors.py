@@ -12,11 +12,11 @@ from fetching import HASTY, REPO, SMALL, TOKEN, count_received, host_for, pinned
 
 from builders import gguf_bytes
 from hub import Hub, Mischief
-from local_opus.errors import LocalOpusError
+from local_opus.errors import LocalOpusError, MachineCannotError
 from local_opus.host import Host
 from local_opus.values import Model
 from local_opus.weights.fetch import fetch_model
-from local_opus.weights.sources import web
+from local_opus.weights.sources import transfer, web
 from local_opus.weights.verify import is_proven, verify_folder
 
 DATA = gguf_bytes(tensors=[("token_embd.weight", (22_000,), 0)])
@@ -111,6 +111,23 @@ def test_the_next_brings_it(name, host, hubs, model, received):
 def test_a_hub_that_is_not_there(tmp_path, hubs, model):
     host = host_for(hubs[0], tmp_path / "root", HF_ENDPOINT="http://127.0.0.1:9", LOCAL_OPUS_MIRRORS=hubs[1].url)  # fmt: skip
     assert fetch_model(host, "/models", model).changed
+
+
+def test_a_hub_whose_certificate_is_out_of_time(host, hubs, model, monkeypatch):
+    """The clock is blamed for it where there is no other hub: then this machine can't go on."""
+    first, second = hubs
+    first.misbehave(Mischief("drop"))
+    place = first.url.removeprefix("http://")
+    blamed = MachineCannotError("the certificate has expired", "Set the clock.")
+    monkeypatch.setattr(
+        transfer.clock, "blamed", lambda _, whose: blamed if whose == place else None
+    )
+    assert fetch_model(host, "/models", model).changed
+    assert second.asked(place="cdn")
+    host.files.remove_tree("/models/tiny")
+    second.misbehave(Mischief("status", status=404))
+    with pytest.raises(MachineCannotError, match="has expired"):
+        fetch_model(host, "/models", model)
 
 
 def test_a_mirror_is_not_asked_without_need(host, hubs, model):

@@ -82,7 +82,7 @@ def whole(rule: Mischief, error: str | None = None, **more: object) -> Case:
 WRONG = "not the pinned file"
 ENDED = "the connection ended"
 GONE = Patience(attempts=2, first_wait=0.01, stall=0.2)
-SLOW = replace(HASTY, stall=3.0, slow_window=1.1)
+SLOW = replace(HASTY, stall=3.0, slow_window=1.1, slow_windows=1)
 CASES = {
     # Bodies that end early, or late.
     "cut": Case((at_cdn("truncate", at=5000, first=5),)),
@@ -138,14 +138,14 @@ CASES = {
     "another digest": Case((Mischief("etag", on="resolve"),), "expected sha256"),
     # Servers that are ill.
     "500": Case((at_cdn("status", status=500),), "status 500"),
-    "500 after some": Case((Mischief("status", on="files", status=500, skip=12),), "status 500", kept=True),
+    "500 after some": Case((Mischief("status", on="files", status=500, skip=7),), "status 500", kept=True),
     "429, to be asked later": Case((at_cdn("status", status=429, retry_after=0, first=3),)),
     "429, to be asked tomorrow": Case(
         (Mischief("status", status=429, retry_after=86_400, skip=8),), "asks to wait 86400 s", kept=True
     ),
     "no answer": Case((at_cdn("drop"),), "closed"),
     "no answer now and then": Case((at_cdn("drop", probability=0.5, reset=True),), patience=STUBBORN),
-    "expired in the midst": Case((at_cdn("expire", skip=6, first=1),), patience=replace(HASTY, attempts=1)),
+    "expired in the midst": Case((at_cdn("expire", skip=6, first=1),), patience=replace(HASTY, attempts=1), connections=1),
     "never valid": Case((at_cdn("expire"),), "where it leads to, refuses (status 403)"),
     # Redirects.
     "a loop": Case((Mischief("loop", on="resolve"),), "redirects more than 5 times"),

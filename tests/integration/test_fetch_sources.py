@@ -100,6 +100,15 @@ def test_an_address_has_something_else(host, hub, monkeypatch, name):
     assert received.total() <= most
 
 
+@pytest.mark.parametrize("who", ["me", "me:secret", ":secret"])
+def test_an_address_with_a_password_is_not_written_down(host, hub, who):
+    hub.add(REPO, {"tiny.gguf": LARGE})
+    error = fails(host, at_addresses({"tiny.gguf": LARGE}, base(hub).replace("//", f"//{who}@")))
+    assert "127.0.0.1 holds a name or a password" in error.message
+    assert "secret" not in error.message + error.remedy
+    assert hub.requests == []
+
+
 def test_the_next_address_is_asked(host, hub):
     hub.add(REPO, {"tiny.gguf": LARGE[::-1]})
     hub.add("other/one", {"tiny.gguf": LARGE})

@@ -17,7 +17,8 @@ from fakes import FakeHost
 from local_opus.errors import LocalOpusError, MachineCannotError, WorkerError
 from local_opus.host import Host
 from local_opus.values import CatalogFile, Device, Model, Trust, Verdict
-from local_opus.weights.convert import NAMES, convert_model
+from local_opus.weights.convert import convert_model
+from local_opus.weights.converted import NAMES
 from local_opus.weights.fetch import Stored, fetch_model
 from local_opus.weights.verify import is_proven, verify_folder, worst
 

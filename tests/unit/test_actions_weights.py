@@ -17,7 +17,7 @@ from local_opus.errors import LocalOpusError, MachineCannotError, WorkerError
 from local_opus.host import Completed, FileStat
 from local_opus.values import CanaryBand, Device
 from local_opus.weights import convert as conversion
-from local_opus.weights.convert import STEMS
+from local_opus.weights.converted import STEMS
 from nobody import as_nobody, folder_of_nobody, give_to_nobody
 
 SOUND = gguf_bytes()

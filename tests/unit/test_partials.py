@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import threading
@@ -245,6 +246,22 @@ def test_what_is_forgotten_while_it_is_synced_stays_forgotten(files, monkeypatch
         monkeypatch.setattr(os, "fdatasync", lambda it: (partial.forget([1]), honest(it)))
         partial.sync()
         assert list(partial.states) == [DURABLE, MISSING, MISSING, MISSING]
+
+
+@pytest.mark.parametrize("error", [errno.EIO, errno.ENOSPC, errno.EDQUOT])
+def test_what_the_disk_could_not_write_has_to_come_again(files, monkeypatch, error):
+    """Linux tells of it once; the next fdatasync succeeds without those bytes."""
+    with opened(files) as partial:
+        fill(partial, 0)
+        partial.sync()
+        fill(partial, 1, 2)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fdatasync", lambda _: (_ for _ in ()).throw(OSError(error, "no")))
+            with pytest.raises(OSError, match="no"):
+                partial.sync()
+        assert list(partial.states) == [DURABLE, MISSING, MISSING, MISSING]
+        partial.sync()
+    assert states(files) == [DURABLE, MISSING, MISSING, MISSING]
 
 
 def test_all_goes_together(files, left):

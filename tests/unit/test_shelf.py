@@ -24,7 +24,7 @@ from local_opus.receipts import Receipt
 from local_opus.report.reporter import QuietReporter
 from local_opus.uninstall import uninstall
 from local_opus.values import Device, Plan, PlannedAction, Scope
-from local_opus.weights.convert import STEMS
+from local_opus.weights.converted import STEMS
 
 SOUND = gguf_bytes()
 GGUF, IR = "tiny/gguf-q4_1/tiny.gguf", "tiny/cpu-q4_1/openvino_model.bin"

@@ -34,7 +34,7 @@ from local_opus.report.verify import folder_document
 from local_opus.values import Device, Trust
 from local_opus.verification import Result
 from local_opus.weights import manifest as manifests
-from local_opus.weights.convert import STEMS
+from local_opus.weights.converted import STEMS
 
 SOUND = gguf_bytes()
 MODEL = wheel_model(SOUND)

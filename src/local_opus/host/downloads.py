@@ -9,7 +9,6 @@ Whoever a redirect leads to gets no credentials; where it may lead at all, ``lea
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -17,18 +16,14 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from http.client import IncompleteRead
 from http.cookiejar import DefaultCookiePolicy
-from socket import SHUT_RDWR, socket
 from time import monotonic, time
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
-from weakref import WeakSet
 
 import requests
-from requests.adapters import HTTPAdapter
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError
 
+from local_opus.host.connections import Adapter, Connections
 from local_opus.host.leading import (
     DownloadError,
     RefusedHostError,
@@ -47,8 +42,6 @@ CONNECT_TIMEOUT = 10.0
 READ_TIMEOUT = 30.0
 #: A hub redirects once to its store and the store perhaps once more.
 MAX_REDIRECTS = 5
-#: Connections that are kept open for the next request.
-POOL = 16
 _CHUNK = 256 * 1024
 #: Seconds for the body of a redirect.
 _DRAIN = 1.0
@@ -100,15 +93,13 @@ class Web:
     def __init__(self, trusted: Iterable[str] = (), *, read_timeout: float = READ_TIMEOUT) -> None:
         self.trusted = TrustedHosts(trusted)
         self._timeout = (CONNECT_TIMEOUT, read_timeout)
-        self._connections: WeakSet[HTTPConnection] = WeakSet()
-        self._lock = threading.Lock()
-        self._aborted = False
+        self._connections = Connections(self.trusted)
         self._session = _Session()
         # requests would send what ~/.netrc says of a host, and cookies of an earlier answer.
         self._session.auth = lambda request: request
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         for scheme in ("http://", "https://"):
-            self._session.mount(scheme, _Adapter(self))
+            self._session.mount(scheme, Adapter(self._connections))
 
     def __enter__(self) -> Self:
         return self
@@ -118,14 +109,11 @@ class Web:
 
     def abort(self) -> None:
         """End what other threads wait for: their reads fail now, and what they ask for later."""
-        with self._lock:
-            self._aborted = True
-            connections = list(self._connections)
-        for connection in connections:
-            sock = connection.sock
-            if sock is not None:
-                with suppress(OSError):  # it is closed already
-                    sock.shutdown(SHUT_RDWR)
+        self._connections.abort()
+
+    def end_late(self) -> None:
+        """End what waits for the head of an answer for too long; to be called now and then."""
+        self._connections.end_late()
 
     @contextmanager
     def get(
@@ -154,7 +142,9 @@ class Web:
         except (requests.RequestException, HTTPError) as error:
             raise _told(error) from error
         except (OSError, AttributeError, ValueError) as error:
-            if self._aborted:  # reading what ``abort`` closed fails in any of these ways
+            if (
+                self._connections.aborted
+            ):  # reading what ``abort`` closed fails in any of these ways
                 raise DownloadError("ended here") from error
             raise
 
@@ -181,23 +171,6 @@ class Web:
             url = self.trusted.allowed(url, target, origin)
         raise RefusedHostError(f"it redirects more than {MAX_REDIRECTS} times")
 
-    def opened(self, connection: HTTPConnection, sock: socket) -> socket:
-        """Look at a new connection before anything is sent over it; return its socket.
-
-        Raises RefusedHostError, and DownloadError after ``abort``.
-        """
-        try:
-            self.trusted.look_at(connection.host, sock)
-        except RefusedHostError:
-            sock.close()
-            raise
-        with self._lock:
-            self._connections.add(connection)
-            if self._aborted:
-                sock.close()
-                raise DownloadError("ended here")
-        return sock
-
 
 @contextmanager
 def get(url: str, *, start: int = 0, token: str | None = None) -> Iterator[Answer]:
@@ -211,36 +184,6 @@ class _Session(requests.Session):
 
     def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002 - the base's
         return None
-
-
-class _Adapter(HTTPAdapter):
-    """Makes connections that ``Web`` looks at. A proxy's are its own: it is configured."""
-
-    def __init__(self, web: Web) -> None:
-        self._web = web
-        super().__init__(pool_connections=POOL, pool_maxsize=POOL)
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - the base's
-        super().init_poolmanager(*args, **kwargs)
-        web = self._web
-
-        class Plain(HTTPConnection):
-            def _new_conn(self) -> socket:
-                web.trusted.look_up(self.host, self.port)
-                return web.opened(self, super()._new_conn())
-
-        class Secure(HTTPSConnection):
-            def _new_conn(self) -> socket:
-                web.trusted.look_up(self.host, self.port)
-                return web.opened(self, super()._new_conn())
-
-        class PlainPool(HTTPConnectionPool):
-            ConnectionCls = Plain
-
-        class SecurePool(HTTPSConnectionPool):
-            ConnectionCls = Secure
-
-        self.poolmanager.pool_classes_by_scheme = {"http": PlainPool, "https": SecurePool}
 
 
 def _chunks(raw: BaseHTTPResponse) -> Iterator[bytes]:

@@ -140,13 +140,22 @@ class Partial:
                 pieces = [piece for piece, state in enumerate(self.states) if state == WRITTEN]
             if not pieces:
                 return
-            os.fdatasync(self._data)
-            with self.changed:
-                # One that was forgotten meanwhile stays forgotten.
-                self._note((piece for piece in pieces if self.states[piece] == WRITTEN), DURABLE)
+            try:
+                os.fdatasync(self._data)
+            except OSError:
+                # The kernel tells once of what it could not write, and a later call may succeed
+                # without it: these pieces have to come again.
+                self._note_written(pieces, MISSING)
+                raise
+            self._note_written(pieces, DURABLE)
             os.fdatasync(self._notes)
             with self.changed:
                 self.changed.notify_all()
+
+    def _note_written(self, pieces: Iterable[int], state: int) -> None:
+        """Note the state of pieces that are written; one that was forgotten stays forgotten."""
+        with self.changed:
+            self._note((piece for piece in pieces if self.states[piece] == WRITTEN), state)
 
     def _in_use(self) -> _Use:
         return _Use(self)

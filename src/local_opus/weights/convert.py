@@ -11,17 +11,16 @@ import secrets
 from typing import TYPE_CHECKING
 
 from local_opus.errors import LocalOpusError, MachineCannotError, WorkerError
-from local_opus.values import Device, Model, Trust
+from local_opus.values import Device, Model
 from local_opus.weights import gguf
 from local_opus.weights import manifest as manifests
-from local_opus.weights.digest import SEGMENT_SIZE, hash_stream
+from local_opus.weights.converted import settle
 from local_opus.weights.door import Progress
-from local_opus.weights.fetch import CREATED_BY, Stored, manifest_file
+from local_opus.weights.fetch import CREATED_BY, Stored
 from local_opus.weights.genai import genai_problem
-from local_opus.weights.inspect import check_ir
-from local_opus.weights.manifest import DerivedFrom, DerivedOrigin, Manifest, ManifestFile
+from local_opus.weights.manifest import DerivedFrom, Manifest
 from local_opus.weights.seen import Seen, changed_since
-from local_opus.weights.sources.arrival import GB, Fetched, check_space, disk_errors
+from local_opus.weights.sources.arrival import GB, check_space, disk_errors
 from local_opus.weights.stamps import stamp_of
 from local_opus.weights.store import (
     drop_empty_partials,
@@ -40,9 +39,6 @@ TIMEOUT = 3600.0
 #: Size of the result by the GGUF's, estimated: Q4_1 of 98.4 MB gives 97.7 MB (measured), Q6_K
 #: becomes 8 bits with its scales, 8.5 / 6.56 = 1.3.
 GROWTH = 1.4
-#: The three graphs that a conversion writes.
-STEMS = ("openvino_model", "openvino_tokenizer", "openvino_detokenizer")
-NAMES = frozenset(f"{stem}.{suffix}" for stem in STEMS for suffix in ("xml", "bin"))
 
 
 def convert_model(
@@ -194,7 +190,7 @@ def _convert(
     result = host.processes.worker("convert", request, timeout=TIMEOUT, on_event=on_event)
     _refuse_changed(host, source, seen, model)
     converter = printable(str(result.get("converter", "unknown")))
-    files = _files(host, work, file.sha256, converter)
+    files = settle(host, work, file.sha256, converter)
     manifest = Manifest(
         model=model.id,
         variant=variant,
@@ -228,41 +224,6 @@ def _refuse_changed(host: Host, folder: str, seen: Seen, model: Model) -> None:
         raise LocalOpusError(f"{path}: changed while it was converted", "Fetch it again.")
     manifest, digest = manifests.read_with_digest(host, folder)
     manifests.write_stamps(host, folder, manifest, digest)
-
-
-def _files(host: Host, work: str, sha256: str, converter: str) -> tuple[ManifestFile, ...]:
-    """Check, settle and hash what the worker wrote; raise LocalOpusError where it is not sound."""
-    found = {path for path, _ in host.files.walk(work)}
-    if found != NAMES:
-        odd = ", ".join(printable(name) for name in sorted(found ^ NAMES))
-        raise LocalOpusError(
-            f"{work}: the conversion left other files than it should: {odd}",
-            "Run this again; if it stays so, report it.",
-        )
-    summaries: dict[str, dict[str, int | str | bool | None]] = {}
-    for stem in STEMS:
-        answer = check_ir(host, f"{work}/{stem}")
-        if isinstance(answer, Refusal):
-            raise LocalOpusError(
-                f"{stem}.xml: the conversion left a {answer.verdict} file: {answer.reason}",
-                "Look at the free space of the disk, then run this again.",
-            )
-        summaries[stem] = answer.summary()
-    files = []
-    for name in sorted(NAMES):
-        path = f"{work}/{name}"
-        host.files.set_mode(path, 0o644)
-        host.files.sync(path)
-        stat = host.files.stat(path)
-        with host.files.open_read(path, follow=False) as stream:
-            limit = stat.size if stat is not None else 0
-            digests = hash_stream(stream, limit=limit, segment_size=SEGMENT_SIZE)
-        structure = dict(summaries[name.rpartition(".")[0]]) if name.endswith(".xml") else {}
-        origin = DerivedOrigin(sha256=sha256, converter=converter)
-        files.append(manifest_file(
-            Fetched(name, digests, origin, Trust.DERIVED, {**structure}, new=True)
-        ))  # fmt: skip
-    return tuple(files)
 
 
 def _replace(host: Host, work: str, target: str) -> None:

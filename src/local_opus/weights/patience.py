@@ -12,15 +12,19 @@ from dataclasses import dataclass
 class Patience:
     """Times are seconds, rates bytes a second.
 
-    The defaults give up two minutes after the last byte where the server answers with errors, and
-    four seconds after it where there is no network: then a person is to be told.
+    The defaults give up two minutes after the last byte where the server answers with errors, five
+    where it does not answer, and four seconds after it where there is no network: then a person is
+    to be told.
     """
 
     #: Failures in a row without ``slow_rate`` bytes between them: a byte each time is no progress.
-    attempts: int = 10
+    #: Where half of all requests fail, and a try takes two, more are needed once in 8,000 times.
+    attempts: int = 20
     attempts_unreachable: int = 4
+    #: After so long without progress a few failures are enough.
+    longest_silence: float = 300.0
     first_wait: float = 0.5
-    longest_wait: float = 30.0
+    longest_wait: float = 10.0
     #: A Retry-After above this ends the run: it continues when it is started again.
     longest_retry_after: float = 300.0
     #: No byte for so long ends a connection.
@@ -43,6 +47,7 @@ class Patience:
 
 
 PATIENT = Patience()
+_FEW = 4
 
 
 class SlowError(Exception):
@@ -62,6 +67,7 @@ class Tries:
         self.failures = 0
         self._slow = 0
         self._at_failure = received()
+        self._progress = time.monotonic()
         self._since: float | None = None
         self._anew()
 
@@ -103,15 +109,20 @@ class Tries:
     def succeeded(self) -> None:
         """Note that a request brought all that it was to bring."""
         self.failures = 0
+        self._progress = time.monotonic()
 
     def failed(self) -> None:
         """Note a failure."""
-        progress = self._received() - self._at_failure >= self._patience.slow_rate
-        self.failures = 1 if progress else self.failures + 1
+        self.failures += 1
+        if self._received() - self._at_failure >= self._patience.slow_rate:
+            self.failures = 1
+            self._progress = time.monotonic()
         self._at_failure = self._received()
 
     def are_over(self, *, unreachable: bool) -> bool:
         """Whether there were enough; ``unreachable``: no connection came about."""
         patience = self._patience
         limit = patience.attempts_unreachable if unreachable else patience.attempts
+        if time.monotonic() - self._progress > patience.longest_silence:
+            limit = min(limit, _FEW)
         return self.failures >= limit or self._slow >= patience.slow_windows

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from local_opus.errors import LocalOpusError
 from local_opus.values import HttpsSource, Model
@@ -25,6 +25,14 @@ def fetch(
     source = model.source
     if not isinstance(source, HttpsSource):
         raise LocalOpusError(f"{model.id}: has no address", "Correct the catalog's entry.")
+    for base in source.bases:
+        parts = urlsplit(base)
+        if parts.username or parts.password:
+            raise LocalOpusError(
+                f"{model.id}: the address at {parts.hostname} holds a name or a password, and the "
+                "manifest would show it to all",
+                "Leave it out of the catalog's entry, or copy the files and name their folder.",
+            )
     wanted = []
     for file in model.files:
         urls = [f"{base.rstrip('/')}/{quote(file.path)}" for base in source.bases]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from local_opus.errors import LocalOpusError, MachineCannotError
+from local_opus.errors import LocalOpusError
 from local_opus.host import partials
 from local_opus.host.partials import Partial
 from local_opus.weights import salvage
@@ -71,11 +71,14 @@ class Single:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, error: object, *_: object) -> None:
         try:
             # What ended in an error, or by a person's wish, may be gone on with after a power loss.
             if not self.partial.closed:
                 self.partial.sync()
+        except OSError:
+            if error is None:
+                raise
         finally:
             self.partial.close()
 
@@ -104,8 +107,6 @@ class Single:
                 fresh = self.partial.have == 0
                 try:
                     digests = self._from(address)
-                except MachineCannotError:
-                    raise
                 except LocalOpusError as error:
                     errors.append(error)
                     break

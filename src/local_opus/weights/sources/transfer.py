@@ -41,7 +41,7 @@ _BATCH = 4
 _WAIT = 0.2
 _ERRORS = 400  # the first of HTTP's statuses of errors
 #: Failures after which the origin is asked anew where it leads to.
-_ANEW = 3
+_ANEW = 6
 _TRY_AGAIN = "Check the network and run this again: it continues where it ended."
 
 

@@ -124,8 +124,9 @@ class _Fetch:
         for thread in threads:
             thread.start()
         try:
-            while any(thread.is_alive() for thread in threads):
-                next(thread for thread in threads if thread.is_alive()).join(_POLL)
+            while running := [thread for thread in threads if thread.is_alive()]:
+                running[0].join(_POLL)
+                self.web.end_late()
                 if progress is not None:
                     progress(f"download {self.model.id}", self._arrived(), total)
         finally:
