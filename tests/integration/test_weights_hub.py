@@ -273,3 +273,22 @@ def test_the_token_is_in_the_environment_of_no_child(tmp_path):
     """Converters and drivers are a stranger's code; the one that needs it is told it."""
     host = Host(str(tmp_path), {"HF_TOKEN": "hf_word", "PATH": "/bin"})
     assert "hf_word" not in host.processes.clean_environment().values()
+
+
+def test_a_file_that_was_changed_while_another_came_gets_no_stamp(host, hub, monkeypatch):
+    """It was hashed when the fetch began, and was right then."""
+    model = hub_model(hub, {"config.json": b'{"a": 1}', "tiny.gguf": SOUND})
+    folder = fetch_model(host, "/models", model).folder
+    for name in ("tiny.gguf", "weights.json"):
+        host.files.remove(f"{folder}/{name}")
+
+    bring = web._Fetch.run
+
+    def change(fetch: web._Fetch, *given: object) -> None:
+        bring(fetch, *given)  # type: ignore[arg-type]
+        Path(host.root + folder, "config.json").write_bytes(b'{"a": 2}')
+
+    monkeypatch.setattr(web._Fetch, "run", change)
+    fetch_model(host, "/models", model)
+    found = {item.path: item.verdict for item in verify_folder(host, folder, quick=True)}
+    assert found == {"config.json": "corrupt", "tiny.gguf": "real"}

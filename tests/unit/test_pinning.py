@@ -17,7 +17,7 @@ from builders import IR_BIN, LFS_POINTER, LLAMA, PLACEHOLDER, gguf_bytes, ir_xml
 from fakes import FakeHost
 from local_opus import pinning
 from local_opus.catalog import load
-from local_opus.errors import BadInputError, ExitCode, LocalOpusError
+from local_opus.errors import BadInputError, ExitCode, LocalOpusError, ProblemFoundError
 from local_opus.pinning import gguf_traits, ir_traits
 from local_opus.pinning.draft import count_text, told_by
 from local_opus.pinning.source import At, Place, Repository, parse
@@ -232,6 +232,18 @@ def test_what_is_no_model(host, files, says, code):
     error = refused(host, "/m")
     assert says in " ".join([error.message, *error.details])
     assert error.exit_code == code
+
+
+def test_a_file_that_changes_after_it_was_looked_at_is_not_pinned(host):
+    """What is hashed must be what was found sound."""
+    put(host, "/m", {"model.gguf": SOUND})
+
+    def change(what: str, _done: int, _total: int) -> None:
+        if what.startswith("hash"):
+            put(host, "/m", {"model.gguf": SOUND})
+
+    with pytest.raises(ProblemFoundError, match=r"model\.gguf: changed while it was read"):
+        pinning.pin(host, "/m", pinning.Asked(), load(), change)
 
 
 def test_a_link_out_of_the_folder_is_unsafe(host):

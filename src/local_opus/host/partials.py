@@ -192,11 +192,6 @@ class Partial:
         self.close()
         discard(self._files, self._path)
 
-    def drop_notes(self) -> None:
-        """Remove the notes: the file is whole, proven and on its way to its name."""
-        self.close()
-        self._files.discard(self._path + SUFFIX)
-
 
 class _Use:
     """Holds a partial file open: a descriptor's number must not become another file's."""

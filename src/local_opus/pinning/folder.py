@@ -12,6 +12,7 @@ from local_opus.pinning.draft import UNKNOWN_LICENSE, Asked, Draft, Traits
 from local_opus.values import CatalogFile, FileVerdict, License, LocalSource, Trust, Verdict
 from local_opus.weights import gguf, manifest
 from local_opus.weights.digest import hash_stream
+from local_opus.weights.stamps import as_stamp
 from local_opus.weights.structure import Refusal, printable
 from local_opus.weights.verify import examine
 
@@ -40,17 +41,21 @@ def draft(
     if one is not None and asked.file is not None:
         raise BadInputError("--file: the path names a file already", "Leave that out.")
     known = [file for model in catalog.models for file in model.files]
-    verdicts = examine(
-        host, source.path, known_files=known, stranger=True, progress=progress
-    ).verdicts
+    looked = examine(host, source.path, known_files=known, stranger=True, progress=progress)
+    verdicts = looked.verdicts
     _refuse_unsound(folder, verdicts)
     paths = [path for path, stat in host.files.walk(folder) if stat.kind == "file"]
     chosen = _choose(folder, [one] if one is not None else paths, asked.file)
     files = tuple(_pinned(host, folder, path, progress) for path in chosen)
     stem = basename(folder) if len(chosen) > 1 else basename(chosen[0]).removesuffix(".gguf")
+    traits = _traits(host, folder, files)
+    for path in chosen:
+        now = host.files.stat(f"{folder}/{path}")
+        if now is None or as_stamp(now) != looked.seen.get(path):
+            raise _changed(folder, path)
     return Draft(
         stem=stem,
-        traits=_traits(host, folder, files),
+        traits=traits,
         license=License(id=printable(asked.license or UNKNOWN_LICENSE)),
         source=LocalSource(kind="local", folder=folder),
         files=files,
@@ -111,15 +116,19 @@ def _pinned(host: Host, folder: str, path: str, progress: Progress | None) -> Ca
     with host.files.open_read(f"{folder}/{path}") as stream:
         digests = hash_stream(stream, limit=size, want_blake3=False, on_bytes=count)
     if digests.size != size or digests.sha256 is None:
-        raise ProblemFoundError(
-            f"{printable(folder)}/{printable(path)}: changed while it was read",
-            "Wait until nothing writes to it, then run this again.",
-        )
+        raise _changed(folder, path)
     if not path.isprintable() or "\\" in path:
         raise BadInputError(
             f"{printable(path)}: a catalog can't hold this name", "Give the file a plain one."
         )
     return CatalogFile(path=path, size=size, sha256=digests.sha256)
+
+
+def _changed(folder: str, path: str) -> ProblemFoundError:
+    return ProblemFoundError(
+        f"{printable(folder)}/{printable(path)}: changed while it was read",
+        "Wait until nothing writes to it, then run this again.",
+    )
 
 
 def _traits(host: Host, folder: str, files: Sequence[CatalogFile]) -> Traits:

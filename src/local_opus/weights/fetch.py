@@ -16,7 +16,9 @@ from local_opus.weights.digest import SEGMENT_SIZE
 from local_opus.weights.door import Progress
 from local_opus.weights.manifest import Manifest, ManifestFile
 from local_opus.weights.salvage import known_of
+from local_opus.weights.seen import Seen, look
 from local_opus.weights.sources.arrival import Fetched, disk_errors
+from local_opus.weights.stamps import stamp_of
 from local_opus.weights.store import clear_leftovers, held, variant_folder, variant_names
 from local_opus.weights.verify import is_proven, verify_folder
 
@@ -62,10 +64,11 @@ def fetch_model(
             return there
         before = _listed(host, folder)
         shared_files.take(host, models, folder, model.files)
+        seen = look(host, folder)
         fetched = source(host, model, folder, progress, known_of(before))
     # Without the lock's file: once the manifest says that all is done, nobody comes to remove it.
     with disk_errors(folder), locks.folder(host.files, folder):
-        return _list(host, model, variant, folder, fetched, before)
+        return _list(host, model, variant, folder, fetched, before, seen)
 
 
 def _list(
@@ -75,6 +78,7 @@ def _list(
     folder: str,
     fetched: Sequence[Fetched],
     before: Manifest | None,
+    seen: Seen,
 ) -> Stored:
     manifest = Manifest(
         model=model.id,
@@ -85,7 +89,13 @@ def _list(
     # A file that does not belong here keeps the folder from being proven; it is not ours to
     # remove, and saying "changed" again and again would not be true.
     changed = any(item.new for item in fetched) or before != manifest
-    sha256 = manifests.write(host, folder, manifest)
+    # What was there is hashed first, and others may take hours to come.
+    touched = {
+        item.path
+        for item in fetched
+        if not item.new and seen.get(item.path) != stamp_of(host, f"{folder}/{item.path}")
+    }
+    sha256 = manifests.write(host, folder, manifest, touched)
     return Stored(folder, variant, manifest, sha256, changed=changed)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Container
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, JsonValue, ValidationError, model_validator
@@ -193,24 +194,36 @@ def _parse(data: bytes, path: str) -> Manifest:
         ) from error
 
 
-def write(host: Writer, folder: str, manifest: Manifest) -> str:
+def write(
+    host: Writer, folder: str, manifest: Manifest, touched: Container[str] = frozenset()
+) -> str:
     """Write the manifest and the stamps of its files; return the manifest's sha256.
 
     The files must be in place with their final mode: changing it later changes their ctime.
+    ``touched`` are files that something changed since they were hashed: they get no stamp.
     """
     data = (manifest.model_dump_json(indent=1) + "\n").encode()
     # The manifest comes last: where it is, all is. Stamps alone belong to no manifest.
-    write_stamps(host, folder, manifest, digest(data))
+    write_stamps(host, folder, manifest, digest(data), touched)
     host.files.write_atomic(f"{folder}/{NAME}", data, mode=0o644)
     return digest(data)
 
 
-def write_stamps(host: Writer, folder: str, manifest: Manifest, manifest_sha256: str) -> None:
-    """Record what the kernel says of each file now; only for files that were just verified."""
+def write_stamps(
+    host: Writer,
+    folder: str,
+    manifest: Manifest,
+    manifest_sha256: str,
+    touched: Container[str] = frozenset(),
+) -> None:
+    """Record what the kernel says of each file now; only for files that were just verified.
+
+    Those that were ``touched`` since are left out: whoever comes next hashes them.
+    """
     files: dict[str, FileStamp] = {}
     for file in manifest.files:
         stamp = stamp_of(host, f"{folder}/{file.path}")
-        if stamp is not None:
+        if stamp is not None and file.path not in touched:
             files[file.path] = stamp
     stamps = Stamps(manifest_sha256=manifest_sha256, files=files)
     host.files.write_atomic(f"{folder}/{STAT_NAME}", stamps.written(), mode=0o644)
