@@ -119,14 +119,16 @@ def held(host: Host, folder: str, progress: Progress | None = None) -> Iterator[
 
 
 def clear_leftovers(host: Host, folder: str) -> None:
-    """Remove what a run has left that was killed when the variant ``folder`` was whole already."""
+    """Remove what a run has left that was killed when the variant ``folder`` was whole already.
+
+    What came of another revision stays: a person asks for that to go.
+    """
     work, lock = partial_folder(folder), lock_of(folder)
     # Another run that is still at it, or a store that can't be written: nothing is lost by it.
     with suppress(OSError, locks.HeldError):
         if host.files.stat(work) is not None or host.files.stat(lock) is not None:
             with locks.exclusive(host.files, lock):
-                if host.files.stat(work) is not None:
-                    host.files.remove_tree(work)
+                _drop_empty(host, work)
                 host.files.discard(lock)
         drop_empty_partials(host, folder)
 

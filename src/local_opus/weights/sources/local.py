@@ -62,7 +62,6 @@ def fetch(
         for file, found in there.items():
             digests = found or _copy(host, source.folder, work, folder, file, progress)
             fetched.append(Fetched(file.path, digests, origin, model.trust, {}, new=found is None))
-        host.files.remove_tree(work)
     return tuple(with_structure(host, folder, item) for item in fetched)
 
 

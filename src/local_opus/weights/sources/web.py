@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from local_opus.host.downloads import Web
-from local_opus.host.partials import Partial, have
+from local_opus.host.partials import Partial, discard, have
 from local_opus.weights.digest import Digests
 from local_opus.weights.door import Progress
 from local_opus.weights.manifest import Origin
@@ -75,7 +75,8 @@ def fetch_files(
                 fetch.add(item, digests, item.origins[0], new=False)
         missing = [item for item in wanted if item.file.path not in fetch.fetched]
         fetch.run(missing, progress, sum(item.file.size for item in wanted))
-        host.files.remove_tree(work)
+        for item in wanted:
+            discard(host.files, f"{work}/{partial_name(item.file)}")
     return tuple(with_structure(host, folder, fetch.fetched[item.file.path]) for item in wanted)
 
 

