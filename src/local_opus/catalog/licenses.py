@@ -14,19 +14,9 @@ HUB = "https://huggingface.co"
 #: Open Definition call free. The OpenRAIL family forbids uses, so it is not among them.
 FREE = frozenset(
     {
-        *(
-            "apache-2.0",
-            "mit",
-            "mit-0",
-            "isc",
-            "zlib",
-            "unlicense",
-            "0bsd",
-            "bsl-1.0",
-            "postgresql",
-        ),
+        *("apache-2.0", "mit", "mit-0", "isc", "zlib", "unlicense", "0bsd", "bsl-1.0", "wtfpl"),
         *("bsd", "bsd-2-clause", "bsd-3-clause", "bsd-3-clause-clear", "ncsa", "artistic-2.0"),
-        *("postgresql", "wtfpl"),
+        "postgresql",
         *("cc0-1.0", "cc-by-4.0", "cc-by-3.0", "cc-by-sa-4.0", "cc-by-sa-3.0"),
         *("mpl-2.0", "epl-2.0", "epl-1.0", "eupl-1.1", "eupl-1.2", "ms-pl", "afl-3.0", "osl-3.0"),
         *("gpl", "gpl-2.0", "gpl-2.0-only", "gpl-2.0-or-later"),

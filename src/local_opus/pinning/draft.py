@@ -28,6 +28,9 @@ from local_opus.weights.structure import printable
 UNKNOWN_LICENSE = "unknown"
 _IDENTIFIER: TypeAdapter[str] = TypeAdapter(Identifier)
 _LONGEST_ID = 100
+#: Of any dimension, and bytes of a KV cache a token: larger ones are nonsense.
+MAX_DIMENSION = 1 << 24
+MAX_KV = 1 << 30
 _BILLION, _MILLION = 10**9, 10**6
 _PARAMETERS = re.compile(r"(?<![A-Za-z0-9.])(\d{1,4}(?:\.\d{1,3})?)([BbMm])(?![A-Za-z0-9])")
 

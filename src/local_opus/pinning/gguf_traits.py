@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from local_opus.errors import MachineCannotError
-from local_opus.pinning.draft import Traits, count_text
+from local_opus.pinning.draft import MAX_DIMENSION, MAX_KV, Traits, count_text
 from local_opus.values import Device
 from local_opus.weights.genai import ARCHITECTURES, genai_problem
 from local_opus.weights.gguf import GgufInfo
@@ -15,9 +15,6 @@ from local_opus.weights.structure import printable
 _FILE_TYPES = {1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 14: "Q4_K_S", 15: "Q4_K_M", 18: "Q6_K"}
 #: One of a GGUF in several files.
 SPLIT = re.compile(r"-\d{5}-of-\d{5}\.gguf\Z")
-#: Of any dimension, and bytes of a KV cache a token: larger ones are nonsense.
-_MAX_DIMENSION = 1 << 24
-_MAX_KV = 1 << 30
 _Q6_K = (
     "Holds Q6_K tensors: they load on the CPU (measured with synthetic files); openvino.genai PR"
     " #2095 reported problems on the GPU, so it is offered for the CPU alone."
@@ -51,7 +48,7 @@ def traits(info: GgufInfo, file: str) -> Traits:
 
 def _dimension(info: GgufInfo, key: str) -> int | None:
     value = info.number(f"{info.architecture}.{key}")
-    return value if value is not None and 0 < value <= _MAX_DIMENSION else None
+    return value if value is not None and 0 < value <= MAX_DIMENSION else None
 
 
 def _kv_bytes(info: GgufInfo) -> int | None:
@@ -71,4 +68,4 @@ def _kv_bytes(info: GgufInfo) -> int | None:
     key = _dimension(info, "attention.key_length") or width // heads
     value = _dimension(info, "attention.value_length") or width // heads
     total = 2 * layers * (kv_heads or 0) * (key + value)
-    return total if 0 < total <= _MAX_KV else None
+    return total if 0 < total <= MAX_KV else None

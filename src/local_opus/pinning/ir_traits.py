@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Mapping
 
 from local_opus.errors import MachineCannotError
-from local_opus.pinning.draft import Traits, count_text, told_by
+from local_opus.pinning.draft import MAX_DIMENSION, MAX_KV, Traits, count_text, told_by
 from local_opus.values import Device
 from local_opus.weights.structure import printable
 
@@ -26,8 +26,6 @@ _FORMS = re.compile(r"(?<![A-Za-z0-9])(int4|int8|fp16|bf16|fp32|nf4)(?![A-Za-z0-
 #: Bits of a weight with its scales, by form: what parameters are estimated by.
 _BITS = {"int4": 4.5, "nf4": 4.5, "int8": 8.5, "fp16": 16.0, "bf16": 16.0, "fp32": 32.0}
 _CONTEXT = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
-_MAX_DIMENSION = 1 << 24
-_MAX_KV = 1 << 30
 
 
 def is_ir(paths: Collection[str]) -> bool:
@@ -109,7 +107,7 @@ def _object(data: bytes) -> Mapping[str, object]:
 def _number(config: Mapping[str, object], key: str) -> int | None:
     value = config.get(key)
     plain = isinstance(value, int) and not isinstance(value, bool)
-    return value if plain and isinstance(value, int) and 0 < value <= _MAX_DIMENSION else None
+    return value if plain and isinstance(value, int) and 0 < value <= MAX_DIMENSION else None
 
 
 def _kv_bytes(config: Mapping[str, object]) -> int | None:
@@ -121,4 +119,4 @@ def _kv_bytes(config: Mapping[str, object]) -> int | None:
     kv_heads = _number(config, "num_key_value_heads") or heads
     head = _number(config, "head_dim") or width // heads
     total = 2 * 2 * layers * kv_heads * head
-    return total if 0 < total <= _MAX_KV else None
+    return total if 0 < total <= MAX_KV else None

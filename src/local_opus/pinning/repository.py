@@ -7,6 +7,7 @@ so they are read, checked by that, and pinned by sha256.
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -20,6 +21,7 @@ from local_opus.pinning import gguf_traits, ir_traits, reading
 from local_opus.pinning.draft import UNKNOWN_LICENSE, Asked, Draft, Traits
 from local_opus.units import size_text
 from local_opus.values import CatalogFile, HubSource, License, Trust
+from local_opus.weights.digest import How, hash_piece
 from local_opus.weights.sources.hub import endpoint
 from local_opus.weights.sources.replies import Address
 from local_opus.weights.sources.web import trusted
@@ -221,10 +223,9 @@ class _Reader:
 
 def _check(repo: HubRepo, file: HubFile, data: bytes) -> None:
     """Raise LocalOpusError for other bytes than those that the hub states a digest of."""
-    blob = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
-    found, stated = (
-        (hashlib.sha256(data).hexdigest(), file.sha256) if file.sha256 else (blob, file.git_sha1)
-    )
+    how: How = "sha256" if file.sha256 else "git_sha1"
+    found = hash_piece(io.BytesIO(data), 0, len(data), how, lambda _: None)
+    stated = file.sha256 or file.git_sha1
     if found != stated:
         raise LocalOpusError(
             f"{repo.repo}: {printable(file.path)} is not the file that the hub lists: expected"
