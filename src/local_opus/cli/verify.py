@@ -10,6 +10,10 @@ import click
 from local_opus.cli import options, sign
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from local_opus.host import Host
+    from local_opus.locations import Locations
     from local_opus.signing import Check
     from local_opus.verification import Result
 
@@ -49,35 +53,28 @@ def command(
     from local_opus import verification
     from local_opus.cli.context import find_install, open_host
     from local_opus.errors import ExitCode
-    from local_opus.report.signatures import check_document, check_lines
-    from local_opus.report.verify import folder_document, show_folder
+    from local_opus.report.signatures import check_document
+    from local_opus.report.verify import folder_document
 
     _refuse_contradictions(target, against, quick=quick, canary=canary, repair=repair)
     host = open_host()
     locations = find_install(host, scope)
-    subjects = verification.subjects(host, locations, target)
+    subjects = verification.subjects(host, locations, target, one=against is not None)
     if repair:
         from local_opus import repair as repairing
 
         repairing.require_repairable(host, locations, subjects)
+    # Now, so that a key that can't be read ends it before gigabytes are hashed.
     checks = sign.check(host, subjects, signature, public_key)
     listed = verification.against(host, locations, against) if against is not None else None
     results = [verification.verify(host, one, quick=quick, against=listed) for one in subjects]
     if repair:
-        from local_opus.report import reporter
-
-        tell = reporter.QuietReporter() if as_json else reporter.make()
-        try:
-            results = repairing.repair(host, locations, target, results, tell)
-        finally:
-            tell.close()
+        results = _repair(host, locations, target, results, as_json=as_json)
+        if checks and any(one.repaired for one in results):
+            checks = sign.check(host, subjects, signature, public_key)
     console = Console()
     if not as_json:
-        for result in results:
-            show_folder(console, result)
-            check = checks.get(result.subject.folder)
-            for line in check_lines(check) if check else ():
-                console.print(line, markup=False, highlight=False, soft_wrap=True)
+        _show(console, results, checks)
     document: dict[str, object] = {"folders": [folder_document(one) for one in results]}
     if checks:
         document["signatures"] = [check_document(check) for check in checks.values()]
@@ -99,6 +96,30 @@ def command(
     return int(ExitCode.DONE if proven else ExitCode.PROBLEM_FOUND)
 
 
+def _repair(
+    host: Host, locations: Locations, target: str | None, results: list[Result], *, as_json: bool
+) -> list[Result]:
+    from local_opus import repair
+    from local_opus.report import reporter
+
+    tell = reporter.QuietReporter() if as_json else reporter.make()
+    try:
+        return repair.repair(host, locations, target, results, tell)
+    finally:
+        tell.close()
+
+
+def _show(console: Console, results: list[Result], checks: Mapping[str, Check]) -> None:
+    from local_opus.report.signatures import check_lines
+    from local_opus.report.verify import show_folder
+
+    for result in results:
+        show_folder(console, result)
+        check = checks.get(result.subject.folder)
+        for line in check_lines(check) if check else ():
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
 def _is_proven(result: Result, checks: Mapping[str, Check]) -> bool:
     """Whether every file is real; where a signature is asked for, it must hold too.
 
@@ -111,9 +132,13 @@ def _is_proven(result: Result, checks: Mapping[str, Check]) -> bool:
 def _refuse_contradictions(
     target: str | None, against: str | None, *, quick: bool, canary: bool, repair: bool
 ) -> None:
-    """Raise BadInputError for flags that would do nothing together."""
+    """Raise BadInputError for a target that is none, and flags that do nothing together."""
     from local_opus.errors import BadInputError
 
+    if target == "":  # a script's empty variable, say: not the folder that it runs in
+        raise BadInputError(
+            "'' names nothing", "Name a model, a folder or a file; without one, all is verified."
+        )
     if against is None:
         return
     if target is None:

@@ -205,7 +205,7 @@ class Questions:
                     raise out_of_time from error
                 if isinstance(error, httpx2.ConnectError) and attempt + 1 == CONNECTS:
                     break
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
                 raise self._gate.unreadable("is none of a hub's") from error
         raise LocalOpusError(
             f"{self._name}: {printable(problem)}", "Check the network and run this again."
