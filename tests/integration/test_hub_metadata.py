@@ -234,6 +234,16 @@ def test_an_answer_of_100000_brackets(hub):
         resolve(hub.url, REPO)
 
 
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:9", "nonsense://", "http://[::1"])
+def test_a_proxy_that_is_not_spoken_to(hub, monkeypatch, proxy):
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    with pytest.raises(BadInputError, match="ALL_PROXY: one names a proxy that is not spoken to"):
+        resolve(hub.url, REPO)
+    assert hub.asked == []
+
+
 def test_a_suggestion_is_a_sentence_and_another_name(hub):
     for known, ends in ((REPO, "or private."), (f"{REPO}s", f'private. Did you mean "{REPO}s"?')):
         hub.failures = [(404, {"X_Error_Code": "RepoNotFound"})]

@@ -255,11 +255,23 @@ def asking(endpoint: str, token: str | None, limits: Limits) -> Iterator[Questio
     safe = parts.scheme == "https" or parts.hostname in _LOOPBACK
 
     def make_client() -> httpx2.Client:
-        return httpx2.Client(
-            event_hooks={"request": [gate.request], "response": [gate.response]},
-            follow_redirects=True,
-            timeout=limits.silence,
-        )
+        try:
+            return httpx2.Client(
+                event_hooks={"request": [gate.request], "response": [gate.response]},
+                follow_redirects=True,
+                timeout=limits.silence,
+            )
+        except (
+            ImportError,
+            ValueError,
+            httpx2.InvalidURL,
+        ) as error:  # SOCKS, and what is no address
+            raise _Stopped(
+                BadInputError(
+                    "HTTP_PROXY, HTTPS_PROXY, ALL_PROXY: one names a proxy that is not spoken to",
+                    "Set it to http://HOST:PORT; SOCKS proxies are not supported.",
+                )
+            ) from error
 
     if constants.is_offline_mode():
         raise LocalOpusError(

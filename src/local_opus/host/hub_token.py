@@ -7,31 +7,47 @@ over the network where only whether there is one is asked.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
+
+from local_opus.errors import BadInputError
 
 #: The first that is set counts; the second is the name of older tools.
 _VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 #: Bytes; a token has some forty.
 _LIMIT = 4096
+#: What a header can carry, without spaces.
+_TOKEN = re.compile(r"[!-~]+")
 
 
 def hub_token(environ: Mapping[str, str]) -> str | None:
     """Return the token of this machine's user, None where there is none.
 
-    Raises OSError, with the path, for a file of a token that can't be read.
+    Raises OSError, with the path, for a file of a token that can't be read, and BadInputError for
+    words that are none: who puts them into a header prints them when that fails.
     """
     for name in _VARIABLES:
         if word := environ.get(name, "").strip():
-            return word
+            return _sound(word, name)
     path = _path(environ)
     if path is None:
         return None
     try:
         with open(path, "rb") as stream:
-            data = stream.read(_LIMIT)
+            data = stream.read(_LIMIT + 1)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    return data.decode("utf-8", errors="replace").strip() or None
+    word = data.decode("utf-8", errors="replace").strip()
+    return _sound(word, path) if word else None
+
+
+def _sound(word: str, where: str) -> str:
+    if len(word) > _LIMIT or _TOKEN.fullmatch(word) is None:
+        raise BadInputError(
+            f"{where}: holds something else than a token",
+            "Set it to the token alone, as the hub shows it.",
+        )
+    return word
 
 
 def _path(environ: Mapping[str, str]) -> str | None:
