@@ -265,7 +265,7 @@ def asking(endpoint: str, token: str | None, limits: Limits) -> Iterator[Questio
             ImportError,
             ValueError,
             httpx2.InvalidURL,
-        ) as error:  # SOCKS, and what is no address
+        ) as error:
             raise _Stopped(
                 BadInputError(
                     "HTTP_PROXY, HTTPS_PROXY, ALL_PROXY: one names a proxy that is not spoken to",
