@@ -385,6 +385,19 @@ def test_a_repair_that_leaves_something_ends_with_3(run, store):
     assert "left alone: move notes.txt away, then run this again" in out
 
 
+def test_what_can_come_again_is_told_so(run, host, places, store):
+    remedy = "verify tiny --repair`"
+    assert remedy not in run("verify")[1]
+    corrupt_ir(store)
+    corrupt_gguf(store)
+    assert run("verify")[1].count(remedy) == 1
+    assert remedy not in run("verify", "tiny", "--json")[1]
+    elsewhere = Path(host.root) / "elsewhere"
+    shutil.copytree(store / "cpu-q4_1", elsewhere)
+    code, out, _ = run("verify", "/elsewhere")
+    assert (code, "--repair" in out) == (3, False)
+
+
 def test_a_signature_is_checked_again_after_a_repair(run, store, monkeypatch):
     """It would else be said of what the repair replaced."""
     corrupt_ir(store)

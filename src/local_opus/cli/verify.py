@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -75,6 +76,8 @@ def command(
     console = Console()
     if not as_json:
         _show(console, results, checks)
+        if not repair and against is None:
+            _tell_remedy(host, locations, results)
     document: dict[str, object] = {"folders": [folder_document(one) for one in results]}
     if checks:
         document["signatures"] = [check_document(check) for check in checks.values()]
@@ -118,6 +121,23 @@ def _show(console: Console, results: list[Result], checks: Mapping[str, Check]) 
         check = checks.get(result.subject.folder)
         for line in check_lines(check) if check else ():
             console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _tell_remedy(host: Host, locations: Locations, results: list[Result]) -> None:
+    """Say how what is not real comes again, where it can."""
+    from local_opus import invocation, repair
+    from local_opus.errors import BadInputError
+
+    models: dict[str | None, None] = {}
+    for result in results:
+        if not result.proven:
+            with suppress(BadInputError):  # a folder of anyone's, a model that nothing lists
+                repair.require_repairable(host, locations, [result.subject])
+                models[result.subject.model] = None
+    for model in models:
+        click.echo(
+            invocation.as_typed(f"  fix: bring it again: `local-opus verify {model} --repair`")
+        )
 
 
 def _is_proven(result: Result, checks: Mapping[str, Check]) -> bool:
