@@ -9,7 +9,7 @@ from local_opus.actions.weights import OnWeights, adapt
 from local_opus.apply import Applier
 from local_opus.catalog.choose import remedy
 from local_opus.catalog.own import load_all as load_catalog
-from local_opus.errors import BadInputError, LocalOpusError, MachineCannotError
+from local_opus.errors import BadInputError, LocalOpusError, MachineCannotError, WorkerError
 from local_opus.facts import gather
 from local_opus.history import Event
 from local_opus.host import Host
@@ -24,6 +24,8 @@ from local_opus.weights.shared_files import freed_by, keeping_stamps
 from local_opus.weights.store import model_folder, variant_names
 from local_opus.weights.verify import is_proven, verify_folder
 
+#: What the environment of a checkout lacks.
+_CONVERTER = "No module named 'openvino_genai'"
 #: By step: what the id of a pulled model's entry in the receipt begins with.
 _PULLED = {"weights": "pulled:", "variant": "pulled-variant:"}
 
@@ -73,7 +75,17 @@ def pull(
             return [fetch.folder()]
         convert = ConvertWeights(model=model, store=locations.models, device=device)
         words = f"convert {model_id} for {device.value}"
-        _bring(host, applier, "variant", words, convert, tell)
+        try:
+            _bring(host, applier, "variant", words, convert, tell)
+        except WorkerError as error:
+            if _CONVERTER not in error.message:
+                raise
+            raise MachineCannotError(
+                f"{model_id}: fetched and proven, but not converted: the packages that convert it "
+                "come with an install",
+                f"Run `local-opus install --local-opus --model {model_id}`: it fetches no byte "
+                "again.",
+            ) from error
         return [fetch.folder(), convert.folder()]
 
 

@@ -60,10 +60,13 @@ class Result:
         return is_proven(self.examined.verdicts)
 
 
-def subjects(host: Host, locations: Locations, target: str | None) -> list[Subject]:
+def subjects(
+    host: Host, locations: Locations, target: str | None, *, one: bool = False
+) -> list[Subject]:
     """Return what ``target`` names: a model of the store, or a path; None: all of the store.
 
-    Raises BadInputError where nothing has that name, ProblemFoundError for an empty store.
+    The path of the store, or of a model in it, is what it holds, unless ``one`` wants it as one
+    folder. Raises BadInputError where nothing has that name, ProblemFoundError for an empty store.
     """
     catalog = load_catalog(host, locations)
     stored = list_variants(host, locations.models)
@@ -80,6 +83,9 @@ def subjects(host: Host, locations: Locations, target: str | None) -> list[Subje
         return _of_store(host, locations, catalog, named)
     path = os.path.abspath(target)
     if host.files.stat(path, follow=True) is not None:
+        below = [item for item in stored if _lies_in(item, path)]
+        if below and not one:
+            return _of_store(host, locations, catalog, below)
         return [_of_path(host, locations, catalog, stored, path)]
     if target in catalog.ids():
         raise ProblemFoundError(
@@ -119,6 +125,12 @@ def _pins(catalog: Catalog, item: StoredVariant) -> tuple[CatalogFile, ...] | No
     """Return what the catalog states of a variant; None of one that was made here."""
     model = catalog.get(item.model)
     return model.files if item.variant == variant_names(model, Device.CPU).source else None
+
+
+def _lies_in(item: StoredVariant, path: str) -> bool:
+    """Whether ``path`` is the folder of the variant's model, or that of the store."""
+    model = os.path.dirname(os.path.realpath(item.folder))
+    return os.path.realpath(path) in {model, os.path.dirname(model)}
 
 
 def _of_path(

@@ -228,6 +228,30 @@ def test_another_commit_than_was_asked_for(hub):
         resolve(hub.url, REPO, "f" * 40)
 
 
+def test_an_answer_of_100000_brackets(hub):
+    hub.raw = b"[" * 100_000
+    with pytest.raises(LocalOpusError, match="the answer is none of a hub's"):
+        resolve(hub.url, REPO)
+
+
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:9", "nonsense://", "http://[::1"])
+def test_a_proxy_that_is_not_spoken_to(hub, monkeypatch, proxy):
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    with pytest.raises(BadInputError, match="ALL_PROXY: one names a proxy that is not spoken to"):
+        resolve(hub.url, REPO)
+    assert hub.asked == []
+
+
+def test_a_suggestion_is_a_sentence_and_another_name(hub):
+    for known, ends in ((REPO, "or private."), (f"{REPO}s", f'private. Did you mean "{REPO}s"?')):
+        hub.failures = [(404, {"X_Error_Code": "RepoNotFound"})]
+        with pytest.raises(LocalOpusError) as caught:
+            resolve(hub.url, REPO, known=[known])
+        assert caught.value.message.endswith(ends)
+
+
 REFUSALS = {
     "not found": (404, {"X_Error_Code": "RepoNotFound"}, None, "not found, or private", "HF_TOKEN"),
     "401 without words": (401, {}, None, "not found, or private", "HF_TOKEN"),

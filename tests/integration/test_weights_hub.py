@@ -181,12 +181,27 @@ def test_a_hub_that_does_not_answer(tmp_path, host, model):
     assert "network" in error.remedy
 
 
-@pytest.mark.parametrize("address", ["ftp://x", "huggingface.co", "file:///etc/passwd", "http://"])
+NO_ADDRESSES = [
+    "ftp://x",
+    "huggingface.co",
+    "file:///etc/passwd",
+    "http://",
+    "http://[::1",
+    "http://x:99999",
+    "http://x:y",
+    "http://x\x1b[31m",
+    "https://somebody:secret@x",
+]
+
+
+@pytest.mark.parametrize("address", NO_ADDRESSES)
 @pytest.mark.parametrize("name", ["HF_ENDPOINT", "LOCAL_OPUS_MIRRORS"])
 def test_an_endpoint_that_is_no_address(tmp_path, name, address):
     wrong = Host(str(tmp_path), {name: address})
-    with pytest.raises(BadInputError, match=name):
+    with pytest.raises(BadInputError, match=name) as caught:
         fetch_model(wrong, "/models", pinned({"tiny.gguf": SOUND}, "ab" * 20))
+    assert caught.value.message.isprintable()
+    assert "secret" not in caught.value.message
 
 
 @pytest.mark.parametrize("name", ["HF_ENDPOINT", "LOCAL_OPUS_MIRRORS"])

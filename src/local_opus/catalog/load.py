@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 
 from local_opus import resources
 from local_opus.errors import BadInputError, did_you_mean
@@ -112,10 +112,21 @@ def _paths(paths: Sequence[str]) -> Iterator[str]:
             yield f"files: {shown(path)} has characters that can't be printed"
 
 
+def _unprintable(value: JsonValue, path: str = "") -> Iterator[str]:
+    """What a terminal would take for orders: these words are shown to people."""
+    if isinstance(value, str) and not value.isprintable():
+        yield f"{path}: {shown(value)} has characters that can't be printed"
+    elif isinstance(value, dict | list):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, below in items:
+            yield from _unprintable(below, f"{path}.{key}" if path else str(key))
+
+
 def _contradictions(model: Model) -> Iterator[str]:
     """What no single key can be blamed for."""
     paths = [file.path for file in model.files]
     yield from _paths(paths)
+    yield from _unprintable(model.model_dump(mode="json", exclude={"files"}))
     if re.fullmatch(r"\d{1,6}(\.\d{1,6})?[MB]", model.parameters) is None:
         yield f"parameters: {shown(model.parameters)} is no number with M or B, as in 1.5B"
     if model.trust not in {Trust.PINNED, Trust.HUB}:

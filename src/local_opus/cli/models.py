@@ -124,17 +124,20 @@ def remove(model: str, scope: str | None, *, yes: bool, as_json: bool) -> None:
     from local_opus import shelf
     from local_opus.cli.context import find_install, open_host
     from local_opus.cli.prompts import confirm
+    from local_opus.units import size_text
 
     host = open_host()
     locations = find_install(host, scope)
     folder = shelf.removable(host, locations, model)
-    confirm(f"Remove {folder}?", yes=yes)
+    confirm(f"Remove {folder}?", yes=yes, dry_run=False)
     freed = shelf.remove(host, locations, model)
     if as_json:
         document = {"schema_version": 1, "model": model, "folder": folder, "freed": freed}
         click.echo(json.dumps(document, indent=1))
     else:
-        click.echo(f"{folder}: removed, {freed / 1024**3:.2f} GiB freed")
+        # What another model holds by a hard link frees nothing.
+        words = f"{size_text(freed)} freed" if freed else "nothing freed, for its files are shared"
+        click.echo(f"{folder}: removed, {words}")
 
 
 @command.command("prune")

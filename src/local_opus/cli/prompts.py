@@ -25,20 +25,21 @@ def on_terminal() -> bool:
     return sys.stdin.isatty() and sys.stdout.isatty()
 
 
-def require_terminal() -> None:
-    """Raise BadInputError where nobody can be asked."""
+def require_terminal(*, dry_run: bool = True) -> None:
+    """Raise BadInputError where nobody can be asked; ``dry_run``: the command has such a flag."""
     if not on_terminal():
+        or_look = ", or --dry-run to see the plan" if dry_run else ""
         raise BadInputError(
             "not a terminal, and no --yes: nobody can be asked",
-            "Add --yes to go on without questions, or --dry-run to see the plan.",
+            f"Add --yes to go on without questions{or_look}.",
         )
 
 
-def confirm(question: str, *, yes: bool) -> None:
+def confirm(question: str, *, yes: bool, dry_run: bool = True) -> None:
     """Ask once; ``yes`` answers. Raises InterruptedRunError when the answer is no."""
     if yes:
         return
-    require_terminal()
+    require_terminal(dry_run=dry_run)
     import questionary
 
     if not questionary.confirm(question, default=True).ask():

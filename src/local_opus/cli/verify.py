@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -11,7 +12,7 @@ import click
 from local_opus.cli import options, sign
 
 if TYPE_CHECKING:
-    from pydantic import JsonValue
+    from rich.console import Console
 
     from local_opus.host import Host
     from local_opus.locations import Locations
@@ -57,18 +58,19 @@ def command(
     from local_opus.cli.context import find_install, open_host
     from local_opus.errors import ExitCode
     from local_opus.report import reporter
-    from local_opus.report.signatures import check_document, check_lines
-    from local_opus.report.verify import folder_document, show_folder
+    from local_opus.report.signatures import check_document
+    from local_opus.report.verify import folder_document
 
     _refuse_contradictions(target, against, quick=quick, canary=canary, repair=repair)
     _refuse_signed_repair(public_key, repair=repair)
     host = open_host()
     locations = find_install(host, scope)
-    subjects = verification.subjects(host, locations, target)
+    subjects = verification.subjects(host, locations, target, one=against is not None)
     if repair:
         from local_opus import repair as repairing
 
         repairing.require_repairable(host, locations, subjects)
+    # Now, so that a key that can't be read ends it before gigabytes are hashed.
     checks = sign.check(host, subjects, signature, public_key)
     listed = verification.against(host, locations, against) if against is not None else None
     show = reporter.QuietReporter() if as_json else reporter.make(stream=sys.stderr)
@@ -79,24 +81,21 @@ def command(
         if one.subject.folder in checks
     }
     if repair:
-        tell = reporter.QuietReporter() if as_json else reporter.make()
-        try:
-            results = repairing.repair(host, locations, target, results, tell)
-        finally:
-            tell.close()
+        results = _repair(host, locations, target, results, as_json=as_json)
     console = Console()
     if not as_json:
-        for result in results:
-            show_folder(console, result)
-            check = checks.get(result.subject.folder)
-            for line in check_lines(check) if check else ():
-                console.print(line, markup=False, highlight=False, soft_wrap=True)
+        _show(console, results, checks)
+        if not repair and against is None:
+            _tell_remedy(host, locations, results)
     document: dict[str, object] = {"folders": [folder_document(one) for one in results]}
     if checks:
         document["signatures"] = [check_document(check) for check in checks.values()]
     proven = all(_is_proven(one, checks) for one in results)
     if canary:
-        document["canary"] = figures = _canary(host, locations, results) if proven else None
+        from local_opus.canary import ask
+
+        figures = ask(host, locations, results) if proven else None
+        document["canary"] = figures
         if not as_json:
             words = "not asked, since not every file is real"
             if figures is not None:
@@ -131,10 +130,45 @@ def _verify(
     return results
 
 
-def _canary(host: Host, locations: Locations, results: Sequence[Result]) -> Mapping[str, JsonValue]:
-    from local_opus.canary import ask
+def _repair(
+    host: Host, locations: Locations, target: str | None, results: list[Result], *, as_json: bool
+) -> list[Result]:
+    from local_opus import repair
+    from local_opus.report import reporter
 
-    return ask(host, locations, results)
+    tell = reporter.QuietReporter() if as_json else reporter.make()
+    try:
+        return repair.repair(host, locations, target, results, tell)
+    finally:
+        tell.close()
+
+
+def _show(console: Console, results: list[Result], checks: Mapping[str, Check]) -> None:
+    from local_opus.report.signatures import check_lines
+    from local_opus.report.verify import show_folder
+
+    for result in results:
+        show_folder(console, result)
+        check = checks.get(result.subject.folder)
+        for line in check_lines(check) if check else ():
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _tell_remedy(host: Host, locations: Locations, results: list[Result]) -> None:
+    """Say how what is not real comes again, where it can."""
+    from local_opus import invocation, repair
+    from local_opus.errors import BadInputError
+
+    models: dict[str | None, None] = {}
+    for result in results:
+        if not result.proven:
+            with suppress(BadInputError):  # a folder of anyone's, a model that nothing lists
+                repair.require_repairable(host, locations, [result.subject])
+                models[result.subject.model] = None
+    for model in models:
+        click.echo(
+            invocation.as_typed(f"  fix: bring it again: `local-opus verify {model} --repair`")
+        )
 
 
 def _is_proven(result: Result, checks: Mapping[str, Check]) -> bool:
@@ -160,9 +194,13 @@ def _refuse_signed_repair(public_key: str | None, *, repair: bool) -> None:
 def _refuse_contradictions(
     target: str | None, against: str | None, *, quick: bool, canary: bool, repair: bool
 ) -> None:
-    """Raise BadInputError for flags that would do nothing together."""
+    """Raise BadInputError for a target that is none, and flags that do nothing together."""
     from local_opus.errors import BadInputError
 
+    if target == "":  # a script's empty variable, say: not the folder that it runs in
+        raise BadInputError(
+            "'' names nothing", "Name a model, a folder or a file; without one, all is verified."
+        )
     if against is None:
         return
     if target is None:

@@ -217,7 +217,11 @@ def _told(error: Exception) -> DownloadError:
     if any(isinstance(one, IncompleteRead) for one in (error, *error.args)):
         return DownloadError("the connection ended early")
     reason = error.args[0] if error.args else error
-    text = str(getattr(reason, "reason", reason)).strip() or type(error).__name__
+    reason = getattr(reason, "reason", reason)
+    while isinstance(reason, Exception) and isinstance((reason.args or ("",))[-1], Exception):
+        reason = reason.args[-1]  # ('Connection aborted.', RemoteDisconnected('...')), say
+    said = getattr(reason, "strerror", None) or reason
+    text = str(said).strip() or type(error).__name__
     text = _WHO.sub("", text.splitlines()[0])
     unreachable = isinstance(error, requests.ConnectionError) and "Failed to" in str(error)
     return UnreachableError(text) if unreachable else DownloadError(text)

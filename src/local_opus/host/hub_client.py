@@ -217,7 +217,7 @@ class Questions:
                     raise out_of_time from error
                 if isinstance(error, httpx2.ConnectError) and attempt + 1 == CONNECTS:
                     break
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
                 raise self._gate.unreadable("is none of a hub's") from error
         raise LocalOpusError(
             f"{self._name}: {printable(problem)}", "Check the network and run this again."
@@ -266,11 +266,23 @@ def asking(endpoint: str, token: str | None, limits: Limits) -> Iterator[Questio
     gate = _Gate(endpoint, limits)
 
     def make_client() -> httpx2.Client:
-        return httpx2.Client(
-            event_hooks={"request": [gate.request], "response": [gate.response]},
-            follow_redirects=True,
-            timeout=limits.silence,
-        )
+        try:
+            return httpx2.Client(
+                event_hooks={"request": [gate.request], "response": [gate.response]},
+                follow_redirects=True,
+                timeout=limits.silence,
+            )
+        except (
+            ImportError,
+            ValueError,
+            httpx2.InvalidURL,
+        ) as error:
+            raise _Stopped(
+                BadInputError(
+                    "HTTP_PROXY, HTTPS_PROXY, ALL_PROXY: one names a proxy that is not spoken to",
+                    "Set it to http://HOST:PORT; SOCKS proxies are not supported.",
+                )
+            ) from error
 
     if constants.is_offline_mode():
         raise LocalOpusError(

@@ -246,7 +246,7 @@ def _gone(
         )
     rights = "a token (HF_TOKEN) that may read it" if not token else "another HF_TOKEN"
     return LocalOpusError(
-        f"{endpoint}/{repo}: not found, or private{did_you_mean(repo, known)}",
+        f"{endpoint}/{repo}: not found, or private.{did_you_mean(repo, {*known} - {repo})}",
         f"Check the name; a private repository needs {rights}.",
     )
 

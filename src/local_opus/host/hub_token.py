@@ -35,7 +35,7 @@ def hub_token(environ: Mapping[str, str]) -> str | None:
         return None
     try:
         with open(path, "rb") as stream:
-            data = stream.read(_LIMIT)
+            data = stream.read(_LIMIT + 1)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:

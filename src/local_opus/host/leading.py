@@ -30,6 +30,10 @@ class UnreachableError(DownloadError):
     """No connection came about: there is no network, no such host, or nothing listens there."""
 
 
+#: What a person who knows the host may do.
+_ALLOW = "to allow it, name it in LOCAL_OPUS_TRUSTED_HOSTS"
+
+
 class RefusedHostError(DownloadError):
     """A redirect leads where this program does not go."""
 
@@ -62,7 +66,10 @@ class TrustedHosts:
         hosts = {name, (origin.hostname or "").lower()}
         if parts.scheme == origin.scheme == "http" and hosts <= self._names:
             return url
-        raise RefusedHostError(f"it redirects to {parts.scheme}://{name}, which is not https")
+        plain = f"it redirects to {parts.scheme}://{name}, which is not https"
+        if parts.scheme == origin.scheme == "http":
+            raise RefusedHostError(f"{plain}; {_ALLOW}")
+        raise RefusedHostError(plain)
 
     def look_up(self, host: str, port: int) -> None:
         """Look where a connection would lead before it is made. Raises RefusedHostError."""
@@ -85,10 +92,7 @@ class TrustedHosts:
 
 
 def _private(host: str, address: str) -> RefusedHostError:
-    return RefusedHostError(
-        f"{host} has the private address {address}; to allow it, name it in "
-        "LOCAL_OPUS_TRUSTED_HOSTS"
-    )
+    return RefusedHostError(f"{host} has the private address {address}; {_ALLOW}")
 
 
 def is_public(text: str) -> bool:

@@ -156,10 +156,13 @@ class Reading(Walk):
         finally:
             os.close(descriptor)
 
-    def walk(self, path: str, *, folders: bool = False) -> Iterator[tuple[str, FileStat]]:
+    def walk(
+        self, path: str, *, folders: bool = False, depth: int | None = None
+    ) -> Iterator[tuple[str, FileStat]]:
         """Yield the relative path of everything below a folder, sorted, without following links.
 
         Folders themselves are yielded, before what they hold, only where ``folders`` is true.
+        ``depth``: a folder so many names below ``path`` is not entered, and always yielded.
         """
         pending = [""]
         while pending:
@@ -171,8 +174,10 @@ class Reading(Walk):
                 if found is None:  # removed since it was listed
                     continue
                 if found.kind == "folder":
-                    below.append(child)
-                    if folders:
+                    ends = depth is not None and child.count("/") + 1 >= depth
+                    if not ends:
+                        below.append(child)
+                    if folders or ends:
                         yield child, found
                 else:
                     yield child, found

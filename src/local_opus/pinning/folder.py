@@ -11,6 +11,7 @@ from local_opus.pinning import gguf_traits, ir_traits
 from local_opus.pinning.draft import UNKNOWN_LICENSE, Asked, Draft, Traits
 from local_opus.values import CatalogFile, FileVerdict, License, LocalSource, Trust, Verdict
 from local_opus.weights import gguf, manifest
+from local_opus.weights.contents import contents
 from local_opus.weights.digest import hash_stream
 from local_opus.weights.stamps import as_stamp
 from local_opus.weights.structure import Refusal, printable
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from local_opus.pinning.source import Place
     from local_opus.weights.door import Progress
 
+#: Files that an error names at most.
+_MOST_TOLD = 20
 _SERVED = "This version serves OpenVINO IR of language models, and GGUF in one file."
 #: What a file of a model may be where nothing proves it yet.
 _SOUND = {Verdict.REAL, Verdict.UNPROVEN, Verdict.UNEXPECTED}
@@ -44,8 +47,7 @@ def draft(
     looked = examine(host, source.path, known_files=known, stranger=True, progress=progress)
     verdicts = looked.verdicts
     _refuse_unsound(folder, verdicts)
-    paths = [path for path, stat in host.files.walk(folder) if stat.kind == "file"]
-    chosen = _choose(folder, [one] if one is not None else paths, asked.file)
+    chosen = _choose(folder, [one] if one is not None else _paths(host, folder), asked.file)
     files = tuple(_pinned(host, folder, path, progress) for path in chosen)
     stem = basename(folder) if len(chosen) > 1 else basename(chosen[0]).removesuffix(".gguf")
     traits = _traits(host, folder, files)
@@ -65,11 +67,19 @@ def draft(
     )
 
 
+def _paths(host: Host, folder: str) -> list[str]:
+    return [path for path, stat in contents(host, folder).items() if stat.kind == "file"]
+
+
 def _refuse_unsound(folder: str, verdicts: Sequence[FileVerdict]) -> None:
     """Raise ProblemFoundError where a file is no model's, or is not safe."""
     bad = [item for item in verdicts if item.verdict not in _SOUND]
     if bad:
-        lines = [f"{folder}/{item.path}: {item.verdict}: {item.evidence}" for item in bad]
+        lines = [
+            f"{folder}/{item.path}: {item.verdict}: {item.evidence}" for item in bad[:_MOST_TOLD]
+        ]
+        if len(bad) > _MOST_TOLD:
+            lines.append(f"and {len(bad) - _MOST_TOLD} more files that are not sound")
         raise ProblemFoundError(
             lines[0], "Nothing was pinned. Get these files anew, or remove them.", details=lines[1:]
         )

@@ -28,8 +28,8 @@ from local_opus.report.lines import JsonLines
 from local_opus.report.pace import Pace, duration_text
 
 _MIB = 1024 * 1024
-#: Begins the line of a step that is planned.
-_STEP = "  • "
+#: Begin the line of a step that is planned, or done.
+_STEPS = ("  • ", "  ✓ ")
 _NARROWEST = 20
 #: Totals from this size on are bytes; smaller ones are counts.
 _BYTES_FROM = 100_000
@@ -136,7 +136,9 @@ class _Seconds(ProgressColumn):
         super().__init__()
         self._since = begin
 
-    def render(self, task: Task) -> Text:  # noqa: ARG002 - the step's own clock counts
+    def render(self, task: Task) -> Text:
+        if " left" in task.fields["amount"]:  # two durations side by side are read as one
+            return Text()
         return Text(f"{time.monotonic() - self._since:.0f} s")
 
 
@@ -161,14 +163,17 @@ class RichReporter(Reporter):
         All else stays one line, so that what is copied from the screen, a command say, is whole.
         """
         shown = Text.from_markup(text)
-        if not self.console.is_terminal or not shown.plain.startswith(_STEP):
+        if not self.console.is_terminal or not shown.plain.startswith(_STEPS):
+            self.console.print(shown, highlight=False, soft_wrap=True)
+            return
+        if len(shown) <= self.console.width:
             self.console.print(shown, highlight=False, soft_wrap=True)
             return
         # A path that is longer than a line stays whole: the terminal breaks it, and copies it so.
         lines = textwrap.wrap(
             shown.plain,
             max(_NARROWEST, self.console.width),
-            subsequent_indent=" " * len(_STEP),
+            subsequent_indent=" " * len(_STEPS[0]),
             break_long_words=False,
             break_on_hyphens=False,
         )
@@ -237,8 +242,7 @@ class RichReporter(Reporter):
         seconds = time.monotonic() - self._begin
         took = f" [dim]{seconds:.1f} s[/dim]" if seconds >= 0.5 else ""  # noqa: PLR2004 - seconds
         mark = "[green]✓[/green]" if outcome in {"done", "taken back"} else "[yellow]•[/yellow]"
-        line = f"  {mark} {escape(self._summary)}{took}"
-        self.console.print(line, highlight=False, soft_wrap=True)
+        self._print(f"  {mark} {escape(self._summary)}{took}")
 
     def close(self) -> None:
         """Remove the bar."""

@@ -59,8 +59,11 @@ class ReadFiles(Protocol):
     def read_link(self, path: str) -> str:
         """Return a link's target as it is written."""
 
-    def walk(self, path: str) -> Iterator[tuple[str, Stat]]:
-        """Yield the relative path of every non-folder below ``path``; links are not followed."""
+    def walk(self, path: str, *, depth: int | None = None) -> Iterator[tuple[str, Stat]]:
+        """Yield the relative path of every non-folder below ``path``; links are not followed.
+
+        ``depth``: a folder so many names below ``path`` is not entered, and yielded itself.
+        """
 
 
 class Reader(Protocol):

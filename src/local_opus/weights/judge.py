@@ -127,6 +127,8 @@ class Judge:
     def _look(self, path: str, stat: Stat) -> FileVerdict | Work:
         if stat.kind == "link":
             return self._link(path)
+        if stat.kind == "folder":
+            return make_verdict(path, Verdict.UNSAFE, "nested too deep to look at what it holds")
         if stat.kind != "file":
             return make_verdict(path, Verdict.UNSAFE, "a FIFO, socket or device")
         expected = self.expected.get(path)

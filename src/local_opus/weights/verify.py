@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from posixpath import basename, dirname
 from typing import Protocol
 
 from local_opus.errors import BadInputError, LocalOpusError
 from local_opus.values import CatalogFile, FileVerdict, Trust, Verdict
 from local_opus.weights import manifest as manifests
+from local_opus.weights.contents import contents, where
 from local_opus.weights.door import Machine, Progress, Reader
 from local_opus.weights.expected import Expected, claimed_files, expected_files
 from local_opus.weights.folder import judge_folder
@@ -137,8 +137,8 @@ def examine(
     so that its manifest proves nothing; it only tells whether the files are those that it lists.
     ``stamps_too``: damaged stamps get a verdict; they prove nothing, but tell of a failing disk.
     """
-    only, folder = _where(host, folder)
-    found = dict(host.files.walk(folder))
+    only, folder = where(host, folder)
+    found = contents(host, folder, only)
     seen = {path: as_stamp(stat) for path, stat in found.items() if path != STAT_NAME}
     if against is not None:
         listed = _Listed((), {}, {}, against.list_name)
@@ -151,7 +151,6 @@ def examine(
         listed = _listed(host, folder, manifest_sha256, pins, pins_trust, claims, quick=quick)
         expected = listed.expected
     if only is not None:
-        found = {path: stat for path, stat in found.items() if path == only}
         expected = {path: item for path, item in expected.items() if path == only}
     meter = Meter(progress, sum(stat.size for stat in found.values() if stat.kind == "file"))
     inspector = Inspector(host, folder, found)
@@ -254,15 +253,3 @@ def _own_verdict(digest: str, receipt_says: str) -> FileVerdict:
         return make_verdict(manifests.NAME, Verdict.REAL, words, Trust.DERIVED, compared=compared)
     words = f"sha256 is {digest}, the receipt says {receipt_says}"
     return make_verdict(manifests.NAME, Verdict.CORRUPT, words, compared=compared)
-
-
-def _where(host: Reader, path: str) -> tuple[str | None, str]:
-    stat = host.files.stat(path, follow=True)
-    if stat is not None and stat.kind == "folder":
-        return None, path
-    if stat is not None and stat.kind == "file":
-        return basename(path), dirname(path)
-    what = "not found" if stat is None else "neither a folder nor a file"
-    raise BadInputError(
-        f"{printable(path)}: {what}", "Name a folder with weights, or a model of `models list`."
-    )

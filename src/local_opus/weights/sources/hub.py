@@ -6,6 +6,7 @@ they serve is believed because its digest is known before, and no token goes the
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from local_opus.host import Host
 
 ENDPOINT = "https://huggingface.co"
+_PLAIN = re.compile(r"[!-~]+")
 
 
 def fetch(
@@ -79,13 +81,16 @@ def mirrors(host: Host) -> list[str]:
 
 
 def _address(name: str, text: str) -> str:
-    parts = urlsplit(text)
-    if "@" in parts.netloc:  # it would come into messages, catalogs and manifests
+    try:
+        parts = urlsplit(text)
+        sound = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets without an end, a port that is none
+        sound = False
+    if "@" in text:  # not repeated: a password is a secret
         raise BadInputError(
-            f"{name}: {printable(parts.hostname or '')} stands behind a name or a password",
-            "Name the address alone; what opens it is a token in HF_TOKEN.",
+            f"{name}: holds a name or a password", "Leave them out; HF_TOKEN is for a token."
         )
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    if not sound or _PLAIN.fullmatch(text) is None:
         raise BadInputError(
             f"{name}: {printable(text)} is no address", f"Unset it, or set it to {ENDPOINT}."
         )
