@@ -24,16 +24,15 @@ from fakes import FakeHost
 from local_opus import cli, repair, shelf, stock, verification
 from local_opus.catalog.choose import Fit
 from local_opus.catalog.load import Catalog
-from local_opus.cli import context, sign
+from local_opus.cli import context
 from local_opus.errors import BadInputError, LocalOpusError, ProblemFoundError
 from local_opus.host import Completed, Host
 from local_opus.locations import Locations
 from local_opus.receipts import Receipt
 from local_opus.report.reporter import QuietReporter
 from local_opus.report.verify import folder_document
-from local_opus.signing import Check
 from local_opus.values import Device, Trust
-from local_opus.verification import Result, Subject
+from local_opus.verification import Result
 from local_opus.weights import manifest as manifests
 from local_opus.weights.converted import STEMS
 
@@ -438,26 +437,6 @@ def test_what_can_come_again_is_told_so(run, host, places, store):
     shutil.copytree(store / "cpu-q4_1", elsewhere)
     code, out, _ = run("verify", "/elsewhere")
     assert (code, "--repair" in out) == (3, False)
-
-
-def test_a_signature_is_checked_again_after_a_repair(run, store, monkeypatch):
-    """It would else be said of what the repair replaced."""
-    corrupt_ir(store)
-    weights = store / "cpu-q4_1/openvino_model.bin"
-
-    def check(_host: object, subjects: Sequence[Subject], *_: object) -> dict[str, Check]:
-        problems = () if weights.read_bytes() == IR_BIN else ("openvino_model.bin: its digest",)
-        return {
-            one.folder: Check(one.folder, f"{one.folder}.sig", "0" * 64, 2, problems)
-            for one in subjects
-        }
-
-    monkeypatch.setattr(sign, "check", check)
-    words = ("verify", "tiny", "--public-key", "key.pub")
-    code, out, _ = run(*words)
-    assert (code, out.count(": does not hold")) == (3, 2)
-    code, out, _ = run(*words, "--repair")
-    assert (code, out.count(": holds, 2 files")) == (0, 2)
 
 
 REFUSED = {
