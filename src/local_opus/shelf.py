@@ -126,7 +126,7 @@ def removable(host: Host, locations: Locations, model_id: str) -> str:
     folder = model_folder(locations.models, model_id)
     if host.files.stat(folder) is None:
         raise BadInputError(
-            f"{model_id}: not in the store", "See what is there: `local-opus verify --quick`."
+            f"{model_id}: not in the store", "See what is there: `local-opus models list --stored`."
         )
     _refuse_used(host, locations, model_id, folder)
     return folder

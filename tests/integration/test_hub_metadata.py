@@ -9,6 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from huggingface_hub import constants
+from huggingface_hub.utils import _detect_agent
 
 from local_opus.errors import BadInputError, LocalOpusError
 from local_opus.host import hub_client
@@ -242,6 +244,19 @@ def test_a_proxy_that_is_not_spoken_to(hub, monkeypatch, proxy):
     with pytest.raises(BadInputError, match="ALL_PROXY: one names a proxy that is not spoken to"):
         resolve(hub.url, REPO)
     assert hub.asked == []
+
+
+def test_nothing_else_is_asked_and_nothing_is_left_in_the_home_folder(hub, monkeypatch, tmp_path):
+    """As the library does with HF_ENDPOINT set, for the name of the program that calls it."""
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", False)
+    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+    monkeypatch.setattr(constants, "AGENT_HARNESSES_PATH", str(tmp_path / "list.json"))
+    monkeypatch.setattr(_detect_agent, "_registry", None)
+    resolve(hub.url, REPO)
+    assert [path.split("?")[0].split("/")[:4] for path in hub.asked] == [
+        ["", "api", "models", REPO.split("/", maxsplit=1)[0]]
+    ] * len(hub.asked)
+    assert not (tmp_path / "list.json").exists()
 
 
 def test_a_suggestion_is_a_sentence_and_another_name(hub):

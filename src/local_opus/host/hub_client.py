@@ -289,6 +289,9 @@ def asking(endpoint: str, token: str | None, limits: Limits) -> Iterator[Questio
             f"{parts.netloc}: HF_HUB_OFFLINE forbids to ask it", "Unset HF_HUB_OFFLINE."
         )
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it prints each try
+    # It would ask the hub for a list of programs that call it, say which of them does, and leave
+    # the list in the home folder. A variable counts only before the first import.
+    constants.HF_HUB_DISABLE_TELEMETRY = True
     huggingface_hub.set_client_factory(make_client)
     try:
         yield Questions(endpoint, token if is_closed_way(endpoint) else None, gate)
