@@ -41,7 +41,8 @@ CASES = {
     "it is another file": replace(at_cdn("flip", at=40_000), least=ALL, most=ALL),
     "it is another revision": replace(at_cdn("other_revision", revision="old"), least=ALL, most=ALL),
     "it has another commit": Case((Mischief("commit", on="resolve"),)),
-    "it says another digest": Case((Mischief("etag", on="resolve"),)),
+    # What the store sends meanwhile lies in the kernel's buffers, unread.
+    "it says another digest": Case((Mischief("etag", on="resolve"),), most=ALL),
     "it has another size": at_cdn("wrong_range", by=0, total=1),
     "it is not there": Case((Mischief("status", status=404),)),
     "it is gated": Case((Mischief("status", status=403),)),

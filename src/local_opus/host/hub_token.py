@@ -48,7 +48,7 @@ def hub_token(environ: Mapping[str, str]) -> str | None:
 
 
 def _checked(word: str, where: str) -> str:
-    if _TOKEN.match(word) is None:
+    if len(word) > _LIMIT or _TOKEN.match(word) is None:
         raise BadInputError(
             f"{where}: holds no token: one is a single word of letters, digits and signs",
             "Copy it anew from the hub's page of access tokens, or unset it.",

@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from local_opus.errors import BadInputError, LocalOpusError
 from local_opus.host import locks
+from local_opus.host.partials import SUFFIX as NOTES
 from local_opus.values import Device, Identifier, Model
 from local_opus.weights import manifest as manifests
 from local_opus.weights.door import Progress
@@ -128,9 +129,18 @@ def clear_leftovers(host: Host, folder: str) -> None:
     with suppress(OSError, locks.HeldError):
         if host.files.stat(work) is not None or host.files.stat(lock) is not None:
             with locks.exclusive(host.files, lock):
+                _drop_notes(host, work)
                 _drop_empty(host, work)
                 host.files.discard(lock)
         drop_empty_partials(host, folder)
+
+
+def _drop_notes(host: Host, work: str) -> None:
+    """Remove notes of partial files that have their names by now."""
+    names = set(host.files.list(work)) if host.files.stat(work) is not None else set()
+    for name in names:
+        if name.endswith(NOTES) and name.removesuffix(NOTES) not in names:
+            host.files.remove(f"{work}/{name}")
 
 
 def lock_of(folder: str) -> str:
