@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import builders
 
 #: Examples of one test; all of them take some 10 s on one core. bench/fuzz_inspectors.py does more.
-EXAMPLES = 150
+EXAMPLES = 120
 some = settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck), derandomize=False)
 
 numbers = st.one_of(st.sampled_from(mutations.EDGES), st.integers(0, 1 << 64))
@@ -41,7 +41,7 @@ def test_sound_files_that_were_changed(name):
 
 @pytest.mark.parametrize("name", targets.TARGETS)
 def test_any_bytes(name):
-    @settings(some, max_examples=60)
+    @settings(some, max_examples=40)
     @given(st.binary(max_size=300))
     def anything(data: bytes) -> None:
         targets.run(name, data)
