@@ -15,7 +15,7 @@ import builders
 
 #: Examples of one test; all of them take some 10 s on one core. bench/fuzz_inspectors.py does more.
 EXAMPLES = 120
-some = settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck), derandomize=False)
+some = settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck), derandomize=True)
 
 numbers = st.one_of(st.sampled_from(mutations.EDGES), st.integers(0, 1 << 64))
 texts = st.text(max_size=12)

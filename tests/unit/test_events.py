@@ -231,3 +231,14 @@ def test_nobody_reads_the_error(capsys, monkeypatch, tmp_path):
         lines.wanted = True
         assert cli.run(lambda: 1 / 0, lines=lines) == 1
     assert "ZeroDivisionError" in capsys.readouterr().err
+
+
+def test_a_part_that_follows_at_once_is_told(capsys):
+    tell = JsonReporter(JsonLines("install"))
+    for part, done in (("weights", 1), ("weights", 2), ("canary", 0), ("canary", 1)):
+        tell.progress(part, done, None)
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(one["step"], one["done"]) for one in told if one["event"] == "progress"] == [
+        ("weights", 1),
+        ("canary", 0),
+    ]

@@ -72,7 +72,7 @@ class Started(_Line):
 
 
 class Progress(_Line):
-    """How far the step that started last has come; ten lines a second at most."""
+    """How far the step that started last has come; of one part ten lines a second at most."""
 
     event: Literal["progress"]
     step: str = Field(description="the part of the step, e.g. download; words for people")

@@ -89,6 +89,7 @@ class JsonReporter(Reporter):
     def __init__(self, lines: JsonLines) -> None:
         self._lines = lines
         self._last = 0.0
+        self._part = ""
         self._pace = Pace()
 
     def say(self, text: str) -> None:
@@ -101,14 +102,17 @@ class JsonReporter(Reporter):
 
     def started(self, step: str, summary: str) -> None:
         """Print it."""
-        self._pace = Pace()
+        self._pace, self._part = Pace(), ""
         self.event("started", {"step": step, "summary": summary})
 
     def progress(self, step: str, done: int, total: int | None) -> None:
-        """Print it, unless one was printed a moment ago."""
+        """Print it, unless one of the same part was printed a moment ago."""
         now = time.monotonic()
-        if now - self._last >= 0.1 or done == total:  # noqa: PLR2004 - seconds
-            self._last = now
+        new = step != self._part
+        if new:
+            self._pace = Pace()
+        if new or now - self._last >= 0.1 or done == total:  # noqa: PLR2004 - seconds
+            self._last, self._part = now, step
             self._pace.see(done)
             self.event("progress", progress_line(self._pace, step, done, total))
 
