@@ -1,0 +1,108 @@
+"""Frozen values that all rooms share.
+
+Sizes are bytes, times are seconds, unless a name says otherwise.
+"""
+
+from __future__ import annotations
+
+from local_opus.values.base import (
+    Blake3,
+    Device,
+    Identifier,
+    RelativePath,
+    Scope,
+    Sha256,
+    Trust,
+    Value,
+    Verdict,
+)
+from local_opus.values.checks import (
+    CheckResult,
+    CheckState,
+    DeviceChain,
+    Fix,
+    Link,
+    LinkName,
+    LinkState,
+    Needs,
+    TinyInference,
+)
+from local_opus.values.machine import (
+    AcceleratorFacts,
+    CpuFacts,
+    DeviceFacts,
+    DiskFacts,
+    DriveFacts,
+    ForeignFacts,
+    HostFacts,
+    LibraryFacts,
+    MemoryFacts,
+    NumaFacts,
+    OpenVinoFacts,
+    OsFacts,
+    SoftwareFacts,
+)
+from local_opus.values.models import (
+    CanaryBand,
+    CatalogFile,
+    FileVerdict,
+    HttpsSource,
+    HubSource,
+    License,
+    LocalSource,
+    MemoryNeed,
+    Model,
+    PlainAddress,
+    WheelSource,
+)
+from local_opus.values.plans import (
+    Plan,
+    PlannedAction,
+)
+
+__all__ = [
+    "AcceleratorFacts",
+    "Blake3",
+    "CanaryBand",
+    "CatalogFile",
+    "CheckResult",
+    "CheckState",
+    "CpuFacts",
+    "Device",
+    "DeviceChain",
+    "DeviceFacts",
+    "DiskFacts",
+    "DriveFacts",
+    "FileVerdict",
+    "Fix",
+    "ForeignFacts",
+    "HostFacts",
+    "HttpsSource",
+    "HubSource",
+    "Identifier",
+    "LibraryFacts",
+    "License",
+    "Link",
+    "LinkName",
+    "LinkState",
+    "LocalSource",
+    "MemoryFacts",
+    "MemoryNeed",
+    "Model",
+    "Needs",
+    "NumaFacts",
+    "OpenVinoFacts",
+    "OsFacts",
+    "PlainAddress",
+    "Plan",
+    "PlannedAction",
+    "RelativePath",
+    "Scope",
+    "Sha256",
+    "SoftwareFacts",
+    "TinyInference",
+    "Trust",
+    "Value",
+    "Verdict",
+    "WheelSource",
+]
