@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from local_opus.host.accounts import Accounts
 from local_opus.host.files import Files, FileStat, Space
+from local_opus.host.kernel import Kernel, Memory
 from local_opus.host.network import HttpStatusError, Network
 from local_opus.host.processes import Completed, Processes
 from local_opus.host.services import Services
@@ -20,6 +21,8 @@ __all__ = [
     "Files",
     "Host",
     "HttpStatusError",
+    "Kernel",
+    "Memory",
     "Network",
     "Processes",
     "Services",
@@ -38,6 +41,7 @@ class Host:
         self.services = Services(self.files, self.processes)
         self.network = Network()
         self.accounts = Accounts(self.files)
+        self.kernel = Kernel(is_image=self.files.is_image)
         self.euid = os.geteuid()
         self.pid = os.getpid()
         self.cores = len(os.sched_getaffinity(0))
