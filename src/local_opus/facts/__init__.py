@@ -17,7 +17,8 @@ from local_opus.facts import (
     system,
 )
 from local_opus.facts.joining import join
-from local_opus.host import Host
+from local_opus.host import BegunWorker, Host
+from local_opus.probing import TIMEOUT
 from local_opus.values import (
     AcceleratorFacts,
     DiskFacts,
@@ -32,21 +33,20 @@ from local_opus.values import (
 
 __all__ = ["gather"]
 
-#: Seconds. A device list takes about one on a healthy machine.
-PROBE_TIMEOUT = 30.0
-
 
 def gather(
     host: Host,
     *,
     disk_path: str,
-    probe_timeout: float = PROBE_TIMEOUT,
+    probe_timeout: float = TIMEOUT,
     machine: Host | None = None,
+    begun: BegunWorker | None = None,
 ) -> HostFacts:
     """Return the facts of ``host``; ``disk_path`` names the file system to look at.
 
     ``machine`` is where processor, memory, accelerators and OpenVINO are read: give this
-    machine when ``host`` is an image, which has no /proc of its own. Raises MachineCannotError
+    machine when ``host`` is an image, which has no /proc of its own. ``begun`` is a probe that runs
+    already (``probing.begin``). Raises MachineCannotError
     when the files do not tell the memory or the number of cores, or the disk can't be read.
     """
     machine = machine or host
@@ -55,7 +55,10 @@ def gather(
     with ThreadPoolExecutor(1) as pool:
         light = pool.submit(_light, host, machine, disk_path)
         probe = openvino.read(
-            machine, timeout=probe_timeout, ask_cpu_name=not cpu.names_a_processor(processor)
+            machine,
+            timeout=probe_timeout,
+            ask_cpu_name=not cpu.names_a_processor(processor),
+            begun=begun,
         )
     usable = openvino.parse(probe)
     found = light.result()
