@@ -32,11 +32,11 @@ def command(*, as_json: bool, record: str | None) -> None:
     from local_opus.host import Host
 
     host = Host()
-    facts = _facts(host) if record is None else _record(host, record)
+    facts = _facts(host, as_json) if record is None else _record(host, record)
     if as_json:
         import json
 
-        from local_opus.report.facts import facts_json
+        from local_opus.report.facts_json import facts_json
 
         click.echo(json.dumps(facts_json(facts), indent=2))
     else:
@@ -47,7 +47,7 @@ def command(*, as_json: bool, record: str | None) -> None:
         click.echo(f"Recorded in {record}. Look through it before you give it away.", err=True)
 
 
-def _facts(host: Host) -> HostFacts:
+def _facts(host: Host, as_json: bool) -> HostFacts:
     import gc
 
     from local_opus import probing
@@ -56,7 +56,9 @@ def _facts(host: Host) -> HostFacts:
     with probing.begin(host) as begun:  # first of all: the rest is imported while it runs
         from local_opus.cli.context import find_install
         from local_opus.facts import gather
-        from local_opus.report import facts as _report  # noqa: F401 - it takes as long as the probe
+
+        if not as_json:
+            from local_opus.report import facts  # noqa: F401 - rich takes as long as the probe
 
         return gather(host, disk_path=find_install(host, None).models, begun=begun)
 
