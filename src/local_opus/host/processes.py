@@ -148,7 +148,12 @@ class Processes:
         return asked.answer(self._communicate(command, timeout, given, extra_env, *hears))
 
     def begin_worker(
-        self, module: str, request: protocol.Message, *, timeout: float
+        self,
+        module: str,
+        request: protocol.Message,
+        *,
+        timeout: float,
+        extra_env: Mapping[str, str] | None = None,
     ) -> BegunWorker:
         """Start a worker as ``worker`` does, and return at once; ``result`` waits for it.
 
@@ -157,7 +162,7 @@ class Processes:
         asked = Asked(module)
         command = worker_command(self.worker_python, asked.name)
         limit = (time.monotonic() + timeout, timeout)
-        child = self._open(command, None, piped=True)
+        child = self._open(command, extra_env, piped=True)
         give(child, protocol.encode(request))
         return BegunWorker(
             child, asked,
