@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 
 from local_opus import checks
 from local_opus.checks.base import Check
+from local_opus.checks.context import look
 from local_opus.checks.runner import Tell
 from local_opus.checks.runner import run as run_checks
 from local_opus.errors import ExitCode
@@ -46,7 +47,7 @@ def examine(
     """Ask every check; nothing is changed."""
     begin = time.monotonic()
     asked = checks.REGISTRY if registry is None else registry
-    results = run_checks(asked, checks.look(host, locations), tell)
+    results = run_checks(asked, look(host, locations), tell)
     return Diagnosis(
         scope=locations.scope.value,
         results=tuple(results),

@@ -1,4 +1,4 @@
-"""Whether the weights in the store are real: by size, inode and times, as ``verify --quick`` looks."""
+"""Whether the weights in the store are real, as ``verify --quick`` looks at them."""
 
 from __future__ import annotations
 
