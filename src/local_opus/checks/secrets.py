@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from local_opus import receipts
@@ -59,10 +60,8 @@ def paths(host: Host, locations: Locations) -> Iterator[Closed]:
     """Yield what is to be closed: the receipt, the configs, tokens and keys."""
     state, config = locations.state, locations.config
     aside: list[str] = []
-    try:
+    with suppress(PermissionError):  # then it is closed
         aside = receipts.set_aside(host, locations.receipt)
-    except PermissionError:
-        pass
     for path in (locations.receipt, f"{state}/receipt.head", locations.lock, *aside):
         yield Closed(path, 0o600)
     shared = locations.scope is Scope.SYSTEM
