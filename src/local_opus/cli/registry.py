@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 COMMANDS: dict[str, tuple[str, str]] = {
     "install": ("install", "Take this machine to a profile (the default command)."),
     "detect": ("detect", "Show what this machine is and what OpenVINO can use."),
+    "doctor": ("doctor", "Find what keeps it from working, with evidence and a fix."),
     "verify": ("verify", "Prove weights: a verdict for every file."),
     "models": ("models", "The catalog and the store of weights."),
     "start": ("start", "Start the server."),
