@@ -150,6 +150,12 @@ _CARDS = {
     "56a1": _card("Arc A750", _by_engines(28, 2.05), 17.2, 512, _SVETHARDWARE),
     "56a2": _card("Arc A580", _by_engines(24, 1.7), 10.4, 512, _SVETHARDWARE),
     "56a5": _card("Arc A380", _by_engines(8, 2.0), 4.1, 186, _SVETHARDWARE),
+    "56a6": _gpu(
+        "Arc A310",
+        int8=_by_engines(6, 2.0),
+        fp16=_engines(49.2),
+        fp32=_figure(3.1, _INFERRED, "6 cores x 256 operations/clock x 2.0 GHz"),
+    ),
     "e20b": _card(
         "Arc B580",
         _figure(218.7, _PRESS, "hmc-tech.com: half of 437.45 TOPS int4; 233 is not confirmed"),
@@ -198,7 +204,7 @@ GPU_VERSIONS = {
     "12.2.0": _ALDER_LAKE_S,
     "12.3.0": _ALDER_LAKE_P,
     "12.55.8": _CARDS["56a2"],
-    "12.56.5": _CARDS["56a5"],
+    "12.56.5": _CARDS["56a6"],
     "12.70.4": _METEOR_LAKE_U,
     "12.71.4": _METEOR_LAKE,
     "12.74.4": _ARROW_LAKE_H,
