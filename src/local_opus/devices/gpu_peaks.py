@@ -174,7 +174,7 @@ _CARDS = {
         _by_engines(18, 2.5),
         _by_lanes(18, 2.5),
         380,
-        "pcmasters.de: 18 cores, 380 GB/s",
+        "pcmasters.de",
     ),
     "e211": _card("Arc Pro B60", _figure(197, _PRESS, _ZOLOTUKHIN), 12.28, 456, _ZOLOTUKHIN),
     "e212": _card(

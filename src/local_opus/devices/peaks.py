@@ -22,8 +22,8 @@ def memory_bus(mts: int, bits: int, kind: str) -> Figure:
 
 
 #: The fastest memory that each platform takes; what is built in may be slower. Read: Arrow
-#: Lake-S/HX: computerbase.de 2024-07; Lunar Lake: hi-tech.ua; Panther Lake: 36kr 2025-10. The others
-#: are general knowledge. Wildcat Lake: forums say 64 bits, no speed is sure.
+#: Lake-S/HX: computerbase.de 2024-07; Lunar Lake: hi-tech.ua; Panther Lake: 36kr 2025-10. The
+#: others are general knowledge. Wildcat Lake: forums say 64 bits, no speed is sure.
 MEMORY = {
     "Tiger Lake": memory_bus(4267, 128, "LPDDR4X"),
     "Alder Lake-P": memory_bus(5200, 128, "LPDDR5"),
