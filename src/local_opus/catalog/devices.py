@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from local_opus.devices.chain import chains_of
 from local_opus.values import Device, DeviceFacts, HostFacts
 
 #: The PCI vendor as OpenVINO's GPU plugin writes it; another maker's card can be in its list.
@@ -27,21 +28,14 @@ def problem(facts: HostFacts, device: Device) -> str | None:
         if facts.cpu.architecture in {"x86_64", "amd64"}:
             return None
         return f"CPU not usable: it is {facts.cpu.architecture}, not x86-64"
-    if openvino_device(facts, device) is not None:
-        return None
-    there = [found for found in facts.accelerators if found.kind is device]
-    if not there:
+    found = chains_of(facts, device)
+    if not found:
         return f"{device.value} not usable: this machine shows no Intel {device.value}"
-    first = there[0]
-    if first.driver is None:
-        return f"{device.value} not usable: {first.pci_address} has no driver"
-    if first.node is None:
-        return f"{device.value} not usable: its driver {first.driver} made no device node"
-    if first.node_problem is not None:
-        return f"{device.value} not usable: {first.node}: {first.node_problem}"
-    if facts.openvino.problem is not None:
-        return f"{device.value} not usable: OpenVINO can't be asked: {facts.openvino.problem}"
-    return f"{device.value} not usable: the hardware is there, OpenVINO does not list it"
+    if any(chain.openvino_name is not None and chain.broken is None for chain in found):
+        return None
+    broken = next((chain.broken for chain in found if chain.broken is not None), None)
+    evidence = broken.evidence if broken else "the hardware is there, OpenVINO does not list it"
+    return f"{device.value} not usable: {evidence}"
 
 
 def own_memory(facts: HostFacts, device: Device) -> int | None:
