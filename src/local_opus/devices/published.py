@@ -10,13 +10,27 @@ from local_opus.devices.gpu_peaks import GPU, GPU_VERSIONS
 from local_opus.devices.peaks import CPU, CPU_MODELS, NPU, NPU_ARCHITECTURES, NPU_IDS, NPU_TILES
 from local_opus.values import AcceleratorFacts, Device, DeviceFacts, HostFacts
 
-__all__ = ["Confidence", "Figure", "Published", "npu_peak", "of_accelerator", "platform_of"]
+__all__ = [
+    "Confidence",
+    "Figure",
+    "Published",
+    "npu_peak",
+    "of_accelerator",
+    "platform_of",
+    "rated",
+]
 
 _INTEL = "0x8086"
 _VENDOR = re.compile(r"vendor=(0x[0-9a-f]{4})")
 _VERSION = re.compile(r"arch=v(\d+\.\d+\.\d+)")
 #: DEVICE_UUID of Intel's GPUs: vendor and device id, both with the low byte first.
 _UUID = re.compile(r"8680([0-9a-f]{2})([0-9a-f]{2})")
+#: Names of DEVICE_GOPS's data types, of older releases and of newer ones.
+_GOPS = {
+    **dict.fromkeys(("int8", "int8_t", "i8"), "int8_tops"),
+    **dict.fromkeys(("float16", "f16"), "fp16_tflops"),
+    **dict.fromkeys(("float32", "f32"), "fp32_tflops"),
+}
 _ADDRESS = re.compile(
     r"domain: (?:0x)?([0-9a-f]+),? bus: (?:0x)?([0-9a-f]+),? device: (?:0x)?([0-9a-f]+)"
 )
@@ -30,7 +44,7 @@ def platform_of(facts: HostFacts, device_facts: DeviceFacts) -> Published | None
     kind = device_facts.name.partition(".")[0]
     if kind == Device.CPU:
         return of_cpu(facts)
-    architecture = str(device_facts.properties.get("DEVICE_ARCHITECTURE", ""))
+    architecture = _architecture(device_facts)
     if kind == Device.NPU:
         there = [one for one in facts.accelerators if one.kind is Device.NPU]
         known = of_accelerator(there[0]) if len(there) == 1 else None
@@ -43,6 +57,24 @@ def platform_of(facts: HostFacts, device_facts: DeviceFacts) -> Published | None
         return _kept(GPU[device_id])
     version = _VERSION.search(architecture)
     return _kept(GPU_VERSIONS.get(version[1])) if version else None
+
+
+def rated(facts: HostFacts, device_facts: DeviceFacts) -> Published | None:
+    """Return the peaks that a measurement of this very device is held against.
+
+    An NPU's: what OpenVINO computes from the clock that the driver reports, else that formula with
+    the kernel's clock, else the table. Others': the table; where it has nothing, DEVICE_GOPS.
+    """
+    table = platform_of(facts, device_facts)
+    kind = device_facts.name.partition(".")[0]
+    if kind not in {Device.NPU, Device.GPU} or _is_foreign(_architecture(device_facts)):
+        return table
+    own = _own_peaks(device_facts)
+    if kind == Device.NPU and "int8_tops" not in own:
+        own |= _by_clock(facts, device_facts)
+    base = table or Published(device=Device(kind), platform=device_facts.full_name)
+    named = {key: one for key, one in own.items() if kind == Device.NPU or not getattr(base, key)}
+    return _kept(base.model_copy(update=named))
 
 
 def of_accelerator(accelerator: AcceleratorFacts) -> Published | None:
@@ -91,6 +123,34 @@ def _with_memory(facts: HostFacts, found: Published | None) -> Published | None:
 
 def _kept(found: Published | None) -> Published | None:
     return None if found is None or found.is_empty else found
+
+
+def _own_peaks(device_facts: DeviceFacts) -> dict[str, Figure]:
+    """Return DEVICE_GOPS; zeros (some newer GPUs report them) and strange forms are no figure."""
+    gops = device_facts.properties.get("DEVICE_GOPS")
+    found: dict[str, Figure] = {}
+    for name, value in gops.items() if isinstance(gops, dict) else ():
+        key = _GOPS.get(name)
+        if key and isinstance(value, int | float) and value > 0:
+            found[key] = Figure(
+                value=round(value / 1000, 4),
+                confidence=Confidence.PUBLISHED,
+                source="OpenVINO's DEVICE_GOPS, by the clock that the driver reports",
+            )
+    return found
+
+
+def _by_clock(facts: HostFacts, device_facts: DeviceFacts) -> dict[str, Figure]:
+    there = [one for one in facts.accelerators if one.kind is Device.NPU]
+    if len(there) != 1 or not there[0].max_mhz:
+        return {}
+    architecture = _architecture(device_facts) or there[0].architecture or ""
+    peak = npu_peak(architecture, there[0].max_mhz)
+    return {"int8_tops": peak} if peak else {}
+
+
+def _architecture(device_facts: DeviceFacts) -> str:
+    return str(device_facts.properties.get("DEVICE_ARCHITECTURE", ""))
 
 
 def _is_foreign(architecture: str) -> bool:

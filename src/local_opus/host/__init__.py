@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
+from local_opus.host import timekeeping
 from local_opus.host.accounts import Accounts
 from local_opus.host.files import Files, FileStat, Space
 from local_opus.host.network import HttpStatusError, Network
@@ -63,6 +64,11 @@ class Host:
                 return log.name
         except OSError as error:
             return f"not kept ({(error.strerror or str(error)).lower()})"
+
+    @staticmethod
+    def clock_kept() -> bool | None:
+        """Tell whether something keeps this machine's clock; None: not told."""
+        return timekeeping.clock_kept()
 
     @staticmethod
     def now() -> str:

@@ -23,6 +23,8 @@ class LinkState(StrEnum):
 class LinkName(StrEnum):
     """The links, from the hardware to the proof."""
 
+    #: In place of all links up to the plugin: the CPU needs no driver.
+    PROCESSOR = "processor"
     PCI = "PCI device"
     DRIVER = "kernel driver"
     FIRMWARE = "firmware"
@@ -98,6 +100,7 @@ class CheckResult(Value):
 
     id: str = Field(description="e.g. weights, gpu-chain")
     title: str = Field(description="the question, for a person")
+    group: str = Field(default="", description="what it is about, e.g. Devices, Model, Server")
     state: CheckState
     evidence: str = Field(description="one line")
     details: tuple[str, ...] = Field(default=(), description="more lines, for a person")

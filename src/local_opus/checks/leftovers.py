@@ -1,0 +1,69 @@
+"""Whether something lies about that a killed run left, or a dead process holds by its name."""
+
+from __future__ import annotations
+
+from local_opus import node, state
+from local_opus.checks.base import Answer, Check, Group, by_doctor, passed, warned
+from local_opus.checks.context import Context
+from local_opus.host import Host, locks
+from local_opus.host.files import is_new_name
+from local_opus.locations import Locations
+
+_NAMED = 5
+
+
+def ask(context: Context) -> Answer:
+    """Look for PID files of dead processes, half-written files, and folders on their way."""
+    host, locations = context.host, context.locations
+    if _busy(host, locations):
+        return passed("a run is at work now; what it writes is its own")
+    found = [f"{path}: {why}" for path, why in leftovers(host, locations)]
+    if not found:
+        return passed("no PID file of a dead process, nothing half-written")
+    more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+    fix = by_doctor("Have it removed.")
+    return warned(f"{found[0]}{more}", fix, details=found[:_NAMED], fixable=True)
+
+
+def _busy(host: Host, locations: Locations) -> bool:
+    try:
+        return locks.is_held(host.files, locations.lock)
+    except OSError:  # no lock, or one that is closed to this user
+        return False
+
+
+def leftovers(host: Host, locations: Locations) -> list[tuple[str, str]]:
+    """Return the paths of what was left behind, and what each is."""
+    found = []
+    if _dead(host, locations):
+        found.append((locations.pid_file, "names a process that has ended"))
+    prefix = locations.prefix
+    for folder in (locations.config, prefix, f"{prefix}/bin", locations.state, locations.units,
+                   locations.runtime):  # fmt: skip
+        for name in _names(host, folder):
+            if is_new_name(name):
+                found.append((f"{folder}/{name}", "half-written by a killed run"))
+    for path in state.on_the_way(host, locations):
+        found.append((path, "a killed run's folder on its way"))
+    return found
+
+
+def _dead(host: Host, locations: Locations) -> bool:
+    try:
+        there = host.files.stat(locations.pid_file) is not None
+    except PermissionError:
+        return False
+    if not there:
+        return False
+    running = node.serving(host, locations)
+    return running is None or running.how != "detached"
+
+
+def _names(host: Host, folder: str) -> list[str]:
+    try:
+        return host.files.list(folder)
+    except OSError:  # not there, or closed to this user
+        return []
+
+
+CHECK = Check("leftovers", "leftovers", Group.INSTALL, ask)

@@ -1,0 +1,60 @@
+"""``doctor``: every check on what is here, and what they come to."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Collection, Sequence
+
+from local_opus import checks
+from local_opus.checks.base import Check
+from local_opus.checks.context import look
+from local_opus.checks.runner import Tell
+from local_opus.checks.runner import run as run_checks
+from local_opus.errors import ExitCode
+from local_opus.host import Host
+from local_opus.locations import Locations
+from local_opus.values import CheckResult, CheckState, Value
+
+
+class Diagnosis(Value):
+    """What all checks found, in the order of the registry, and the seconds that it took."""
+
+    schema_version: int = 1
+    scope: str
+    results: tuple[CheckResult, ...]
+    seconds: float
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """A failure is a problem found; a warning is none."""
+        failed = any(one.state is CheckState.FAIL for one in self.results)
+        return ExitCode.PROBLEM_FOUND if failed else ExitCode.DONE
+
+    @property
+    def counts(self) -> Counter[CheckState]:
+        """How many results there are of each state."""
+        return Counter(one.state for one in self.results)
+
+
+def examine(
+    host: Host,
+    locations: Locations,
+    tell: Tell | None = None,
+    *,
+    registry: Sequence[Check] | None = None,
+) -> Diagnosis:
+    """Ask every check; nothing is changed."""
+    begin = time.monotonic()
+    asked = checks.REGISTRY if registry is None else registry
+    results = run_checks(asked, look(host, locations), tell)
+    return Diagnosis(
+        scope=locations.scope.value,
+        results=tuple(results),
+        seconds=round(time.monotonic() - begin, 3),
+    )
+
+
+def of(ids: Collection[str]) -> list[Check]:
+    """Return the checks with these ids."""
+    return [check for check in checks.REGISTRY if check.id in ids]
