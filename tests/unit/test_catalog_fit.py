@@ -39,7 +39,7 @@ def machine(
         efficiency_cores=None, isa=("avx2",),
     )  # fmt: skip
     system = OsFacts(
-        id="debian", version="12", name="Debian", kernel="6.1", init="init", systemd_running=False,
+        id="debian", version="12", name="Debian", kernel="6.14.0", init="init", systemd_running=False,
         container=None, python="3.11",
     )  # fmt: skip
     return HostFacts(
@@ -162,17 +162,23 @@ def test_another_architecture_cannot(catalog: Catalog) -> None:
     ("facts", "says"),
     [
         (machine(), "NPU not usable: this machine shows no Intel NPU"),
-        (machine(accelerators=(seen(Device.NPU, driver=None),)), "0000:00:0b.0 has no driver"),
-        (machine(accelerators=(seen(Device.NPU, node=None),)), "made no device node"),
+        (
+            machine(accelerators=(seen(Device.NPU, driver=None),)),
+            "NPU not usable: kernel driver: no ",
+        ),
+        (machine(accelerators=(seen(Device.NPU, node=None),)), "NPU not usable: firmware: "),
         (
             machine(accelerators=(seen(Device.NPU, node_problem="permission denied"),)),
-            "NPU not usable: /dev/accel/accel0: permission denied",
+            "NPU not usable: permission: /dev/accel/accel0: permission denied",
         ),
         (
             machine(accelerators=(seen(Device.NPU),), problem="not installed"),
-            "OpenVINO can't be asked: not installed",
+            "OpenVINO plugin: ",
         ),
-        (machine(accelerators=(seen(Device.NPU),)), "OpenVINO does not list it"),
+        (
+            machine(accelerators=(seen(Device.NPU),)),
+            "OpenVINO plugin: OpenVINO 2026.4.1 does not list it",
+        ),
     ],
 )
 def test_why_an_npu_cannot_be_used(catalog: Catalog, facts: HostFacts, says: str) -> None:

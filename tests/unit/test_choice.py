@@ -29,6 +29,8 @@ SMALL_CARD = CARD.model_copy(
     update={"properties": {**CARD.properties, "GPU_DEVICE_TOTAL_MEM_SIZE": 2 * GIB}}
 )
 UNSTATED = DeviceFacts(name="GPU.1", full_name="Intel(R) Arc(TM) X (dGPU)", properties={})
+CLOSED = seen(Device.GPU, pci_id="8086:e20b", name="Intel Arc B580", driver="xe",
+              node="/dev/dri/renderD128", node_problem="permission denied")  # fmt: skip
 BOTH = machine(devices=(CPU, IGPU, CARD, NPU))
 
 
@@ -126,7 +128,7 @@ def test_what_was_measured_counts_more(measured: list[Measured], order: list[str
         (machine(devices=(gpu(15, "INTEGRATED"),)), "GPU.0", None),
         (machine(devices=(gpu(15, "INTEGRATED"),)), "GPU.1", "it is not there; this machine has GPU ("),
         (machine(), "GPU.1", "GPU.1 not usable: this machine shows no Intel GPU"),
-        (machine(accelerators=(seen(Device.GPU, node_problem="permission denied"),)), "GPU.0", "permission denied"),
+        (machine(accelerators=(CLOSED,)), "GPU.0", "GPU.0 not usable: permission: /dev/dri/renderD128: permission denied"),
     ],
 )  # fmt: skip
 def test_one_of_several_gpus(facts: HostFacts, name: str, says: str | None) -> None:
@@ -409,8 +411,8 @@ def why(
         (BOTH, "chat", "GPU", "plain GPU means GPU.0 to OpenVINO"),
         (machine(devices=(CPU, IGPU, SMALL_CARD)), "chat", None, "GPU.1 does not take qwen3-8b-int4-ov: needs about 5.6 GiB memory, 2 GiB usable on GPU.1"),
         (machine(devices=(CPU, IGPU, FOREIGN)), "chat", None, "not on GPU.1 (Intel Arc): it is not Intel's"),
-        (machine(accelerators=(seen(Device.NPU, driver=None),)), "chat", None, "not on the NPU that is there: 0000:00:0b.0 has no driver"),
-        (machine(accelerators=(seen(Device.GPU, node_problem="permission denied"),)), "chat", None, "not on the GPU that is there: /dev/accel/accel0: permission denied"),
+        (machine(accelerators=(seen(Device.NPU, driver=None),)), "chat", None, "not on the NPU (Intel NPU 8086:643e, name unknown): kernel driver: no "),
+        (machine(accelerators=(CLOSED,)), "chat", None, "not on a GPU that is there (Intel Arc B580): permission: /dev/dri/renderD128: permission denied"),
         (machine(cores=4), "chat", None, "not qwen3-8b-int4-ov (8B parameters): it fits CPU (x), but about 4.9 tokens/s are expected, and it should give 8"),
         (machine(cores=4), "chat", None, "its cores take in about 24 GB/s"),
         (machine(cores=4), "coding", None, "is not made for coding: no model that is fits this machine"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from local_opus.devices import usable
+from local_opus.devices.matching import is_foreign
 from local_opus.devices.ranking import SHARE, Candidate, Rate, title
 from local_opus.units import size_text
 from local_opus.values import Device, HostFacts
@@ -69,28 +70,16 @@ def _npu(facts: HostFacts, taken: Candidate, usable_ones: Sequence[Candidate]) -
             f"not on the NPU ({found.title}{peak}): it serves one request at a time and limits the "
             "prompt's length; `--device NPU` takes it, with a model in its form"
         )
-    elif any(one.kind is Device.NPU for one in facts.accelerators):
-        yield f"not on the NPU that is there: {_why_not(facts, Device.NPU)}"
+    for chain in usable.broken(facts, Device.NPU):
+        yield f"not on the NPU ({chain.name}): {usable.why(chain)}"
 
 
 def _broken_gpus(facts: HostFacts) -> Iterator[str]:
-    there = [one for one in facts.accelerators if one.kind is Device.GPU]
-    listed = usable.listed(facts, Device.GPU)
-    if there and not listed:
-        yield f"not on the GPU that is there: {_why_not(facts, Device.GPU)}"
-    elif len(there) > len(listed):
-        yield (
-            f"OpenVINO lists {len(listed)} of the {len(there)} Intel GPUs that are there: "
-            "`local-opus doctor` says why"
-        )
-
-
-def _why_not(facts: HostFacts, kind: Device) -> str:
-    said = usable.problem(facts, kind) or ""
-    return said.removeprefix(f"{kind.value} not usable: ")
+    for chain in usable.broken(facts, Device.GPU):
+        yield f"not on a GPU that is there ({chain.name}): {usable.why(chain)}"
 
 
 def _foreign(facts: HostFacts) -> Iterator[str]:
     for one in facts.openvino.devices:
-        if usable.is_foreign(one):
+        if is_foreign(one):
             yield f"not on {one.name} ({title(one.full_name)}): it is not Intel's"

@@ -1,23 +1,12 @@
-"""Which of OpenVINO's devices can be used, from the host facts. Pure."""
+"""Which of OpenVINO's devices can be used, and why others can't, from the host facts. Pure."""
 
 from __future__ import annotations
 
-import re
-
 from local_opus.devices.cards import CARD_MEMORY
+from local_opus.devices.chain import chains_of
+from local_opus.devices.matching import is_foreign, match
 from local_opus.devices.names import kind_of
-from local_opus.values import AcceleratorFacts, Device, DeviceFacts, HostFacts
-
-#: The PCI vendor as OpenVINO's GPU plugin writes it; another maker's card can be in its list.
-_INTEL = "vendor=0x8086"
-#: DEVICE_UUID of Intel's GPU driver begins with vendor and device id, little-endian.
-_UUID = re.compile(r"8680([0-9a-f]{2})([0-9a-f]{2})")
-
-
-def is_foreign(found: DeviceFacts) -> bool:
-    """Say whether OpenVINO lists another maker's device."""
-    architecture = str(found.properties.get("DEVICE_ARCHITECTURE", ""))
-    return "vendor=" in architecture and _INTEL not in architecture
+from local_opus.values import AcceleratorFacts, Device, DeviceChain, DeviceFacts, HostFacts
 
 
 def listed(facts: HostFacts, kind: Device | None = None) -> list[DeviceFacts]:
@@ -44,7 +33,7 @@ def openvino_device(facts: HostFacts, name: str) -> DeviceFacts | None:
 
 
 def problem(facts: HostFacts, name: str) -> str | None:
-    """Return why a device can't be used, None when it can. OpenVINO's own word counts last.
+    """Return why a device can't be used, None when it can: what breaks its chain.
 
     The CPU needs no word of OpenVINO: it runs on every x86-64 processor.
     """
@@ -58,19 +47,22 @@ def problem(facts: HostFacts, name: str) -> str | None:
     others = listed(facts, device)
     if "." in name and (others or _of_that_name(facts, name) is not None):
         return _not_that_one(facts, name, others)
-    there = [found for found in facts.accelerators if found.kind is device]
-    if not there:
-        return f"{name} not usable: this machine shows no Intel {device.value}"
-    first = there[0]
-    if first.driver is None:
-        return f"{name} not usable: {first.pci_address} has no driver"
-    if first.node is None:
-        return f"{name} not usable: its driver {first.driver} made no device node"
-    if first.node_problem is not None:
-        return f"{name} not usable: {first.node}: {first.node_problem}"
-    if facts.openvino.problem is not None:
-        return f"{name} not usable: OpenVINO can't be asked: {facts.openvino.problem}"
-    return f"{name} not usable: the hardware is there, OpenVINO does not list it"
+    first = next(iter(broken(facts, device)), None)
+    if first is not None:
+        return f"{name} not usable: {why(first)}"
+    return f"{name} not usable: this machine shows no Intel {device.value}"
+
+
+def broken(facts: HostFacts, device: Device) -> list[DeviceChain]:
+    """Return the chains of a kind of device that OpenVINO does not list, though it is there."""
+    return [one for one in chains_of(facts, device) if one.openvino_name is None]
+
+
+def why(chain: DeviceChain) -> str:
+    """Return what breaks a device's chain, in a line."""
+    if (link := chain.broken) is not None:
+        return f"{link.name.value}: {link.evidence}"
+    return "the hardware is there, OpenVINO does not list it"
 
 
 def _of_that_name(facts: HostFacts, name: str) -> DeviceFacts | None:
@@ -86,16 +78,16 @@ def _not_that_one(facts: HostFacts, name: str, others: list[DeviceFacts]) -> str
 
 
 def accelerator_of(facts: HostFacts, found: DeviceFacts) -> AcceleratorFacts | None:
-    """Return what the PCI bus shows of one of OpenVINO's devices; None where that is not sure."""
-    kind = kind_of(found.name.partition(".")[0])
-    there = [one for one in facts.accelerators if one.kind is kind]
-    uuid = _UUID.match(str(found.properties.get("DEVICE_UUID", "")).casefold())
-    if uuid:
-        there = [one for one in there if one.pci_id == f"8086:{uuid[2]}{uuid[1]}"] or there
-    if len({one.pci_id for one in there}) == 1:
-        return there[0]
-    names = listed(facts, kind)  # both are in the order of the bus, the integrated one first
-    return there[names.index(found)] if len(names) == len(there) else None
+    """Return what the PCI bus shows of one of OpenVINO's devices; None where that is not known."""
+    matched = match(facts).by_address
+    return next(
+        (
+            one
+            for one in facts.accelerators
+            if one.pci_address in matched and matched[one.pci_address].device == found
+        ),
+        None,
+    )
 
 
 def is_discrete(facts: HostFacts, name: str) -> bool:
