@@ -76,9 +76,10 @@ def request(profile: Profile, facts: HostFacts, root: Path, scope: Scope, *, sys
     root.mkdir(exist_ok=True)
     host = FakeHost(root)
     places = locate(scope, host.environ)
-    model, device = install.pick_model(host, places, profile, facts, model_id, None)
+    served = install.pick_model(host, places, profile, facts, model_id, None)
     return planner.Request(
-        profile=profile, model=model, device=device, locations=places, root="/", is_image=False, systemd=systemd,
+        profile=profile, model=served.model, device=served.device,
+        device_name=served.device_name, reasons=served.reasons, locations=places, root="/", is_image=False, systemd=systemd,
         program=PROGRAM, templates=install.templates(), port=profile.server.port,
     )  # fmt: skip
 
