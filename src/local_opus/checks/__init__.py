@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from local_opus.checks import (
+    canary,
     clock,
     config,
     disk,
@@ -30,7 +31,7 @@ from local_opus.checks import (
 )
 from local_opus.checks.base import Check
 
-__all__ = ["REGISTRY"]
+__all__ = ["CANARY", "REGISTRY"]
 
 #: Every check there is, in the order in which they are told; one line each.
 REGISTRY: tuple[Check, ...] = (
@@ -59,3 +60,5 @@ REGISTRY: tuple[Check, ...] = (
     server.CHECK,
     port.CHECK,
 )
+#: Asked only where the user wants it.
+CANARY = canary.CHECK

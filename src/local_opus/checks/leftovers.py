@@ -38,13 +38,18 @@ def leftovers(host: Host, locations: Locations) -> list[tuple[str, str]]:
     if _dead(host, locations):
         found.append((locations.pid_file, "names a process that has ended"))
     prefix = locations.prefix
-    for folder in (locations.config, prefix, f"{prefix}/bin", locations.state, locations.units,
-                   locations.runtime):  # fmt: skip
-        for name in _names(host, folder):
-            if is_new_name(name):
-                found.append((f"{folder}/{name}", "half-written by a killed run"))
-    for path in state.on_the_way(host, locations):
-        found.append((path, "a killed run's folder on its way"))
+    folders = (
+        *(locations.config, prefix, f"{prefix}/bin"),
+        *(locations.state, locations.units, locations.runtime),
+    )
+    found += [
+        (f"{folder}/{name}", "half-written by a killed run")
+        for folder in folders
+        for name in _names(host, folder)
+        if is_new_name(name)
+    ]
+    ways = state.on_the_way(host, locations)
+    found += [(path, "a killed run's folder on its way") for path in ways]
     return found
 
 

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from local_opus.checks.base import Check, Group
 from local_opus.doctor import Diagnosis
+from local_opus.errors import ExitCode
 from local_opus.invocation import as_typed, name
 from local_opus.values import CheckResult, CheckState, Needs
 
@@ -90,6 +91,42 @@ def summary(found: Diagnosis) -> str:
     return line
 
 
+def exit_code_of_fix(after: Diagnosis, *, dry_run: bool) -> ExitCode:
+    """Return the exit code of ``--fix``: a step that failed outranks what the checks say."""
+    if not dry_run and any(step.problem is not None for step in after.fixes):
+        return ExitCode.FAILED
+    return after.exit_code
+
+
+def show_steps(lines: Sequence[str], console: Console) -> None:
+    """Print what ``--fix`` would do."""
+    console.print()
+    words = "doctor --fix does:" if lines else "Nothing of this can be fixed here by itself."
+    console.print(Text(words, style="bold"))
+    for line in lines:
+        console.print(Text(f"  • {line}"), soft_wrap=True)
+
+
+def show_changes(before: Diagnosis, after: Diagnosis, console: Console) -> None:
+    """Print what became of the checks that were asked again, and of what could not be done."""
+    console.print()
+    for step in after.fixes:
+        if step.problem is not None:
+            console.print(Text(f"not done: {step.problem}", style="bold red"), soft_wrap=True)
+            console.print(Text(as_typed(f"     fix: {step.remedy}")), soft_wrap=True)
+    was = {result.id: result for result in before.results}
+    for result in after.results:
+        then = was[result.id]
+        if (then.state, then.evidence) == (result.state, result.evidence):
+            continue
+        change = f"{then.state.value} → {result.state.value}"
+        word, style = _WORDS[result.state]
+        line = Text(f"{word:<{_STATE}}", style=style)
+        line.append(f"{result.title}: {change}: {result.evidence}")
+        console.print(line, soft_wrap=True)
+    console.print(Text(summary(after)), soft_wrap=True)
+
+
 def _width(console: Console) -> int:
     return max(_NARROWEST, min(_WIDEST, console.width))
 
@@ -136,11 +173,12 @@ def _wrap(text: str, width: int) -> Sequence[str]:
 
 
 class Progress:
-    """Says on a terminal which checks have not answered yet."""
+    """Says on a terminal how many checks have not answered yet."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._status = console.status("ask ...") if console.is_terminal else None
+    def __init__(self, console: Console, total: int) -> None:
+        self._status = (
+            console.status(f"{total} checks at work ...") if console.is_terminal else None
+        )
 
     def __enter__(self) -> Self:
         """Show it."""
@@ -155,5 +193,5 @@ class Progress:
 
     def tell(self, check: Check, left: int) -> None:
         """Tell of a check that has answered."""
-        if self._status is not None:
-            self._status.update(f"{check.id} has answered, {left} to come")
+        if self._status is not None and left:
+            self._status.update(f"{left} checks at work; {check.title} has answered")

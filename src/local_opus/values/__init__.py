@@ -24,6 +24,7 @@ from local_opus.values.checks import (
     Link,
     LinkName,
     LinkState,
+    Mended,
     Needs,
     TinyInference,
 )
@@ -86,6 +87,7 @@ __all__ = [
     "LinkName",
     "LinkState",
     "LocalSource",
+    "Mended",
     "MemoryFacts",
     "MemoryNeed",
     "Model",
