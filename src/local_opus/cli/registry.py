@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("status", "Show what runs, which model, and where."),
     "chat": ("chat", "Ask the running model."),
     "logs": ("logs", "Show what the server printed."),
+    "bench": ("bench", "Measure this machine's devices against their published peaks."),
     "receipt": ("receipt", "Show what an install did to this machine."),
     "upgrade": ("upgrade", "Bring what is installed to this version, or back."),
     "uninstall": ("uninstall", "Take an install back."),

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from local_opus import interrupts
 from local_opus.children import dies_with_me
 from local_opus.errors import LocalOpusError, WorkerError
+from local_opus.host.dialogue import Dialogue
 from local_opus.host.worker_command import worker_command
 from local_opus.runtime import protocol
 
@@ -174,6 +175,10 @@ class Processes:
         first = str(text_of).strip().splitlines()[0] if str(text_of).strip() else "no text"
         raise WorkerError(f"{module} worker: {first}", "Run it again with --debug for more.",
                           details=str(text_of).splitlines()[1:])  # fmt: skip
+
+    def dialogue(self, module: str) -> Dialogue:
+        """Start the worker ``local_opus.runtime.<module>`` to ask it several things."""
+        return Dialogue(self.worker_python, module, self.clean_environment())
 
     def start_detached(
         self,

@@ -23,6 +23,8 @@ class LinkState(StrEnum):
 class LinkName(StrEnum):
     """The links, from the hardware to the proof."""
 
+    #: In place of all links up to the plugin: the CPU needs no driver.
+    PROCESSOR = "processor"
     PCI = "PCI device"
     DRIVER = "kernel driver"
     FIRMWARE = "firmware"
