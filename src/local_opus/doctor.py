@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Collection, Sequence
 
-from local_opus import checks
+from local_opus import as_service, checks
 from local_opus.checks.base import Check
 from local_opus.checks.context import look
 from local_opus.checks.runner import Tell
@@ -58,8 +58,20 @@ def examine(
     )
 
 
+def examine_as_service(host: Host, locations: Locations) -> Diagnosis:
+    """Ask for the devices alone, inside the sandbox of the server's unit.
+
+    Raises MachineCannotError where there is none.
+    """
+    return examine(host, locations, registry=[as_service.check(host, locations)])
+
+
 def again(
-    host: Host, locations: Locations, before: Diagnosis, ids: Collection[str], done: Sequence[Mended]
+    host: Host,
+    locations: Locations,
+    before: Diagnosis,
+    ids: Collection[str],
+    done: Sequence[Mended],
 ) -> Diagnosis:
     """Ask the checks with these ids once more; the results of the others stay."""
     asked = [check for check in checks.REGISTRY if check.id in ids]

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from pydantic import JsonValue
+
 from local_opus import install, node, planner, pruning, restoring, state, whereabouts
 from local_opus.apply import Applier
 from local_opus.checks import leftovers, secrets
@@ -118,8 +120,8 @@ def _closing(host: Host, locations: Locations, covered: set[str]) -> list[Planne
         there = host.files.stat(one.path)
         if there is None or not one.ours or one.path in covered or not there.mode & ~one.may:
             continue
-        params = {"path": one.path, "mode": there.mode & one.may}
-        found.append(planner.planned(f"mode:{one.path}", "set_mode", {**params}))
+        params: dict[str, JsonValue] = {"path": one.path, "mode": there.mode & one.may}
+        found.append(planner.planned(f"mode:{one.path}", "set_mode", params))
     return found
 
 

@@ -6,6 +6,7 @@ from local_opus.checks import (
     canary,
     clock,
     config,
+    devices,
     disk,
     drift,
     environment,
@@ -35,6 +36,7 @@ __all__ = ["CANARY", "REGISTRY"]
 
 #: Every check there is, in the order in which they are told; one line each.
 REGISTRY: tuple[Check, ...] = (
+    devices.CHECK,
     foreign.CHECK,
     facts.CHECK,
     limits.CHECK,

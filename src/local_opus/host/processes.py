@@ -75,6 +75,8 @@ class Processes:
         #: The interpreter of workers: of the environment that has the native libraries. This
         #: program's own, until the environment of an install is there.
         self.worker_python = sys.executable
+        #: Returns the command of a worker, by its module, that is to run in a sandbox.
+        self.launch: Callable[[str], list[str]] | None = None
 
     def clean_environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
         """Return the environment that children get: what they need, in the C locale."""
@@ -152,7 +154,9 @@ class Processes:
                 else:
                     answers.append(message)
 
-        command = worker_command(self.worker_python, f"local_opus.runtime.{module}")
+        name = f"local_opus.runtime.{module}"
+        elsewhere = self.launch
+        command = elsewhere(name) if elsewhere else worker_command(self.worker_python, name)
         try:
             code = self._communicate(
                 command, timeout, protocol.encode(request), extra_env, on_output, err.extend

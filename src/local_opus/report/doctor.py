@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Self
@@ -104,7 +105,7 @@ def show_steps(lines: Sequence[str], console: Console) -> None:
     words = "doctor --fix does:" if lines else "Nothing of this can be fixed here by itself."
     console.print(Text(words, style="bold"))
     for line in lines:
-        console.print(Text(f"  • {line}"), soft_wrap=True)
+        console.print(Text(f"  • {_short(line)}"), soft_wrap=True)
 
 
 def show_changes(before: Diagnosis, after: Diagnosis, console: Console) -> None:
@@ -117,12 +118,13 @@ def show_changes(before: Diagnosis, after: Diagnosis, console: Console) -> None:
     was = {result.id: result for result in before.results}
     for result in after.results:
         then = was[result.id]
-        if (then.state, then.evidence) == (result.state, result.evidence):
+        same_words = (then.state, then.evidence) == (result.state, result.evidence)
+        if same_words or (then.state is result.state is CheckState.PASS):
             continue
         change = f"{then.state.value} → {result.state.value}"
         word, style = _WORDS[result.state]
         line = Text(f"{word:<{_STATE}}", style=style)
-        line.append(f"{result.title}: {change}: {result.evidence}")
+        line.append(f"{result.title}: {change}: {_short(result.evidence)}")
         console.print(line, soft_wrap=True)
     console.print(Text(summary(after)), soft_wrap=True)
 
@@ -135,7 +137,7 @@ def _lines(result: CheckResult, width: int) -> Iterator[Text]:
     word, style = _WORDS[result.state]
     quiet = "dim" if result.state is CheckState.NOT_APPLICABLE else ""
     indent = " " * (_STATE + _TITLE)
-    for number, part in enumerate(_wrap(result.evidence, width - _STATE - _TITLE)):
+    for number, part in enumerate(_wrap(_short(result.evidence), width - _STATE - _TITLE)):
         if number:
             yield Text(indent + part, style=quiet)
             continue
@@ -145,7 +147,7 @@ def _lines(result: CheckResult, width: int) -> Iterator[Text]:
     if result.state in {CheckState.PASS, CheckState.NOT_APPLICABLE}:
         return
     for detail in result.details:
-        for part in _wrap(detail, width - _STATE - 2):
+        for part in _wrap(_short(detail), width - _STATE - 2):
             yield Text(" " * _STATE + "  " + part, style="dim")
     yield from _fix(result, width)
 
@@ -165,6 +167,12 @@ def _fix(result: CheckResult, width: int) -> Iterator[Text]:
 def _typed(command: str) -> str:
     """Return a command as this program's user types it."""
     return as_typed(f"`{command}`")[1:-1]
+
+
+def _short(text: str) -> str:
+    """Return a text with the home folder as a shell reads it."""
+    home = os.environ.get("HOME", "").rstrip("/")
+    return text.replace(f"{home}/", "~/") if home else text
 
 
 def _wrap(text: str, width: int) -> Sequence[str]:
