@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from local_opus.facts.gaps import gaps
 
 from local_opus.facts import accelerators
-from local_opus.facts.gaps import gaps
 from local_opus.values import AcceleratorFacts, DeviceFacts, HostFacts
 from machines import MACHINES, host_on, pci_tree, write
 

@@ -12,9 +12,9 @@ import os
 from pathlib import Path
 
 import pytest
+from local_opus.facts.gaps import gaps
 
 from local_opus.facts import gather
-from local_opus.facts.gaps import gaps
 from local_opus.values import HostFacts
 from machines import DATA, MACHINES, golden_facts, machine_host
 

@@ -67,9 +67,7 @@ class Dialogue:
             self.close()
             raise
 
-    def _ask(
-        self, message: protocol.Message, deadline: float, timeout: float
-    ) -> protocol.Message:
+    def _ask(self, message: protocol.Message, deadline: float, timeout: float) -> protocol.Message:
         stdin = self._child.stdin
         if stdin is None or self._child.poll() is not None:
             raise self._ended()

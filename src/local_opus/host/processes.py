@@ -75,6 +75,8 @@ class Processes:
         #: The interpreter of workers: of the environment that has the native libraries. This
         #: program's own, until the environment of an install is there.
         self.worker_python = sys.executable
+        #: Returns the command of a worker, by its module, that is to run in a sandbox.
+        self.launch: Callable[[str], list[str]] | None = None
 
     def clean_environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
         """Return the environment that children get: what they need, in the C locale."""
@@ -143,7 +145,7 @@ class Processes:
         ``timeout`` seconds.
         """
         asked = Asked(module, on_event)
-        command = worker_command(self.worker_python, asked.name)
+        command = self._worker_command(asked.name)
         given = protocol.encode(request)
         hears = (asked.hear, asked.err.extend)
         return asked.answer(self._communicate(command, timeout, given, extra_env, *hears))
@@ -156,7 +158,7 @@ class Processes:
         A worker that still runs is ended when the ``with`` block of what is returned is left.
         """
         asked = Asked(module)
-        command = worker_command(self.worker_python, asked.name)
+        command = self._worker_command(asked.name)
         limit = (time.monotonic() + timeout, timeout)
         child = self._open(command, None, piped=True)
         give(child, protocol.encode(request))
@@ -164,6 +166,9 @@ class Processes:
             child, asked,
             lambda: self._finish(child, command, limit, None, asked.hear, asked.err.extend),
         )  # fmt: skip
+
+    def _worker_command(self, name: str) -> list[str]:
+        return self.launch(name) if self.launch else worker_command(self.worker_python, name)
 
     def dialogue(self, module: str) -> Dialogue:
         """Start the worker ``local_opus.runtime.<module>`` to ask it several things."""
