@@ -156,7 +156,7 @@ CASES = {
         Needs.REBOOT),
     "a backported driver is judged by itself": Case(
         "NPU", lambda: on(changed(npu_machine()), kernel="5.14.0-503.el9.x86_64"),
-        LinkName.PLUGIN, "does not list it", "cause is not known"),
+        LinkName.PLUGIN, "does not list it", "nothing here tells the cause"),
     "Battlemage on 6.11": Case(
         "GPU", lambda: on(modules(gpu_machine("Battlemage"), xe="loaded"), kernel="6.11.0-9"),
         LinkName.DRIVER, "only when told to", "xe.force_probe=e20b", Needs.REBOOT),
@@ -170,8 +170,8 @@ CASES = {
         "NPU", lambda: changed(npu_machine(), driver="uio_pci_generic", node=None),
         LinkName.DRIVER, "the driver uio_pci_generic holds it", "uio_pci_generic/unbind"),
     "A770 on xe, 0 platforms": Case(
-        "GPU", lambda: changed(gpu_machine("Alchemist"), driver="xe"), LinkName.PLUGIN,
-        "does not list it", "i915.force_probe=56a0 xe.force_probe=!56a0", Needs.REBOOT),
+        "GPU", lambda: changed(gpu_machine("Alchemist"), driver="xe"), LinkName.DRIVER,
+        "i915 is the default for the GPU of Alchemist", "i915.force_probe=56a0 xe.force_probe=!56a0", Needs.REBOOT),
     # -- the node ------------------------------------------------------------------------------
     "no render node": Case(
         "GPU", lambda: changed(gpu_machine(), node=None), LinkName.NODE,
@@ -265,7 +265,7 @@ CASES = {
     "everything is there, and still no NPU": Case(
         "NPU", lambda: unlist(npu_machine("Arrow Lake"), "NPU", "No available backend"),
         LinkName.PLUGIN, "OpenVINO 2026.4.1 does not list it: No available backend",
-        "No link before the plugin is broken, so the cause is not known."),
+        "No link before the plugin is broken, and nothing here tells the cause."),
     "a GPU for which nothing is left": Case(
         "GPU", lambda: changed(gpu_machine("Battlemage")), LinkName.PLUGIN,
         "no supported devices found", "Resizable BAR"),
