@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from local_opus.host.accounts import Accounts
@@ -63,6 +64,13 @@ class Host:
                 return log.name
         except OSError as error:
             return f"not kept ({(error.strerror or str(error)).lower()})"
+
+    @staticmethod
+    @contextmanager
+    def temporary_folder(name: str) -> Iterator[str]:
+        """Make a folder in this machine's temporary folder, for workers; remove it at the end."""
+        with tempfile.TemporaryDirectory(prefix=f"local-opus-{name}-") as folder:
+            yield folder
 
     @staticmethod
     def now() -> str:
