@@ -9,7 +9,7 @@ import subprocess
 import time
 from collections import deque
 from contextlib import suppress
-from typing import Self
+from typing import BinaryIO, Self, cast
 
 from local_opus.children import dies_with_me
 from local_opus.errors import WorkerError
@@ -72,7 +72,7 @@ class Dialogue:
         if stdin is None or self._child.poll() is not None:
             raise self._ended()
         with suppress(BrokenPipeError):  # it ended: what it said tells more
-            protocol.write(stdin, message)
+            protocol.write(cast("BinaryIO", stdin), message)
         while not self._waiting:
             left = deadline - time.monotonic()
             if left <= 0:
