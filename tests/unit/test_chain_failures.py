@@ -154,6 +154,11 @@ CASES = {
         "NPU", lambda: on(changed(npu_machine()), kernel="6.5.0-14-generic"), LinkName.DRIVER,
         "older than 6.6, the first that is known to serve the NPU of Meteor Lake", "6.6 or newer",
         Needs.REBOOT),
+    "a driver of DKMS on an old kernel, and no OpenCL loader": Case(
+        "GPU", lambda: on(with_software(gpu_machine("Alchemist"),
+                                        libraries={"libOpenCL.so.1": None}), kernel="5.15.0-91"),
+        LinkName.LIBRARIES, "libOpenCL.so.1, the OpenCL loader, is not found",
+        "sudo apt install ocl-icd-libopencl1"),
     "a backported driver is judged by itself": Case(
         "NPU", lambda: on(changed(npu_machine()), kernel="5.14.0-503.el9.x86_64"),
         LinkName.PLUGIN, "does not list it", "nothing here tells the cause"),

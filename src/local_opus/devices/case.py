@@ -85,8 +85,8 @@ class Found:
     likely: bool = False
 
     def link(self, name: LinkName) -> Link:
-        """Return it as a link."""
-        return Link(name=name, state=self.state, evidence=self.evidence)
+        """Return it as a link; its evidence is one line, whatever a driver said."""
+        return Link(name=name, state=self.state, evidence=" ".join(self.evidence.split()))
 
 
 def holds(evidence: str) -> Found:
