@@ -163,7 +163,7 @@ def nothing(host, places: Locations) -> None:  # type: ignore[no-untyped-def]
 @pytest.mark.parametrize(
     ("damage", "state", "words", "fixable"),
     [
-        (nothing, "pass", "7 actions of the receipt are as they were left", False),
+        (nothing, "pass", "9 actions of the receipt are as they were left", False),
         (remove, "fail", "a.json: missing", True),
         (open_up, "fail", "a.json: mode 0644", True),
         (half_write, "fail", "a.json: a half-written one beside it", True),
