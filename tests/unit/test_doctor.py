@@ -126,6 +126,7 @@ def test_the_table_fits_and_marks_what_fails_without_a_colour():
     assert "[red]sha256[/red]" in "".join(lines)
     assert "not shown" not in "".join(lines)
     assert "It takes a reboot to work." in "".join(lines)
+    assert lines[-3:-1] == ["FAIL: weights", "warn: disk fit"]
     assert lines[-1] == "1 pass, 1 warn, 1 fail, 1 not applicable in 1.4 s"
 
 

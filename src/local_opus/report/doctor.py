@@ -79,6 +79,12 @@ def show(found: Diagnosis, console: Console) -> None:
             for line in _lines(result, _width(console)):
                 console.print(line, soft_wrap=True)
     console.print()
+    for state in (CheckState.FAIL, CheckState.WARN):  # the table may have scrolled away
+        titles = [one.title for one in found.results if one.state is state]
+        if titles:
+            word, style = _WORDS[state]
+            for line in _wrap(f"{word}: {', '.join(titles)}", _width(console)):
+                console.print(Text(line, style=style))
     console.print(Text(summary(found)), soft_wrap=True)
 
 
