@@ -83,8 +83,8 @@ def show(found: Diagnosis, console: Console) -> None:
         titles = [one.title for one in found.results if one.state is state]
         if titles:
             word, style = _WORDS[state]
-            for line in _wrap(f"{word}: {', '.join(titles)}", _width(console)):
-                console.print(Text(line, style=style))
+            for part in _wrap(f"{word}: {', '.join(titles)}", _width(console)):
+                console.print(Text(part, style=style))
     console.print(Text(summary(found)), soft_wrap=True)
 
 
