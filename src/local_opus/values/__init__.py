@@ -27,6 +27,7 @@ from local_opus.values.checks import (
     Needs,
     TinyInference,
 )
+from local_opus.values.fits import DiskFit, MemoryFit, MemoryPart
 from local_opus.values.machine import (
     AcceleratorFacts,
     CpuFacts,
@@ -72,6 +73,7 @@ __all__ = [
     "DeviceChain",
     "DeviceFacts",
     "DiskFacts",
+    "DiskFit",
     "DriveFacts",
     "FileVerdict",
     "Fix",
@@ -87,7 +89,9 @@ __all__ = [
     "LinkState",
     "LocalSource",
     "MemoryFacts",
+    "MemoryFit",
     "MemoryNeed",
+    "MemoryPart",
     "Model",
     "Needs",
     "NumaFacts",
