@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -14,6 +15,7 @@ from local_opus import (
     interpreter,
     kept_configs,
     licensing,
+    measurements,
     node,
     planner,
     program,
@@ -25,9 +27,13 @@ from local_opus import (
 )
 from local_opus.actions.create_environment import CreateEnvironment
 from local_opus.apply import Applier
-from local_opus.catalog.choose import choose, fit, remedy
+from local_opus.catalog import reasons
+from local_opus.catalog.choose import fit, remedy
 from local_opus.catalog.licenses import is_free
 from local_opus.catalog.own import load_all as load_catalog
+from local_opus.catalog.pick import choose
+from local_opus.devices.names import AUTO
+from local_opus.devices.ranking import Measured
 from local_opus.errors import BadInputError, InterruptedRunError, MachineCannotError
 from local_opus.facts import gather
 from local_opus.host import Host
@@ -60,10 +66,25 @@ class Choice:
     terms: Terms | None = None
 
     @property
+    def device_name(self) -> str | None:
+        """OpenVINO's name of the device, e.g. GPU.1."""
+        return self.plan.device_name
+
+    @property
     def environment(self) -> str:
         """The folder of the planned environment."""
         kind = CreateEnvironment.kind
         return next(str(one.params["folder"]) for one in self.plan.actions if one.kind == kind)
+
+
+@dataclass(frozen=True)
+class Served:
+    """What a profile's server runs; None: it has none. ``reasons`` say why, a line each."""
+
+    model: Model | None = None
+    device: Device | None = None
+    device_name: str | None = None
+    reasons: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -88,14 +109,16 @@ def pick_model(
     profile: Profile,
     facts: HostFacts,
     model_id: str | None,
-    device: Device | None,
+    device: str | None,
     *,
     beside: int = 0,
-) -> tuple[Model | None, Device | None]:
-    """Return the model and the device that a profile gets on this machine.
+    measured: Sequence[Measured] = (),
+) -> Served:
+    """Return the model and the device that a profile gets on this machine, and why.
 
-    A model named by the user must fit; otherwise the best that fits is chosen. ``beside``: the
-    bytes that come onto the store's disk with it. Raises BadInputError for an unknown model and
+    A model named by the user must fit; otherwise the best that fits is chosen. ``device`` is
+    OpenVINO's name, None: what the profile says, which may be the best. ``beside``: the bytes that
+    come onto the store's disk with it. Raises BadInputError for an unknown model and
     MachineCannotError with the reasons when none fits.
     """
     catalog = load_catalog(host, locations)
@@ -105,33 +128,38 @@ def pick_model(
                 f"model {model_id}: the profile {profile.name} installs no model",
                 "Choose a profile that does, e.g. --local-opus.",
             )
-        return None, None
+        return Served()
     wanted = model_id or profile.model.id
-    if device is None and profile.model.device != "auto":
-        device = Device(profile.model.device)
+    if device is None and profile.model.device != AUTO:
+        device = profile.model.device
     if wanted is None:
-        sources = frozenset(KINDS)
         use_case = profile.model.use_case
-        model = choose(
+        picked = choose(
             catalog,
             facts,
             use_case,
             device,
-            sources=sources,
+            sources=frozenset(KINDS),
             beside=beside,
             stored=lambda model, device: is_stored(host, locations, model, device),
+            measured=measured,
         )
-    else:
-        model = catalog.get(wanted)
+        model, on = picked.taken.model, picked.taken.candidate
+        why = reasons.of_plan(facts, model, on.name, device, measured)
+        why += reasons.of_pick(picked, use_case)
+        return Served(model, on.kind, on.name, why)
+    model = catalog.get(wanted)
     stored = is_stored(host, locations, model, device)
-    fitting = fit(model, facts, device, stored=stored, beside=beside)
+    fitting = fit(model, facts, device, stored=stored, beside=beside, measured=measured)
     if not fitting.fits:
         raise MachineCannotError(
             f"{model.id}: {fitting.reasons[0]}",
             remedy(fitting, facts),
             details=fitting.reasons[1:],
         )
-    return model, fitting.device
+    name = fitting.name or ""
+    why = reasons.of_plan(facts, model, name, device, measured)
+    return Served(model, fitting.device, name, why)
 
 
 def program_facts(host: Host, scope: Scope) -> planner.ProgramFacts:
@@ -161,7 +189,7 @@ def prepare(
     facts: HostFacts,
     *,
     model_id: str | None,
-    device: Device | None,
+    device: str | None,
     port: int | None,
     trial_port: int | None = None,
     profile_file: str | None = None,
@@ -173,9 +201,17 @@ def prepare(
     control.require_known(host, locations)
     of_program = program_facts(host, locations.scope)
     coming = room.of_environment(host, locations, profile, of_program)
-    model, on_device = pick_model(
-        host, locations, profile, facts, model_id, device, beside=coming.on_disk_of_store
+    served = pick_model(
+        host,
+        locations,
+        profile,
+        facts,
+        model_id,
+        device,
+        beside=coming.on_disk_of_store,
+        measured=measurements.read(host, locations),
     )
+    model = served.model
     coming.require()
     if model is not None:
         licensing.require_token(host, locations, model)
@@ -183,7 +219,9 @@ def prepare(
     request = planner.Request(
         profile=profile,
         model=model,
-        device=on_device,
+        device=served.device,
+        device_name=served.device_name,
+        reasons=served.reasons,
         locations=locations,
         root=host.root,
         is_image=host.is_image,
@@ -197,7 +235,7 @@ def prepare(
         profile,
         facts,
         model,
-        on_device,
+        served.device,
         locations,
         at_port,
         planner.plan(request),
@@ -254,6 +292,7 @@ def install(host: Host, choice: Choice, tell: Reporter) -> Result:
             "profile_file": choice.profile_file,
             "model": choice.model.id if choice.model else None,
             "device": choice.device.value if choice.device else None,
+            "device_name": choice.device_name,
             "scope": locations.scope.value,
             "port": choice.port,
         }

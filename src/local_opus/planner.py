@@ -52,6 +52,15 @@ class Request:
     port: int
     #: Try the new server here before it takes the place of the one that serves; None: don't.
     trial_port: int | None = None
+    #: OpenVINO's name of the device, e.g. GPU.1; None: the device's own.
+    device_name: str | None = None
+    #: Why model and device are these.
+    reasons: tuple[str, ...] = ()
+
+    @property
+    def on(self) -> str:
+        """The device in OpenVINO's words."""
+        return self.device_name or (self.device or Device.CPU).value
 
 
 class _List:
@@ -95,6 +104,8 @@ def plan(request: Request) -> Plan:
         root=request.root,
         model=request.model.id if request.model else None,
         device=request.device if request.model else None,
+        device_name=request.on if request.model else None,
+        reasons=request.reasons if request.model else (),
         actions=tuple(todo.actions),
     )
 
@@ -247,7 +258,7 @@ def _server_values(
     return {
         "model": model,
         "model_folder": model_folder(places, model, device),
-        "device": device.value,
+        "device": request.on,
         "context_length": model.context_length,
         "generation": profile.generation,
         "cache_size_gb": profile.server.cache_size_gb,
@@ -346,7 +357,7 @@ def _trial(todo: _List, request: Request, environment: str, group: str | None) -
         "command": _serve_command(environment, places),
         "model": model.model_dump(mode="json"),
         "model_folder": str(values["model_folder"]),
-        "device": (request.device or Device.CPU).value,
+        "device": request.on,
         "port": port,
         "memory": serving_memory(model, 1),
         "config": places.config,

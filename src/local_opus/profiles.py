@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, ValidationError
 
 from local_opus import resources
+from local_opus.devices.names import AUTO, DeviceWord
 from local_opus.errors import BadInputError, did_you_mean
 from local_opus.validation import problems, shown
 from local_opus.values import Identifier, Value
@@ -59,7 +60,7 @@ class ModelTable(Table):
 
     id: Identifier | None = None
     use_case: Literal["chat", "coding", "analysis"] = "chat"
-    device: Literal["auto", "CPU", "GPU", "NPU"] = "auto"
+    device: DeviceWord = AUTO
 
 
 class ServerTable(Table):

@@ -150,7 +150,13 @@ def port(read: Callable[[str], str], path: str) -> int:
 
     ``read`` and what is raised are as for ``load``.
     """
-    return _file(ServerFile, read, path).port
+    return listens(read, path)[1]
+
+
+def listens(read: Callable[[str], str], path: str) -> tuple[str, int]:
+    """Return address and port in ``server.json``; as for ``port``."""
+    found = _file(ServerFile, read, path)
+    return found.host, found.port
 
 
 def _file(kind: type[_Config], read: Callable[[str], str], path: str) -> _Config:

@@ -33,8 +33,11 @@ def show_machine(tell: Reporter, facts: HostFacts) -> None:
 def show_plan(tell: Reporter, plan: Plan, pending: Sequence[str]) -> None:
     """List the actions that will run; a settled one is counted only."""
     settled = len(plan.actions) - sum(action.id in pending for action in plan.actions)
-    model = f", model {plan.model} on {plan.device}" if plan.model else ", no model"
+    on = plan.device_name or plan.device
+    model = f", model {plan.model} on {on}" if plan.model else ", no model"
     tell.say(f"[bold]Plan[/bold]          profile {plan.profile}, scope {plan.scope}{model}")
+    for line in plan.reasons:
+        tell.say(f"              {escape(line)}")
     for action in plan.actions:
         if action.id in pending:
             tell.say(f"  • {escape(action.summary)}")

@@ -159,6 +159,7 @@ def model_json(row: ModelRow) -> dict[str, JsonValue]:
         "fit": {
             "fits": row.fit.fits,
             "device": row.fit.device.value if row.fit.device else None,
+            "device_name": row.fit.name,
             "reasons": list(row.fit.reasons),
             "memory": row.fit.memory,
             "disk": row.fit.disk,
@@ -174,7 +175,8 @@ def models_json(rows: Sequence[ModelRow]) -> dict[str, JsonValue]:
 def _verdict(row: ModelRow) -> Text:
     if not row.fit.fits:
         return Text("no", style="yellow")
-    device = f" ({row.fit.device.value})" if row.fit.device else ""
+    on = row.fit.name or row.fit.device
+    device = f" ({on})" if on else ""
     return Text(f"yes{device}{', in the store' if row.stored else ''}", style="green")
 
 

@@ -24,6 +24,7 @@ from local_opus.values.checks import (
     Link,
     LinkName,
     LinkState,
+    Mended,
     Needs,
     TinyInference,
 )
@@ -92,6 +93,7 @@ __all__ = [
     "MemoryFit",
     "MemoryNeed",
     "MemoryPart",
+    "Mended",
     "Model",
     "Needs",
     "NumaFacts",

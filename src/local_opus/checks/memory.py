@@ -1,0 +1,65 @@
+"""Whether the model fits into memory as it is configured."""
+
+from __future__ import annotations
+
+from local_opus import node
+from local_opus.catalog.choose import fit
+from local_opus.checks.base import (
+    SECONDS_WITH_FACTS,
+    Answer,
+    Check,
+    Group,
+    advise,
+    failed,
+    passed,
+)
+from local_opus.checks.context import Context
+from local_opus.host import Host
+from local_opus.units import size_text
+from local_opus.values import Device
+
+_KIB = 1024
+_MOST_PROCESSES = 64
+
+
+def ask(context: Context) -> Answer:
+    """Compare the need with what is available, and with what our own server holds already."""
+    model, where, facts = context.model(), context.settings(), context.facts()
+    device = Device(where.device.partition(".")[0])
+    running = node.serving(context.host, context.locations)
+    held = _resident(context.host, running.pid) if running is not None else 0
+    memory = facts.memory.model_copy(update={"available": facts.memory.available + held})
+    found = fit(model, facts.model_copy(update={"memory": memory}), device, stored=True)
+    about = "about " if model.memory.estimated else ""
+    said = f"{model.id} needs {about}{size_text(found.memory)} on the {where.device}"
+    besides = f"; {size_text(facts.memory.usable)} available"
+    if held:
+        besides += f", {size_text(held)} held by our server"
+    if not found.fits:
+        return failed(
+            f"{model.id}: {found.reasons[0]}",
+            advise("Free memory, or serve a model that fits.", "local-opus models list --fitting"),
+            details=found.reasons[1:],
+        )
+    return passed(said + besides)
+
+
+def _resident(host: Host, pid: int) -> int:
+    """Return the bytes that a process and its children hold (proc_pid_status(5), VmRSS)."""
+    total, waiting, seen = 0, [pid], 0
+    while waiting and seen < _MOST_PROCESSES:
+        one = waiting.pop()
+        seen += 1
+        try:
+            status = host.files.read_text(f"/proc/{one}/status", 8192)
+            below = host.files.read_text(f"/proc/{one}/task/{one}/children", 4096)
+        except OSError:  # it has ended, or is another user's
+            continue
+        for line in status.splitlines():
+            if line.startswith("VmRSS:"):
+                total += int(line.split()[1]) * _KIB
+        waiting += [int(word) for word in below.split() if word.isdecimal()]
+    return total
+
+
+CHECK = Check("memory", "memory fit", Group.MODEL, ask, SECONDS_WITH_FACTS)
