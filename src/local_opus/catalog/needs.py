@@ -17,7 +17,7 @@ from local_opus.catalog import dimensions
 from local_opus.catalog import engine_memory as engine
 from local_opus.catalog.engine_memory import Dimensions
 from local_opus.units import size_text
-from local_opus.values import Device, DiskFit, MemoryFit, MemoryNeed, MemoryPart, Model
+from local_opus.values import Device, DiskFacts, DiskFit, MemoryFit, MemoryNeed, MemoryPart, Model
 
 #: Tokens of context that the catalog's memory figures are made for.
 CONTEXT = 4096
@@ -40,8 +40,8 @@ _CONVERSION_REST = 144 * 2**20
 #: (1.7B) and 160 KiB (14B) that are stated for the largest below and above one billion parameters.
 _KV_RULE_SMALL = 112 * 2**10
 _KV_RULE = 192 * 2**10
-#: In ``serving_estimate``, beside weights and KV cache: the program, the libraries, the buffers of one request. A rule,
-#: above the 270 MiB measured with smollm2-135m.
+#: In ``serving_estimate``, beside weights and KV cache: the program, the libraries, the buffers of
+#: one request. A rule, above the 270 MiB measured with smollm2-135m.
 OVERHEAD = 512 * 2**20
 #: Tokens of the NPU's one request: MAX_PROMPT_LEN 1024 and MIN_RESPONSE_LEN 128, OpenVINO GenAI's
 #: defaults.
@@ -104,9 +104,16 @@ class Serving:
     kv_precision: str | None = None
 
 
-def serving(
-    model: Model | Dimensions, settings: Serving, device: Device = Device.CPU
-) -> MemoryFit:
+#: What the server does where nothing else is said; the profiles' defaults are these.
+DEFAULT_SERVING = Serving()
+
+
+def serving_memory(model: Model, settings: Serving = DEFAULT_SERVING) -> int:
+    """Return the bytes of ``serving`` on the CPU."""
+    return serving(model, settings).bytes
+
+
+def serving(model: Model | Dimensions, settings: Serving, device: Device = Device.CPU) -> MemoryFit:
     """Return the memory that serving takes at its peak: engine and server, weights, KV cache.
 
     On the CPU the figures were measured (see ``engine_memory``). On the GPU and the NPU they are
@@ -137,7 +144,8 @@ def serving(
         ),
     )
     estimated = device is not Device.CPU or not sized.stated
-    return MemoryFit(device=device, parts=parts, estimated=estimated)
+    whole = sum(part.bytes for part in parts)
+    return MemoryFit(device=device, parts=parts, bytes=whole, estimated=estimated)
 
 
 def dimensions_of(model: Model) -> Dimensions:
@@ -174,11 +182,24 @@ def conversion_memory(model: Model) -> int:
 
 def disk(model: Model) -> int:
     """Return the bytes on disk: what is fetched, what is made from it, and a margin."""
-    return disk_parts(model).bytes
+    return math.ceil((model.size + converted_size(model)) * DISK_MARGIN)
 
 
-def disk_parts(model: Model) -> DiskFit:
-    """Return what comes onto the disk: the files as they are fetched, and their conversion."""
-    made = loaded_size(model) if model.format == "gguf" else 0
-    whole = math.ceil((model.size + made) * DISK_MARGIN)
-    return DiskFit(fetched=model.size, converted=made, rest=whole - model.size - made)
+def converted_size(model: Model) -> int:
+    """Return the bytes of the IR that is made from a GGUF; 0 for a model that is one already."""
+    return loaded_size(model) if model.format == "gguf" else 0
+
+
+def disk_fit(model: Model, facts: DiskFacts, *, stored: bool, environment: int) -> DiskFit:
+    """Return what comes onto the disk of the store: original, conversion, environment."""
+    fetched, converted = (0, 0) if stored else (model.size, converted_size(model))
+    weights = 0 if stored else disk(model)
+    return DiskFit(
+        fetched=fetched,
+        converted=converted,
+        margin=weights - fetched - converted,
+        environment=environment,
+        bytes=weights + environment,
+        free=facts.free,
+        path=facts.path,
+    )

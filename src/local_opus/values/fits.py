@@ -24,16 +24,14 @@ class MemoryFit(Value):
 
     device: Device
     parts: tuple[MemoryPart, ...]
+    bytes: int = Field(ge=0, description="of all parts")
     estimated: bool = Field(
         description="true: by rules, the model's dimensions or the device were not measured"
     )
     usable: int | None = Field(default=None, description="bytes; null: the machine is not known")
-    whose: str = Field(default="", description="'the GPU' where its own memory counts, else empty")
-
-    @property
-    def bytes(self) -> int:
-        """All parts."""
-        return sum(part.bytes for part in self.parts)
+    whose: str = Field(
+        default="", description="e.g. 'on the GPU' where its own memory counts; else empty"
+    )
 
     @property
     def fits(self) -> bool:
@@ -42,16 +40,17 @@ class MemoryFit(Value):
 
 
 class DiskFit(Value):
-    """What comes onto the disk of the store. ``rest`` is what a file system takes besides."""
+    """What comes onto the disk of the store."""
 
-    fetched: int
-    converted: int
-    beside: int = Field(default=0, description="what else comes onto this disk: the environment")
-    rest: int = 0
-    free: int | None = None
-    path: str = ""
+    fetched: int = Field(ge=0, description="the original; 0: it is in the store")
+    converted: int = Field(ge=0, description="what is made from it; 0: nothing, or it is there")
+    margin: int = Field(ge=0, description="what a file system and the files beside them take")
+    environment: int = Field(default=0, ge=0, description="where it comes onto the same disk")
+    bytes: int = Field(ge=0, description="of all of these")
+    free: int = Field(description="bytes")
+    path: str = Field(description="a folder on that disk")
 
     @property
-    def bytes(self) -> int:
-        """All of it."""
-        return self.fetched + self.converted + self.beside + self.rest
+    def fits(self) -> bool:
+        """Whether there is enough."""
+        return self.bytes <= self.free
