@@ -45,7 +45,7 @@ from local_opus.profiles import Profile
 from local_opus.refusals import explained
 from local_opus.report.reporter import Reporter
 from local_opus.stock import is_stored
-from local_opus.values import Device, HostFacts, Model, Plan, Scope
+from local_opus.values import Device, DiskFit, HostFacts, MemoryFit, Model, Plan, Scope
 from local_opus.weights.sources import KINDS
 
 
@@ -85,6 +85,8 @@ class Served:
     device: Device | None = None
     device_name: str | None = None
     reasons: tuple[str, ...] = ()
+    memory: MemoryFit | None = None
+    disk: DiskFit | None = None
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,7 @@ def pick_model(
             )
         return Served()
     wanted = model_id or profile.model.id
+    serving = planner.serving_of(profile)
     if device is None and profile.model.device != AUTO:
         device = profile.model.device
     if wanted is None:
@@ -143,14 +146,17 @@ def pick_model(
             beside=beside,
             stored=lambda model, device: is_stored(host, locations, model, device),
             measured=measured,
+            serving=serving,
         )
         model, on = picked.taken.model, picked.taken.candidate
         why = reasons.of_plan(facts, model, on.name, device, measured)
         why += reasons.of_pick(picked, use_case)
-        return Served(model, on.kind, on.name, why)
+        stored = is_stored(host, locations, model, on.name)
+        fitting = fit(model, facts, on.name, serving, stored=stored, beside=beside)
+        return Served(model, on.kind, on.name, why, fitting.memory_fit, fitting.disk_fit)
     model = catalog.get(wanted)
     stored = is_stored(host, locations, model, device)
-    fitting = fit(model, facts, device, stored=stored, beside=beside, measured=measured)
+    fitting = fit(model, facts, device, serving, stored=stored, beside=beside, measured=measured)
     if not fitting.fits:
         raise MachineCannotError(
             f"{model.id}: {fitting.reasons[0]}",
@@ -159,7 +165,7 @@ def pick_model(
         )
     name = fitting.name or ""
     why = reasons.of_plan(facts, model, name, device, measured)
-    return Served(model, fitting.device, name, why)
+    return Served(model, fitting.device, name, why, fitting.memory_fit, fitting.disk_fit)
 
 
 def program_facts(host: Host, scope: Scope) -> planner.ProgramFacts:
@@ -222,6 +228,8 @@ def prepare(
         device=served.device,
         device_name=served.device_name,
         reasons=served.reasons,
+        memory=served.memory,
+        disk=served.disk,
         locations=locations,
         root=host.root,
         is_image=host.is_image,

@@ -37,6 +37,8 @@ class ServerFile(Value):
     host: str
     port: int
     max_queue: int
+    #: Files of former versions don't have it.
+    max_concurrent: int = 128
     model_config_path: AbsolutePath = Field(alias="model_config")
     generation_config: AbsolutePath
     openvino_config: AbsolutePath
@@ -84,7 +86,8 @@ def load(read: Callable[[str], str], path: str, weights: Callable[[str], Weights
     generation = _file(GenerationFile, read, server.generation_config)
     openvino = _file(OpenVinoFile, read, server.openvino_config)
     proven = weights(model.folder)
-    tokens = model.context_length or proven.context_length
+    stated = (model.context_length, proven.context_length)
+    tokens = min((one for one in stated if one is not None), default=None)
     if tokens is None:
         raise BadInputError(
             f"{server.model_config_path}: context_length: neither given nor told by the weights",
@@ -95,6 +98,7 @@ def load(read: Callable[[str], str], path: str, weights: Callable[[str], Weights
         "host": server.host,
         "port": server.port,
         "max_queue": server.max_queue,
+        "max_concurrent": server.max_concurrent,
         "model": model.model,
         "model_folder": model.folder,
         "weights_digest": proven.manifest_sha256,

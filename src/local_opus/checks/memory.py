@@ -29,8 +29,9 @@ def ask(context: Context) -> Answer:
     running = node.serving(context.host, context.locations)
     held = _resident(context.host, running.pid) if running is not None else 0
     memory = facts.memory.model_copy(update={"available": facts.memory.available + held})
-    found = fit(model, facts.model_copy(update={"memory": memory}), device, stored=True)
-    about = "about " if model.memory.estimated else ""
+    seen = facts.model_copy(update={"memory": memory})
+    found = fit(model, seen, device, context.serving(), stored=True)
+    about = "about " if found.memory_fit is None or found.memory_fit.estimated else ""
     said = f"{model.id} needs {about}{size_text(found.memory)} on the {where.device}"
     besides = f"; {size_text(facts.memory.usable)} available"
     if held:
