@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -21,6 +22,7 @@ from local_opus import (
     resources,
     room,
     state,
+    tuning_order,
     whereabouts,
 )
 from local_opus.actions.create_environment import CreateEnvironment
@@ -40,6 +42,7 @@ from local_opus.refusals import explained
 from local_opus.report.reporter import Reporter
 from local_opus.stock import is_stored
 from local_opus.values import Device, HostFacts, Model, Plan, Scope
+from local_opus.values.tuning import TuningOrder
 from local_opus.weights.sources import KINDS
 
 
@@ -58,6 +61,8 @@ class Choice:
     profile_file: str | None = None
     #: The licence that must still be accepted; None: nothing must be.
     terms: Terms | None = None
+    #: Whether the user said to tune, or not to; None: neither.
+    tune: bool | None = None
 
     @property
     def environment(self) -> str:
@@ -165,10 +170,12 @@ def prepare(
     port: int | None,
     trial_port: int | None = None,
     profile_file: str | None = None,
+    tune: bool | None = None,
 ) -> Choice:
     """Choose and plan; nothing is changed. Raises LocalOpusError.
 
     With ``trial_port`` the new server is tried there before it takes the place of the old one.
+    ``tune`` None: as the profile says.
     """
     control.require_known(host, locations)
     of_program = program_facts(host, locations.scope)
@@ -180,6 +187,7 @@ def prepare(
     if model is not None:
         licensing.require_token(host, locations, model)
     at_port = port or profile.server.port
+    tunes = profile.tuning.enabled if tune is None else tune
     request = planner.Request(
         profile=profile,
         model=model,
@@ -192,6 +200,7 @@ def prepare(
         templates=templates(),
         port=at_port,
         trial_port=trial_port,
+        tuning=_tuning(locations, profile, facts, model, on_device) if tunes else None,
     )
     choice = Choice(
         profile,
@@ -202,6 +211,7 @@ def prepare(
         at_port,
         planner.plan(request),
         profile_file,
+        tune=tune,
     )
     if model is None or is_free(model.license.id):
         return choice
@@ -210,6 +220,32 @@ def prepare(
         return replace(choice, terms=terms)
     before = licensing.accepted(whereabouts.receipt(host, locations).history, model)
     return choice if before is None else with_license(choice, before)
+
+
+def _tuning(
+    locations: Locations,
+    profile: Profile,
+    facts: HostFacts,
+    model: Model | None,
+    device: Device | None,
+) -> TuningOrder | None:
+    """Return what is tuned; None where the environment that is planned has no OpenVINO."""
+    lock = resources.read("locks", planner.lock_of(profile))
+    version = re.search(r"^openvino==(\S+)", lock, re.MULTILINE)
+    if version is None:
+        return None
+    on = device or Device.CPU
+    return tuning_order.order(
+        facts,
+        goal=profile.tuning.goal,
+        seconds=profile.tuning.seconds,
+        device=on.value,
+        openvino=version[1],
+        base=planner.properties_of(profile),
+        model=model,
+        folder=planner.model_folder(locations, model, on) if model is not None else None,
+        cache_size_gb=profile.server.cache_size_gb,
+    )
 
 
 def with_license(choice: Choice, license_id: str) -> Choice:
@@ -256,6 +292,7 @@ def install(host: Host, choice: Choice, tell: Reporter) -> Result:
             "device": choice.device.value if choice.device else None,
             "scope": locations.scope.value,
             "port": choice.port,
+            "tune": choice.tune,
         }
         applier = Applier(journal)
         plan = choice.plan

@@ -90,6 +90,14 @@ class OpenVinoTable(Table):
     num_streams: int | None = Field(default=None, ge=1, le=1024)
 
 
+class TuningTable(Table):
+    """Whether OpenVINO's settings are tuned by measurement, what for, and for how long at most."""
+
+    enabled: bool = False
+    goal: Literal["latency", "throughput"] = "latency"
+    seconds: int = Field(default=30, ge=1, le=600)
+
+
 class CommandTable(Table):
     """The ``local-opus`` command on the PATH."""
 
@@ -106,6 +114,7 @@ class Profile(Table):
     server: ServerTable = ServerTable()
     generation: GenerationTable = GenerationTable()
     openvino: OpenVinoTable = OpenVinoTable()
+    tuning: TuningTable = TuningTable()
     command: CommandTable = CommandTable()
 
 
@@ -218,5 +227,7 @@ def _contradictions(profile: Profile) -> Iterator[str]:
         yield 'environment.extras: must hold "base" at least'
     if profile.server.enabled and "server" not in extras:
         yield 'environment.extras: must hold "server" where server.enabled is true'
+    if profile.tuning.enabled and "openvino" not in extras:
+        yield 'environment.extras: must hold "openvino" where tuning.enabled is true'
     if profile.model.id is not None and not profile.server.enabled:
         yield "model.id: a model is installed only where server.enabled is true"

@@ -15,6 +15,7 @@ from local_opus.actions.install_unit import InstallUnit
 from local_opus.actions.link_command import LinkCommand
 from local_opus.actions.start_server import StartServer
 from local_opus.actions.try_server import TryServer
+from local_opus.actions.tune_openvino import TuneOpenvino
 from local_opus.actions.write_file import WriteFile
 from local_opus.errors import LocalOpusError
 
@@ -29,6 +30,7 @@ REGISTRY: dict[str, type[Action]] = {
         ConvertWeights,
         WriteFile,
         LinkCommand,
+        TuneOpenvino,
         InstallUnit,
         EnableService,
         StartServer,
