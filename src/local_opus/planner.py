@@ -114,7 +114,7 @@ def _folders(todo: _List, request: Request, group: str | None) -> None:
     if request.model is not None:
         todo.actions.append(store_folder(places))
     if request.model is not None or request.tuning is not None:
-        todo.actions.append(_folder("config", places.config, 0o750 if group else 0o700, group))
+        todo.actions.append(config_folder(places, group))
     if request.profile.server.enabled:
         if not request.systemd:  # it keeps PID and log itself, and /run is empty after a boot
             todo.actions.append(_folder("runtime", places.runtime, 0o755))
@@ -130,6 +130,11 @@ def _folder(name: str, path: str, mode: int | None, group: str | None = None) ->
 def store_folder(locations: Locations) -> PlannedAction:
     """Return the action that makes the store, also for a model that comes without an install."""
     return _folder("models", locations.models, 0o755)
+
+
+def config_folder(locations: Locations, group: str | None) -> PlannedAction:
+    """Return the action that makes the folder of the configs."""
+    return _folder("config", locations.config, 0o750 if group else 0o700, group)
 
 
 def lock_of(profile: Profile) -> str:

@@ -91,7 +91,10 @@ class OpenVinoTable(Table):
 
 
 class TuningTable(Table):
-    """Whether OpenVINO's settings are tuned by measurement, what for, and for how long at most."""
+    """Whether OpenVINO's settings are tuned by measurement, what for, and for how long at most.
+
+    Where the environment holds no OpenVINO there is nothing to tune.
+    """
 
     enabled: bool = False
     goal: Literal["latency", "throughput"] = "latency"
@@ -227,7 +230,5 @@ def _contradictions(profile: Profile) -> Iterator[str]:
         yield 'environment.extras: must hold "base" at least'
     if profile.server.enabled and "server" not in extras:
         yield 'environment.extras: must hold "server" where server.enabled is true'
-    if profile.tuning.enabled and "openvino" not in extras:
-        yield 'environment.extras: must hold "openvino" where tuning.enabled is true'
     if profile.model.id is not None and not profile.server.enabled:
         yield "model.id: a model is installed only where server.enabled is true"

@@ -91,7 +91,7 @@ def load(
     server = _file(ServerFile, read, path)
     model = _file(ModelFile, read, server.model_config_path)
     generation = _file(GenerationFile, read, server.generation_config)
-    openvino = _file(OpenVinoFile, read, server.openvino_config)
+    properties = _file(OpenVinoFile, read, server.openvino_config)
     proven = weights(model.folder)
     tokens = model.context_length or proven.context_length
     if tokens is None:
@@ -109,11 +109,11 @@ def load(
         "weights_digest": proven.manifest_sha256,
         "device": model.device,
         "context_length": tokens,
-        "cache_size_gb": openvino.cache_size_gb,
-        "openvino": openvino.properties,
+        "cache_size_gb": properties.cache_size_gb,
+        "openvino": properties.properties,
         "generation": generation.model_dump(exclude={"schema_version"}),
     }
-    document |= _tuned_settings(read, path, model, openvino, proven, runtime)
+    document |= _tuned_settings(read, path, model, properties, proven, runtime)
     files = {
         "model": server.model_config_path,
         "generation": server.generation_config,
@@ -187,7 +187,7 @@ def _tuned_settings(
     read: Callable[[str], str],
     path: str,
     model: ModelFile,
-    openvino: OpenVinoFile,
+    untuned: OpenVinoFile,
     proven: WeightsFacts,
     runtime: Callable[[], str | None],
 ) -> dict[str, object]:
@@ -198,8 +198,13 @@ def _tuned_settings(
     found = state.tuned
     named = {"max_num_seqs": "max_concurrent", "enable_prefix_caching": "prefix_caching"}
     scheduler = {named.get(name, name): value for name, value in found.chosen.scheduler.items()}
-    properties = tuned.effective(openvino.properties, found.base, found.chosen)
+    properties = tuned.effective(untuned.properties, found.base, found.chosen)
     return {**scheduler, "openvino": properties}
+
+
+def openvino(read: Callable[[str], str], path: str) -> OpenVinoFile:
+    """Return the ``openvino.json`` that ``server.json`` at ``path`` names, untuned."""
+    return _file(OpenVinoFile, read, _file(ServerFile, read, path).openvino_config)
 
 
 def model_folder(read: Callable[[str], str], path: str) -> str:

@@ -17,10 +17,7 @@ from local_opus.errors import BadInputError, did_you_mean
 from local_opus.values.tuning import Chosen, Tuned
 
 NAME = "tuned.json"
-_REMEDY = (
-    "Correct the file, or take it back with `local-opus tune --reset`: "
-    "the server then runs with the defaults."
-)
+_REMEDY = "Correct the file, or remove it: the server then runs with the defaults."
 
 
 def dump(tuned: Tuned) -> bytes:

@@ -9,7 +9,16 @@ from typing import ClassVar, Self
 from pydantic import JsonValue
 
 from local_opus import tuned, tuner
-from local_opus.actions.base import Action, Inspection, Progress, Record, Reverted, State
+from local_opus.actions.base import (
+    EARLIER,
+    Action,
+    Inspection,
+    Progress,
+    Record,
+    Reverted,
+    State,
+    earlier,
+)
 from local_opus.actions.ownership import group_number
 from local_opus.actions.write_file import WriteFile
 from local_opus.errors import LocalOpusError
@@ -73,11 +82,11 @@ class TuneOpenvino(Action):
             return Inspection(state=State.DIFFERENT, evidence="tuned for something else")
         return Inspection(state=State.PRESENT, evidence=tuned.in_words(there))
 
-    def covers(self, earlier: Self) -> bool:
+    def covers(self, earlier: Self) -> bool:  # the word of the interface
         """What was tuned for the same holds; whoever ran `tune` chose the goal himself."""
         if self.result is not None:
             return False
-        loose = _LOOSE | ({"goal"} if earlier.result is not None else set())
+        loose = _LOOSE | ({"goal", "base"} if earlier.result is not None else set())
         mine, its = (one.order.model_dump(exclude=loose) for one in (self, earlier))
         same = (self.path, self.mode, self.group) == (earlier.path, earlier.mode, earlier.group)
         return same and mine == its
@@ -90,12 +99,9 @@ class TuneOpenvino(Action):
         """Measure and write."""
         found = self.result
         if found is None:
-            total = self.order.seconds
-
-            def tell(what: str, seconds: float) -> None:
-                progress(what, int(seconds), total)
-
-            found = tuner.tune(host, self.order, tell)
+            found = tuner.tune(
+                host, self.order, lambda what, seconds: progress(what, int(seconds), None)
+            )
         data = tuned.dump(found)
         group = group_number(host, self.group, required=not host.is_image)
         host.files.write_atomic(self.path, data, mode=self.mode, gid=group)
@@ -119,8 +125,8 @@ class TuneOpenvino(Action):
                 return None
             raise
         digests = {after.get("sha256")}
-        for one in after.get("earlier") or []:
-            if isinstance(one, dict) and one.get("existed"):
+        for one in earlier(after):
+            if one.get("existed"):
                 content = base64.b64decode(str(one["content"]))
                 digests.add(hashlib.sha256(content).hexdigest())
         if hashlib.sha256(data).hexdigest() in digests:
@@ -133,7 +139,7 @@ class TuneOpenvino(Action):
 
     def edited_meanwhile(self, host: Host, *earlier: Record) -> str | None:
         """Look at the sum, and at what stood there."""
-        return self.edited(host, {"earlier": [*earlier]})
+        return self.edited(host, {EARLIER: [*earlier]})
 
     def revert(self, host: Host, before: Record, after: Record | None) -> Reverted:
         """Put back what was there, or remove it; keep what the user edited."""

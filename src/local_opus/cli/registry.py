@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("status", "Show what runs, which model, and where."),
     "chat": ("chat", "Ask the running model."),
     "logs": ("logs", "Show what the server printed."),
+    "tune": ("tune", "Measure OpenVINO's settings here, and keep the best."),
     "receipt": ("receipt", "Show what an install did to this machine."),
     "upgrade": ("upgrade", "Bring what is installed to this version, or back."),
     "uninstall": ("uninstall", "Take an install back."),
