@@ -21,6 +21,8 @@ from local_opus.values.tuning import Chosen, Goal, Judged, Ratio, Setting, Speed
 
 #: Pairs of rounds in a first look, in a second, and when the choice is verified.
 LOOK, SECOND, VERIFY = 3, 6, 12
+#: So many go on to the second look at least, if they gain at all.
+FEW = 3
 #: Requests at once where many answers count.
 MANY = 8
 #: Tokens of a round, and the seconds that a round shall take.
@@ -39,6 +41,7 @@ _SLACK = 5.0
 _LOAD_FACTOR = 3.0
 
 
+_NOT_TRIED = "not tried: the time was up"
 _NOT_BEST = "not among those that gain most"
 
 
@@ -186,10 +189,18 @@ class Search:
                 outcome.problem = f"the default could not be measured: {error.message}"
                 return outcome
             found = [self._look(setting) for setting in settings]
+            for one in found:  # with the noise of all rounds, not of the first few
+                if one.pairs is not None:
+                    one.note(self._in_words(one.pairs, one.setting))
             try:
                 self._choose(found, outcome)
             except LocalOpusError as error:
                 outcome.problem = f"nothing was chosen: {error.message}"
+            if found and all(one.pairs is None and one.row.why == _NOT_TRIED for one in found):
+                outcome.problem = (
+                    f"{self._end - self._begin:.0f} s were over before anything could be tried: "
+                    f"loading the default took {self._load_seconds:.1f} s"
+                )
             outcome.noise = round(paired.noise(self._default_rates), 4)
             outcome.tried = [one.row for one in found]
             return outcome
@@ -335,7 +346,7 @@ class Search:
             setting=setting.name,
             properties=setting.properties,
             scheduler=setting.scheduler,
-            why="not tried: the time was up",
+            why=_NOT_TRIED,
         )
         found = _Candidate(setting, row)
         if self._left() < self._cost(LOOK) + self._reserve:
@@ -354,7 +365,7 @@ class Search:
                 return
             ratio, row = self._against_default(chosen, setting.how, pairs)
         except OutOfTimeError:
-            found.note("not tried: the time was up")
+            found.note(_NOT_TRIED)
             return
         except LocalOpusError as error:
             found.pairs = None
@@ -405,7 +416,7 @@ class Search:
             if one.pairs is not None and one.setting.never is None and one.pairs.median > 1
         ]
         hopeful.sort(key=_median, reverse=True)
-        half = hopeful[: max(1, (len(hopeful) + 1) // 2)]
+        half = hopeful[: max(FEW, (len(hopeful) + 1) // 2)]
         good = []
         for one in half:
             if self._left() >= self._cost(SECOND) + self._reserve:

@@ -187,7 +187,7 @@ def thread_counts(facts: HostFacts) -> list[int]:
     wanted = [cpu.physical_cores, cpu.performance_cores or 0, most]
     wanted += [most - 1, (cpu.physical_cores + 1) // 2]
     found = dict.fromkeys(number for number in wanted if 1 <= number <= most)
-    if cpu.logical_cores == cpu.physical_cores:  # one thread a core: all of them is the default
+    if most == cpu.logical_cores == cpu.physical_cores:  # one a core, all of them: the default
         found.pop(most, None)
     return [*found][:4]
 
