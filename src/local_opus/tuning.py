@@ -41,7 +41,8 @@ _SLACK = 5.0
 _LOAD_FACTOR = 3.0
 
 
-_NOT_TRIED = "not tried: the time was up"
+#: Why there are no figures of what came last.
+NOT_TRIED = "not tried: the time was up"
 _NOT_BEST = "not among those that gain most"
 
 
@@ -139,6 +140,17 @@ class OutOfTimeError(LocalOpusError):
         super().__init__("the time was up", "Give more with --seconds.")
 
 
+class _BusyError(LocalOpusError):
+    """What would be measured now holds for a machine as busy as this."""
+
+    def __init__(self, others: float) -> None:
+        super().__init__(
+            f"other programs have {others:.0%} of the processors, so what wins now need not win "
+            "without them",
+            "Tune again when they are done.",
+        )
+
+
 @dataclass
 class _Candidate:
     setting: Setting
@@ -185,6 +197,9 @@ class Search:
         try:
             try:
                 self._start()
+            except _BusyError as error:
+                outcome.problem = error.message
+                return outcome
             except LocalOpusError as error:
                 outcome.problem = f"the default could not be measured: {error.message}"
                 return outcome
@@ -196,7 +211,7 @@ class Search:
                 self._choose(found, outcome)
             except LocalOpusError as error:
                 outcome.problem = f"nothing was chosen: {error.message}"
-            if found and all(one.pairs is None and one.row.why == _NOT_TRIED for one in found):
+            if found and all(one.pairs is None and one.row.why == NOT_TRIED for one in found):
                 outcome.problem = (
                     f"{self._end - self._begin:.0f} s were over before anything could be tried: "
                     f"loading the default took {self._load_seconds:.1f} s"
@@ -248,9 +263,14 @@ class Search:
         spare = ROUND_SECONDS - one.first_seconds
         wanted = int(spare * one.decode / self._requests) if spare > 0 else 0
         self._tokens = max(FEWEST_TOKENS, min(MOST_TOKENS, wanted))
-        begin = self._clock()
+        begin, used = self._clock(), self._use_of(running)
         self._measure(running, self._default_rates)
         self._round_seconds = self._clock() - begin
+        for _ in range(LOOK - 1):
+            self._measure(running, self._default_rates)
+        others = _share_of_others(used, self._use_of(running))
+        if others is not None and others > OTHERS:
+            raise _BusyError(others)
         # It loads the model plainly, and reads one text.
         self._judge_seconds = self._load_seconds + 4 * self._round_seconds
 
@@ -346,7 +366,7 @@ class Search:
             setting=setting.name,
             properties=setting.properties,
             scheduler=setting.scheduler,
-            why=_NOT_TRIED,
+            why=NOT_TRIED,
         )
         found = _Candidate(setting, row)
         if self._left() < self._cost(LOOK) + self._reserve:
@@ -365,7 +385,7 @@ class Search:
                 return
             ratio, row = self._against_default(chosen, setting.how, pairs)
         except OutOfTimeError:
-            found.note(_NOT_TRIED)
+            found.note(NOT_TRIED)
             return
         except LocalOpusError as error:
             found.pairs = None

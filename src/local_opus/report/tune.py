@@ -9,11 +9,12 @@ from rich.markup import escape
 
 from local_opus import tuned
 from local_opus.report.reporter import Reporter
+from local_opus.tuning import NOT_TRIED
 from local_opus.values.tuning import Tried, Tuned, TuningOrder
 
 _WIDTH = 78
 _NAME = 37
-_HEADINGS = f"{'setting':<{_NAME}} {'default':>9} {'tuned':>9}  {'times':>6}  {'interval':<11}"
+_HEADINGS = f"{'setting':<{_NAME}} {'default':>9} {'tuned':>9}  {'times':>6}  interval"
 
 
 def show_candidates(tell: Reporter, order: TuningOrder, own: Sequence[str]) -> None:
@@ -39,9 +40,15 @@ def show_table(tell: Reporter, result: Tuned) -> None:
     tell.say("")
     tell.say(f"tokens/s {unit}, prompt included; the interval holds the true median")
     tell.say(f"[bold]{_HEADINGS}[/bold]")
+    waiting = [row.setting for row in result.tried if row.why == NOT_TRIED]
     for row in result.tried:
-        for line in row_lines(row):
-            tell.say(line)
+        if row.why != NOT_TRIED:
+            for line in row_lines(row):
+                tell.say(line)
+    if waiting:
+        text = f"not tried, as the time was up: {', '.join(waiting)}"
+        for line in textwrap.wrap(text, _WIDTH, break_on_hyphens=False):
+            tell.say(f"[dim]{escape(line)}[/dim]")
 
 
 def row_lines(row: Tried) -> list[str]:
