@@ -221,6 +221,20 @@ def test_an_ir_is_not_converted(base):
     assert planner.model_folder(base.locations, ir, Device.CPU) == planner.source_folder(base.locations, ir)  # fmt: skip
 
 
+@pytest.mark.parametrize("name", ["GPU.0", "GPU.1", "CPU", "NPU"])
+def test_the_server_is_set_to_the_device_by_its_name(base, name):
+    """One word in model.json, in the trial and in the plan; the variant stays that of the kind."""
+    device = Device(name.partition(".")[0])
+    wanted = replace(base, device=device, device_name=name, trial_port=8001)
+    assert f'"device": "{name}"' in str(params(wanted, "config:model")["content"])
+    trial = params(wanted, "trial")
+    assert (trial["device"], f'"device": "{name}"' in str(trial["configs"])) == (name, True)
+    assert params(wanted, "variant")["device"] == device.value
+    plan = planner.plan(wanted)
+    assert (plan.device, plan.device_name) == (device, name)
+    assert build("try_server", trial).device == name
+
+
 def test_a_hostile_name_can_not_enter_a_file(base):
     """What a profile or a path holds stays a value in every rendered file."""
     nasty = "/opt/a b\"c$(id)%h'd"
