@@ -115,7 +115,7 @@ def test_a_path_starts_at_the_files_folder(name, line, field, value):
         (b'model = "../../x"', 'a.toml: model: there is no model "../../x"'),
         (b'device = "gpu"', 'Did you mean "GPU"?'),
         (b'device = "TPU"', "a.toml: device: must be one of auto, CPU, GPU, NPU, or one GPU"),
-        (b'device = "GPU.01"', 'a.toml: device: must be one of auto, CPU, GPU, NPU, or one GPU'),
+        (b'device = "GPU.01"', "a.toml: device: must be one of auto, CPU, GPU, NPU, or one GPU"),
         (b'device = "NPU.0"', 'not "NPU.0". Did you mean "NPU"?'),
         (b"device = 1", "a.toml: device: must be a valid string, not 1"),
         (b'use_case = "codding"', 'Did you mean "coding"?'),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fakes import FakeHost
-from local_opus import measurements
+from local_opus import picking
 from local_opus.devices.ranking import Measured
 from local_opus.errors import LocalOpusError
 from local_opus.history import Event
@@ -40,12 +40,12 @@ def write(
 
 
 def rates(host: FakeHost, places: Locations) -> list[tuple[str, str, float]]:
-    found = measurements.read(host, places)
+    found = picking.installed(host, places).measured
     return [(one.device, one.model, one.tokens_per_second) for one in found]
 
 
 def test_without_an_install_nothing_was_measured(host, places):
-    assert measurements.read(host, places) == ()
+    assert picking.installed(host, places).measured == ()
 
 
 def test_each_finished_run_measured_once(host, places):
@@ -56,7 +56,7 @@ def test_each_finished_run_measured_once(host, places):
         ({**RUN, "device_name": "GPU.0"}, {"tokens_per_second": 4}),
     )
     assert rates(host, places) == [("GPU.1", "tiny", 12.5), ("GPU.0", "tiny", 4.0)]
-    first, second = measurements.read(host, places)
+    first, second = picking.installed(host, places).measured
     assert isinstance(first, Measured)
     assert first.when <= second.when
 
@@ -83,7 +83,7 @@ def test_an_older_receipt_names_the_kind_alone(host, places):
 )
 def test_what_is_no_measurement_is_left_out(host, places, run, result):
     write(host, places, (run, result))
-    assert measurements.read(host, places) == ()
+    assert picking.installed(host, places).measured == ()
 
 
 def test_a_receipt_that_is_closed_to_this_user_measures_nothing(host, places, monkeypatch):
@@ -93,7 +93,7 @@ def test_a_receipt_that_is_closed_to_this_user_measures_nothing(host, places, mo
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(host.files, "read_bytes", closed)
-    assert measurements.read(host, places) == ()
+    assert picking.installed(host, places).measured == ()
 
 
 def test_a_damaged_receipt_is_told(host, places):
@@ -101,4 +101,4 @@ def test_a_damaged_receipt_is_told(host, places):
     text = host.files.read_text(places.receipt)
     host.files.write_atomic(places.receipt, text.replace("12.5", "99.5").encode())
     with pytest.raises(LocalOpusError):
-        measurements.read(host, places)
+        picking.installed(host, places)

@@ -18,7 +18,7 @@ import pytest
 from facts_tree import MACHINES, machine_host
 
 from fakes import FakeHost
-from local_opus import install, planner, profiles
+from local_opus import install, picking, planner, profiles
 from local_opus.actions import build
 from local_opus.catalog import load as load_catalog
 from local_opus.errors import MachineCannotError
@@ -69,7 +69,7 @@ def request(profile: Profile, facts: HostFacts, root: Path, scope: Scope, *, sys
     root.mkdir(exist_ok=True)
     host = FakeHost(root)
     places = locate(scope, host.environ)
-    served = install.pick_model(host, places, profile, facts, model_id, None)
+    served = picking.pick_model(host, places, profile, facts, model_id, None)
     return planner.Request(
         profile=profile, model=served.model, device=served.device,
         device_name=served.device_name, reasons=served.reasons, locations=places, root="/", is_image=False, systemd=systemd,

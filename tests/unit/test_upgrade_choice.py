@@ -81,6 +81,10 @@ def choose(
         ({"device": "GPU", "device_name": "GPU.1"}, "GPU.1"),
         ({"device": "GPU", "device_name": "GPU.0"}, "GPU.0"),
         ({"device": "GPU", "device_name": "GPU.2"}, "GPU"),  # it was taken out
+        ({"device": "GPU", "device_name": "GPU.1", "device_asked": "GPU"}, "GPU"),
+        ({"device": "GPU", "device_name": "GPU.1", "device_asked": "GPU.1"}, "GPU.1"),
+        ({"device": "GPU", "device_name": "GPU.2", "device_asked": "GPU.2"}, "GPU"),
+        ({"device": "GPU", "device_name": "GPU.1", "device_asked": None}, None),
         ({"device": "GPU"}, "GPU"),  # of an older version: the best of them
         ({"device": "GPU", "device_name": 7}, "GPU"),
         ({"device": "GPU", "device_name": "../x"}, "GPU"),
