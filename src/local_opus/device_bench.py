@@ -22,12 +22,14 @@ from local_opus.runtime.protocol import Message
 from local_opus.values import Device, DeviceFacts, HostFacts
 
 ALL = "all"
-_MIN_SECONDS, _MAX_SECONDS = 5.0, 3600.0
+_MIN_SECONDS, _MAX_SECONDS = 15.0, 3600.0
 #: OpenVINO's devices that choose among others: what ran is then not what was named.
 _CHOOSERS = ("AUTO", "HETERO", "MULTI", "BATCH")
 _NAME = re.compile(r"(CPU|GPU(\.\d+)?|NPU(\.\d+)?)\Z")
 #: Share of a device's time that is for measuring; the rest is for loading and compiling.
 _MEASURING = 0.5
+#: Share after which no figure is begun: the one that runs then must end before the limit.
+_BEGINNING = 0.6
 #: Share of free memory that a device may take, and the most that is of use.
 _MEMORY_SHARE = 0.5
 _MAX_MEMORY = 8 * 1024**3
@@ -159,6 +161,7 @@ def _measure_one(
         "device": device.name,
         "what": [what.value for what in asked],
         "seconds": seconds * _MEASURING,
+        "limit": seconds * _BEGINNING,
         "memory": _memory(facts, device),
     }
     problem = "the worker told nothing of it"

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Collection, Sequence
 
-from local_opus import checks
+from local_opus import as_service, checks
 from local_opus.checks.base import Check
 from local_opus.checks.context import look
 from local_opus.checks.runner import Tell
@@ -14,7 +14,8 @@ from local_opus.checks.runner import run as run_checks
 from local_opus.errors import ExitCode
 from local_opus.host import Host
 from local_opus.locations import Locations
-from local_opus.values import CheckResult, CheckState, Value
+from local_opus.mending import Step
+from local_opus.values import CheckResult, CheckState, Mended, Value
 
 
 class Diagnosis(Value):
@@ -24,6 +25,8 @@ class Diagnosis(Value):
     scope: str
     results: tuple[CheckResult, ...]
     seconds: float
+    #: What ``--fix`` did, or would do.
+    fixes: tuple[Mended, ...] = ()
 
     @property
     def exit_code(self) -> ExitCode:
@@ -55,6 +58,34 @@ def examine(
     )
 
 
-def of(ids: Collection[str]) -> list[Check]:
-    """Return the checks with these ids."""
-    return [check for check in checks.REGISTRY if check.id in ids]
+def examine_as_service(host: Host, locations: Locations) -> Diagnosis:
+    """Ask for the devices alone, inside the sandbox of the server's unit.
+
+    Raises MachineCannotError where there is none.
+    """
+    return examine(host, locations, registry=[as_service.check(host, locations)])
+
+
+def again(
+    host: Host,
+    locations: Locations,
+    before: Diagnosis,
+    ids: Collection[str],
+    done: Sequence[Mended],
+) -> Diagnosis:
+    """Ask the checks with these ids once more; the results of the others stay."""
+    asked = [check for check in checks.REGISTRY if check.id in ids]
+    now = examine(host, locations, registry=asked)
+    new = {result.id: result for result in now.results}
+    return Diagnosis(
+        scope=before.scope,
+        results=tuple(new.get(result.id, result) for result in before.results),
+        seconds=round(before.seconds + now.seconds, 3),
+        fixes=tuple(done),
+    )
+
+
+def with_steps(found: Diagnosis, todo: Sequence[Step]) -> Diagnosis:
+    """Return the diagnosis with what ``--fix`` would do, and has not done."""
+    fixes = (Mended(lines=step.lines, checks=step.checks, done=False) for step in todo)
+    return found.model_copy(update={"fixes": tuple(fixes)})

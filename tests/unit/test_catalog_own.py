@@ -6,7 +6,6 @@ import threading
 from pathlib import Path
 
 import pytest
-from facts_tree import MACHINES, machine_host
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -34,6 +33,7 @@ from local_opus.values import (
     Scope,
     Trust,
 )
+from machines import MACHINES, machine_host
 
 BUILT_IN = load()
 

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from facts_tree import MACHINES, host_on, pci_tree, write
+from local_opus.facts.gaps import gaps
 
 from local_opus.facts import accelerators
-from local_opus.facts.gaps import gaps
 from local_opus.values import AcceleratorFacts, DeviceFacts, HostFacts
+from machines import MACHINES, host_on, pci_tree, write
 
 ADDRESS = "0000:00:02.0"
 FOLDER = f"/sys/devices/pci0000:00/{ADDRESS}"
@@ -111,7 +111,7 @@ GONE = {"node_problem": "no such file or directory"}
 def host_facts(
     *items: dict[str, object], container: str | None = None, **openvino: object
 ) -> HostFacts:
-    machine = MACHINES["meteor-lake-155h"]["expected"]
+    machine = MACHINES["meteor-lake-155h"].golden["facts"]
     return HostFacts.model_validate({
         "cpu": machine["cpu"], "memory": machine["memory"], "accelerators": items,
         "disk": {"path": "/", "total": 1, "free": 1, "free_inodes": None},

@@ -8,13 +8,13 @@ from enum import Enum
 from pathlib import Path
 
 import pytest
-from facts_tree import CPU_ONLY, Answers, host_on
 
 from local_opus.facts import openvino
 from local_opus.host import Host, Processes
 from local_opus.runtime import probe
 from local_opus.runtime.protocol import Message
 from local_opus.values import OpenVinoFacts
+from machines import CPU_ONLY, Answers, host_on
 
 
 class Mode(Enum):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from local_opus.checks import (
+    canary,
     clock,
     config,
+    devices,
     disk,
     drift,
     environment,
@@ -30,10 +32,11 @@ from local_opus.checks import (
 )
 from local_opus.checks.base import Check
 
-__all__ = ["REGISTRY"]
+__all__ = ["CANARY", "REGISTRY"]
 
 #: Every check there is, in the order in which they are told; one line each.
 REGISTRY: tuple[Check, ...] = (
+    devices.CHECK,
     foreign.CHECK,
     facts.CHECK,
     limits.CHECK,
@@ -59,3 +62,5 @@ REGISTRY: tuple[Check, ...] = (
     server.CHECK,
     port.CHECK,
 )
+#: Asked only where the user wants it.
+CANARY = canary.CHECK

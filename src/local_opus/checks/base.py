@@ -81,6 +81,11 @@ def failed(
     return Answer(CheckState.FAIL, evidence, tuple(details), fix, fixable)
 
 
+def told(lines: Sequence[str], what: str) -> tuple[str, tuple[str, ...]]:
+    """Return evidence and details of some findings: one speaks for itself, more are counted."""
+    return (lines[0], ()) if len(lines) == 1 else (f"{len(lines)} {what}", tuple(lines))
+
+
 def advise(text: str, *commands: str, needs: Needs = Needs.NOTHING) -> Fix:
     """Return what to do, with the commands to type."""
     return Fix(text=text, commands=commands, needs=needs)

@@ -16,6 +16,8 @@ from local_opus.checks.base import (
     warned,
 )
 from local_opus.checks.context import Context
+from local_opus.facts import system
+from local_opus.values import Fix
 
 #: A receipt of another machine's disk may be a little ahead.
 _TOLERANCE = timedelta(minutes=5)
@@ -37,10 +39,20 @@ def ask(context: Context) -> Answer:
     if kept is False:
         return warned(
             f"{shown}; plausible, but nothing keeps it (the kernel says: unsynchronised)",
-            advise("Have it kept by the network's time.", *_SET),
+            _keep(context),
         )
     how = "kept by the network's time" if kept else "whether it is kept is not told"
     return passed(f"{shown}, {how}")
+
+
+def _keep(context: Context) -> Fix:
+    """Return how to have the clock kept, on what it is kept by."""
+    os = system.parse(system.read(context.host))
+    if os.container is not None:
+        return advise("It is the clock of the machine below this container: have it kept there.")
+    if os.systemd_running:
+        return advise("Have it kept by the network's time.", *_SET)
+    return advise("Run a program that keeps it by the network's time, e.g. chrony.")
 
 
 def _past() -> tuple[int, str]:

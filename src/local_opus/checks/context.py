@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -137,7 +138,8 @@ class Context:
 
 def look(host: Host, locations: Locations) -> Context:
     """Return the context of an install on this machine; nothing is read yet."""
-    control.use_installed_workers(host, locations)
+    with suppress(LocalOpusError, OSError):  # a damaged receipt: the check of it tells
+        control.use_installed_workers(host, locations)
 
     def journal() -> Journal | None:
         if not is_there(host, locations.receipt):

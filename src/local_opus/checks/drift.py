@@ -11,6 +11,7 @@ from local_opus.checks.base import (
     by_doctor,
     failed,
     passed,
+    told,
     warned,
 )
 from local_opus.checks.context import Context
@@ -25,22 +26,19 @@ def ask(context: Context) -> Answer:
     edits = Applier(journal).edits()
     found = damages(journal, edits)
     lines = [f"{one.what}: {one.evidence}" for one in found]
-    kept = [f"{edit} (kept)" for edit in edits.values()]
+    kept = [f"{edit} (kept as it is)" for edit in edits.values()]
     if found:
         rest = [one for one in found if not one.is_safe]
-        more = f" and {len(found) - 1} more" if len(found) > 1 else ""
-        return failed(
-            f"{lines[0]}{more}",
-            by_doctor("Have it restored from the receipt.")
-            if not rest
-            else advise("Install the same again.", install_command(journal.history)),
-            details=[*lines, *kept],
-            fixable=len(rest) < len(found),
-        )
-    count = sum(entry.active for entry in journal.history.entries)
+        evidence, details = told(lines, "things are missing or damaged")
+        fix = by_doctor("Have it restored from the receipt.")
+        if rest:
+            fix = advise("Install the same again.", install_command(journal.history))
+        fixable = len(rest) < len(found)
+        return failed(evidence, fix, details=(*details, *kept), fixable=fixable)
     if kept:
-        more = f" and {len(kept) - 1} more" if len(kept) > 1 else ""
-        return warned(f"{kept[0]}{more}", details=kept)
+        evidence, details = told(kept, "files were edited since they were written")
+        return warned(evidence, details=details)
+    count = sum(entry.active for entry in journal.history.entries)
     return passed(f"{count} actions of the receipt are as they were left")
 
 

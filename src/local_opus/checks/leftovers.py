@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from local_opus import node, state
-from local_opus.checks.base import Answer, Check, Group, by_doctor, passed, warned
+from local_opus.checks.base import Answer, Check, Group, by_doctor, passed, told, warned
 from local_opus.checks.context import Context
 from local_opus.host import Host, locks
 from local_opus.host.files import is_new_name
 from local_opus.locations import Locations
-
-_NAMED = 5
 
 
 def ask(context: Context) -> Answer:
@@ -20,9 +18,8 @@ def ask(context: Context) -> Answer:
     found = [f"{path}: {why}" for path, why in leftovers(host, locations)]
     if not found:
         return passed("no PID file of a dead process, nothing half-written")
-    more = f" and {len(found) - 1} more" if len(found) > 1 else ""
-    fix = by_doctor("Have it removed.")
-    return warned(f"{found[0]}{more}", fix, details=found[:_NAMED], fixable=True)
+    evidence, details = told(found, "things were left by killed runs or dead processes")
+    return warned(evidence, by_doctor("Have it removed."), details=details, fixable=True)
 
 
 def _busy(host: Host, locations: Locations) -> bool:
@@ -38,13 +35,18 @@ def leftovers(host: Host, locations: Locations) -> list[tuple[str, str]]:
     if _dead(host, locations):
         found.append((locations.pid_file, "names a process that has ended"))
     prefix = locations.prefix
-    for folder in (locations.config, prefix, f"{prefix}/bin", locations.state, locations.units,
-                   locations.runtime):  # fmt: skip
-        for name in _names(host, folder):
-            if is_new_name(name):
-                found.append((f"{folder}/{name}", "half-written by a killed run"))
-    for path in state.on_the_way(host, locations):
-        found.append((path, "a killed run's folder on its way"))
+    folders = (
+        *(locations.config, prefix, f"{prefix}/bin"),
+        *(locations.state, locations.units, locations.runtime),
+    )
+    found += [
+        (f"{folder}/{name}", "half-written by a killed run")
+        for folder in folders
+        for name in _names(host, folder)
+        if is_new_name(name)
+    ]
+    ways = state.on_the_way(host, locations)
+    found += [(path, "a killed run's folder on its way") for path in ways]
     return found
 
 

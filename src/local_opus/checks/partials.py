@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from local_opus import pruning
-from local_opus.checks.base import Answer, Check, Group, by_doctor, passed, warned
+from local_opus.checks.base import Answer, Check, Group, by_doctor, passed, told, warned
 from local_opus.checks.context import Context
 from local_opus.units import size_text
 
@@ -15,13 +15,13 @@ def ask(context: Context) -> Answer:
     found = pruning.prunable(context.host, context.locations)
     kept = [f"{one.path}: {why}" for one, why in found.kept]
     if found.orphans:
-        size = sum(one.bytes for one in found.orphans)
         lines = [f"{one.path}: {size_text(one.bytes)}" for one in found.orphans]
-        many = "s" if len(lines) > 1 else ""
+        size = sum(one.bytes for one in found.orphans)
+        evidence, details = told(lines, f"unfinished downloads, {size_text(size)}")
         return warned(
-            f"{len(lines)} unfinished download{many}, {size_text(size)}; the next try uses them",
+            evidence,
             by_doctor("Fetch the model again to go on with it, or have it removed."),
-            details=[*lines, *kept],
+            details=(*details, *kept),
             fixable=True,
         )
     if kept:

@@ -69,6 +69,8 @@ def answer(check: Check, context: Context) -> list[CheckResult]:
     """Ask one check; what it raises becomes its answer."""
     try:
         found = check.ask(context)
+        many = [found] if isinstance(found, Answer) else list(found)
+        return [_result(check, one) for one in many]
     except NotApplicableError as reason:
         found = Answer(CheckState.NOT_APPLICABLE, str(reason))
     except LocalOpusError as error:
@@ -87,8 +89,7 @@ def answer(check: Check, context: Context) -> list[CheckResult]:
             f"the check itself broke: {type(error).__name__}: {said}".rstrip(": "),
             fix=Fix(text=_DEBUG),
         )
-    many = [found] if isinstance(found, Answer) else list(found)
-    return [_result(check, one) for one in many]
+    return [_result(check, found)]
 
 
 def _path(error: OSError) -> str:

@@ -7,15 +7,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from local_opus import receipts
-from local_opus.checks.base import Answer, Check, Group, advise, by_doctor, failed, passed
+from local_opus.checks.base import Answer, Check, Group, advise, by_doctor, failed, passed, told
 from local_opus.checks.context import Context
 from local_opus.errors import LocalOpusError
 from local_opus.host import Host
 from local_opus.host.hub_token import token_file
 from local_opus.locations import GROUP, Locations
 from local_opus.values import Fix, Scope
-
-_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -48,10 +46,10 @@ def ask(context: Context) -> Answer:
             wrong.append((one, lack, "owner"))
     if wrong:
         lines = [f"{one.path}: {lack}" for one, lack, _ in wrong]
-        more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+        evidence, details = told(lines, "files or folders are open to others")
         fixable = any(one.ours and kind == "mode" for one, _, kind in wrong)
         fix = _fix(locations, [(one, kind) for one, _, kind in wrong])
-        return failed(f"{lines[0]}{more}", fix, details=lines[:_NAMED], fixable=fixable)
+        return failed(evidence, fix, details=details, fixable=fixable)
     behind = f", {hidden} more in folders closed to this user" if hidden else ""
     return passed(f"{seen} files and folders are closed to others{behind}")
 
@@ -98,9 +96,11 @@ def _fix(locations: Locations, wrong: list[tuple[Closed, str]]) -> Fix:
     ]
     owner = f"root:{GROUP}" if locations.scope is Scope.SYSTEM else "$USER:"
     by_hand += [f"sudo chown {owner} {one.path}" for one, kind in wrong if kind == "owner"]
-    if by_hand:
-        return advise("Close it yourself: it is not this program's to change.", *by_hand)
-    return by_doctor("Have the modes set.")
+    if not by_hand:
+        return by_doctor("Have the modes set.")
+    if any(one.ours and kind == "mode" for one, kind in wrong):
+        by_hand.append("local-opus doctor --fix")
+    return advise("Close what is not this program's to change yourself.", *by_hand)
 
 
 CHECK = Check("secrets", "secrets closed", Group.INSTALL, ask)

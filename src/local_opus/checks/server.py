@@ -14,11 +14,11 @@ def ask(context: Context) -> Answer:
     """Look for its process, and ask it over HTTP."""
     host, locations = context.host, context.locations
     context.require_server()
-    where = context.settings()
     require_answer(host, locations.scope)
     running = node.serving(host, locations)
     if running is None:
         return warned("it does not run", by_doctor("Have it started."), fixable=True)
+    where = context.settings()
     who = f"PID {running.pid}, {running.how}"
     ready = node.ask_ready(host, where.host, where.port)
     if ready is None:

@@ -58,8 +58,10 @@ def ask(context: Context) -> Answer:
         state = CheckState.WARN  # a file beside the weights is not loaded
     return Answer(
         state,
-        f"{said} of {files} files; {path}: {first.evidence}",
-        tuple(f"{where}: {item.verdict.value}: {item.evidence}" for where, item in bad[:_NAMED]),
+        f"{said} of {files} files" + ("" if len(bad) > 1 else f"; {path}: {first.evidence}"),
+        tuple(f"{where}: {item.verdict.value}: {item.evidence}" for where, item in bad[:_NAMED])
+        if len(bad) > 1
+        else (),
         _fix(results),
     )
 

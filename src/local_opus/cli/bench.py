@@ -12,7 +12,7 @@ def command() -> None:
     """Measure this machine. Nothing is installed, downloaded or changed."""
 
 
-@command.command("device")
+@command.command("device", short_help="Measure devices against their published peaks.")
 @click.argument("name", default="all", metavar="[NAME|all]")
 @options.option(
     "--seconds",

@@ -14,14 +14,18 @@ def command(*, as_json: bool) -> None:
 
     The JSON of --json is described by docs/detect.schema.json.
     """
-    import json
+    from local_opus import probing
+    from local_opus.host import Host
 
-    from local_opus.cli.context import find_install, open_host
-    from local_opus.facts import gather
-    from local_opus.report.facts import facts_json, print_facts
+    host = Host()
+    with probing.begin(host) as begun:  # first of all: the rest is imported while it runs
+        import json
 
-    host = open_host()
-    facts = gather(host, disk_path=find_install(host, None).models)
+        from local_opus.cli.context import find_install
+        from local_opus.facts import gather
+        from local_opus.report.facts import facts_json, print_facts
+
+        facts = gather(host, disk_path=find_install(host, None).models, begun=begun)
     if as_json:
         click.echo(json.dumps(facts_json(facts), indent=2))
     else:

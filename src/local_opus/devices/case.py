@@ -9,6 +9,7 @@ from local_opus.devices.platforms import Platform, platform_of
 from local_opus.values import (
     AcceleratorFacts,
     Device,
+    DeviceFacts,
     Fix,
     HostFacts,
     Link,
@@ -28,6 +29,8 @@ class Case:
     tiny: TinyInference | None
     #: Judged for the service's user, a member of the group render, instead of for this one.
     service: bool
+    #: Another device of this kind that OpenVINO lists: it shows that their user space works.
+    sibling: DeviceFacts | None = None
 
     @property
     def listed(self) -> bool:
@@ -54,6 +57,11 @@ class Case:
     def kernel(self) -> str:
         """The kernel, for a sentence."""
         return f"kernel {self.facts.os.kernel}" if self.facts.os.kernel else "this kernel"
+
+    @property
+    def on_kernel(self) -> str:
+        """The kernel, for the end of a sentence; empty where nothing tells its release."""
+        return f", {self.kernel}" if self.facts.os.kernel else ""
 
     @property
     def said(self) -> str | None:

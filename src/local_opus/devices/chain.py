@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Mapping
 
 from local_opus.devices import gpu, kernel, nodes, npu, plugin
 from local_opus.devices.case import Case, Found, broken, holds, unknown
-from local_opus.devices.matching import Match, kind_of, match
+from local_opus.devices.matching import Match, Matching, kind_of, match
 from local_opus.devices.platforms import npu_of_processor
 from local_opus.values import (
+    AcceleratorFacts,
     Device,
     DeviceChain,
     DeviceFacts,
@@ -42,10 +43,20 @@ def chains(
     for item in facts.accelerators:
         device = matched.by_address.get(item.pci_address)
         result = tiny.get(device.device.name) if device else None
-        found += [_accelerator(Case(facts, item, device, result, service))]
+        sibling = _sibling(facts, matched, item)
+        found += [_accelerator(Case(facts, item, device, result, service, sibling))]
     found += [_without_address(facts, device, tiny) for device in matched.others]
     found += _absent_npu(facts, found)
     return tuple(sorted(found, key=lambda chain: (_ORDER[chain.device], chain.pci_address or "~")))
+
+
+def _sibling(facts: HostFacts, matched: Matching, item: AcceleratorFacts) -> DeviceFacts | None:
+    kin = (
+        one.pci_address
+        for one in facts.accelerators
+        if one.kind is item.kind and one.pci_address != item.pci_address
+    )
+    return next((matched.by_address[one].device for one in kin if one in matched.by_address), None)
 
 
 def chains_of(facts: HostFacts, device: Device) -> tuple[DeviceChain, ...]:

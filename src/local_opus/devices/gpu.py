@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from local_opus.devices import packages
+from local_opus.devices import packages, platforms
 from local_opus.devices.case import Case, Found, broken, holds, unknown
 from local_opus.devices.platforms import is_older, text_of
+from local_opus.devices.plugin import shortened
 
 _LOADER = "libOpenCL.so.1"
 _DRIVER = "libigdrcl.so"
 #: Names of the driver's package, by distribution.
 _PACKAGES = ("intel-opencl-icd", "intel-opencl", "intel-compute-runtime")
+#: From this kernel on, i915 tells an address space that older runtimes did not expect.
+_NEW_ADDRESSES, _KNOWS_NEW_ADDRESSES = (6, 8), (24, 9)
 _VENDORS = "/OpenCL/vendors"
 
 
@@ -18,12 +21,16 @@ def libraries(case: Case) -> Found:
     facts, software = case.facts, case.facts.software
     if case.listed:
         return holds(_version(case) or "OpenVINO's GPU plugin found them")
+    if case.sibling is not None and not is_older(_version(case), case.platform.user_space):
+        return holds(f"they serve {case.sibling.name}: {case.sibling.full_name}")
     drivers = _icds(case)
     told = bool(software.libraries) or bool(software.icds)
     no_driver = told and not drivers
     said = case.said or ""
     if _LOADER in said or (_LOADER in software.libraries and software.libraries[_LOADER] is None):
-        evidence = said if _LOADER in said else f"{_LOADER}, the OpenCL loader, is not found"
+        evidence = (
+            shortened(said) if _LOADER in said else f"{_LOADER}, the OpenCL loader, is not found"
+        )
         return broken(
             evidence, packages.gpu_libraries(facts, loader=True, driver=no_driver or not told)
         )
@@ -52,7 +59,30 @@ def libraries(case: Case) -> Found:
             f"{case.title}",
             packages.newer_gpu_driver(facts, case.platform.name),
         )
+    if (legacy := _legacy(case, version)) is not None:
+        return legacy
     return holds(f"{_LOADER}, {file}{f', compute runtime {version}' if version else ''}")
+
+
+def _legacy(case: Case, version: str | None) -> Found | None:
+    last, told = case.platform.last_user_space, platforms.version(version)
+    if last is None or told is None:
+        return None
+    fix = packages.legacy_gpu_driver(case.facts)
+    if told[: len(last)] > last:
+        return broken(
+            f"Intel's compute runtime {version} no longer serves {case.title}; "
+            f"{text_of(last)} was the last that did",
+            fix,
+        )
+    kernel = platforms.version(case.facts.os.kernel)
+    if kernel is not None and kernel >= _NEW_ADDRESSES and told < _KNOWS_NEW_ADDRESSES:
+        return broken(
+            f"Intel's compute runtime {version} finds no GPU on {case.kernel}: from "
+            f"{text_of(_NEW_ADDRESSES)} on the address space has another size",
+            fix,
+        )
+    return None
 
 
 def _icds(case: Case) -> list[tuple[str, str]]:

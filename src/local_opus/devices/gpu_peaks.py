@@ -40,14 +40,19 @@ def _engines(tops: float) -> Figure:
     return _figure(tops / 2, _INFERRED, source)
 
 
-def _card(name: str, tops: Figure, fp32: float, memory: float, source: str) -> Published:
+def _card(name: str, tops: Figure, fp32: float | Figure, memory: float, source: str) -> Published:
     return _gpu(
         name,
         int8=tops,
         fp16=_engines(tops.value),
-        fp32=_figure(fp32, _PRESS, source),
+        fp32=fp32 if isinstance(fp32, Figure) else _figure(fp32, _PRESS, source),
         memory=_figure(memory, _PRESS, source),
     )
+
+
+def _by_lanes(cores: int, ghz: float) -> Figure:
+    source = f"{cores} cores x 256 operations/clock x {ghz} GHz"
+    return _figure(round(cores * 0.256 * ghz, 1), _INFERRED, source)
 
 
 def _by_engines(cores: int, ghz: float) -> Figure:
@@ -58,7 +63,8 @@ def _by_engines(cores: int, ghz: float) -> Figure:
 def _vector(platform: str, units: int, ghz: float) -> Published:
     """A GPU without matrix engines: 16 fp32, 32 fp16, 64 int8 (DP4A) operations/clock a unit.
 
-    The ratios are those of OpenVINO's DEVICE_GOPS on Meteor Lake and Arrow Lake-S.
+    The ratios are those of OpenVINO's DEVICE_GOPS on Meteor Lake and Arrow Lake-S. Units and clocks
+    are those of the largest models, from general knowledge: no page of Intel's was read for them.
     """
     source = f"{units} units x 16 operations/clock x {ghz} GHz"
     fp32 = units * 16 * ghz / 1000
@@ -147,9 +153,15 @@ _RAPTOR_LAKE_S = _vector("Raptor Lake-S", 32, 1.65)
 
 _CARDS = {
     "56a0": _card("Arc A770", _by_engines(32, 2.1), 19.66, 560, f"fpsbench.com; {_SVETHARDWARE}"),
-    "56a1": _card("Arc A750", _by_engines(28, 2.05), 17.2, 512, _SVETHARDWARE),
-    "56a2": _card("Arc A580", _by_engines(24, 1.7), 10.4, 512, _SVETHARDWARE),
-    "56a5": _card("Arc A380", _by_engines(8, 2.0), 4.1, 186, _SVETHARDWARE),
+    "56a1": _card("Arc A750", _by_engines(28, 2.05), _by_lanes(28, 2.05), 512, _SVETHARDWARE),
+    "56a2": _card("Arc A580", _by_engines(24, 1.7), _by_lanes(24, 1.7), 512, _SVETHARDWARE),
+    "56a5": _card("Arc A380", _by_engines(8, 2.0), _by_lanes(8, 2.0), 186, _SVETHARDWARE),
+    "56a6": _gpu(
+        "Arc A310",
+        int8=_by_engines(6, 2.0),
+        fp16=_engines(49.2),
+        fp32=_by_lanes(6, 2.0),
+    ),
     "e20b": _card(
         "Arc B580",
         _figure(218.7, _PRESS, "hmc-tech.com: half of 437.45 TOPS int4; 233 is not confirmed"),
@@ -157,7 +169,13 @@ _CARDS = {
         456,
         "hmc-tech.com; elotrolado.net",
     ),
-    "e20c": _card("Arc B570", _by_engines(18, 2.5), 11.5, 380, "pcmasters.de: 18 cores, 380 GB/s"),
+    "e20c": _card(
+        "Arc B570",
+        _by_engines(18, 2.5),
+        _by_lanes(18, 2.5),
+        380,
+        "pcmasters.de",
+    ),
     "e211": _card("Arc Pro B60", _figure(197, _PRESS, _ZOLOTUKHIN), 12.28, 456, _ZOLOTUKHIN),
     "e212": _card(
         "Arc Pro B50",
@@ -198,7 +216,7 @@ GPU_VERSIONS = {
     "12.2.0": _ALDER_LAKE_S,
     "12.3.0": _ALDER_LAKE_P,
     "12.55.8": _CARDS["56a2"],
-    "12.56.5": _CARDS["56a5"],
+    "12.56.5": _CARDS["56a6"],
     "12.70.4": _METEOR_LAKE_U,
     "12.71.4": _METEOR_LAKE,
     "12.74.4": _ARROW_LAKE_H,

@@ -16,7 +16,7 @@ def driver(case: Case) -> Found:
     """Judge whether the kernel is new enough and its driver bound."""
     bound = case.item.driver
     if case.listed:
-        return holds(f"{bound or 'a driver'} serves it, {case.kernel}")
+        return holds(f"{bound or 'a driver'} serves it{case.on_kernel}")
     if bound is None:
         return _unbound(case)
     if bound not in case.platform.drivers:
@@ -27,11 +27,11 @@ def driver(case: Case) -> Found:
     if bound == "xe" and case.platform.drivers[0] == "i915":
         fix = _to_i915(case)
         return unknown(
-            f"xe is bound, {case.kernel}; i915 is the default for {case.title}, and "
+            f"xe is bound{case.on_kernel}; i915 is the default for {case.title}, and "
             "compute runtimes have refused it with xe",
             fix,
         )
-    return holds(f"{bound} is bound, {case.kernel}")
+    return holds(f"{bound} is bound{case.on_kernel}")
 
 
 def _to_i915(case: Case) -> Fix:
@@ -84,7 +84,7 @@ def _unbound(case: Case) -> Found:
     running = [name for name, state in states.items() if state in _RUNNING]
     if running and _firmware_is_missing(case):
         return holds(
-            f"the module {running[0]} is {states[running[0]]}, {case.kernel}; it gave the "
+            f"the module {running[0]} is {states[running[0]]}{case.on_kernel}; it gave the "
             "device up (see firmware)"
         )
     there = [name for name, state in states.items() if state == "available"]
@@ -143,16 +143,19 @@ def firmware(case: Case) -> Found:
         return holds(f"{item.driver} made {item.node}, which it does with firmware only{files}")
     log = fixes.kernel_log(case.facts, noun(item.kind))
     look = f"`{log.commands[0]}` tells"
-    if item.kind is Device.GPU:
-        if item.firmware:
-            return holds(_files(case))
-        return unknown(f"not told: {item.driver} makes its node without it, too; {look}", log)
+    if fixes.in_container(case.facts) and not item.firmware:
+        return unknown(f"a container does not show its host's /lib/firmware; there {look}", log)
+    if item.node is not None and item.firmware:
+        return holds(_files(case))
     if item.firmware:
         return unknown(f"{_files(case)}; whether it was loaded, {look}", log)
-    if fixes.in_container(case.facts):
-        return unknown(f"a container does not show its host's /lib/firmware; there {look}", log)
-    wanted = name or "intel/vpu/"
-    return broken(f"/lib/firmware has no {wanted}", packages.npu_firmware(case.facts, wanted))
+    if item.kind is Device.NPU or name is not None:
+        wanted = name or "intel/vpu/"
+        install = packages.npu_firmware if item.kind is Device.NPU else packages.gpu_firmware
+        return broken(f"/lib/firmware has no {wanted}", install(case.facts, wanted))
+    if item.node is not None and case.platform.optional_firmware:
+        return holds(f"{item.driver} drives this generation without any, too")
+    return unknown(f"not told; {look}", log)
 
 
 def _files(case: Case) -> str:

@@ -44,7 +44,12 @@ class Measurement(Value):
     what: What
     best: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     median: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    worst: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    low: float | None = Field(
+        default=None, gt=0, allow_inf_nan=False, description="a quarter of the runs was slower"
+    )
+    high: float | None = Field(
+        default=None, gt=0, allow_inf_nan=False, description="a quarter of the runs was faster"
+    )
     runs: int = Field(default=0, ge=0, description="runs that were counted, warm-up not")
     size: str = Field(default="", description="e.g. 4 x [1024,2048]x[2048,2048]")
     precision: str | None = Field(
@@ -60,17 +65,17 @@ class Measurement(Value):
 
     @model_validator(mode="after")
     def _one_answer(self) -> Measurement:
-        figures = (self.best, self.median, self.worst)
+        figures = (self.best, self.median, self.low, self.high)
         if None in figures and not (self.lacks or self.problem):
             raise ValueError(f"{self.what}: neither a figure nor why there is none")
         return self
 
     @property
     def spread(self) -> float | None:
-        """Half the way from the worst to the best run, as a share of the median."""
-        if self.best is None or self.median is None or self.worst is None:
+        """Half the way between the quartiles, as a share of the median: what one hiccup leaves."""
+        if self.high is None or self.median is None or self.low is None:
             return None
-        return (self.best - self.worst) / 2 / self.median
+        return (self.high - self.low) / 2 / self.median
 
     @property
     def counts(self) -> bool:

@@ -63,11 +63,11 @@ def npu_firmware(facts: HostFacts, file: str) -> Fix:
     return Fix(text=f"{text}linux-firmware) and load the driver again.", commands=_RELOAD_NPU)
 
 
-def gpu_firmware(facts: HostFacts, module: str) -> Fix:
+def gpu_firmware(facts: HostFacts, file: str) -> Fix:
     """Return how to get a GPU's firmware."""
     if in_container(facts):
         return Fix(
-            text=f"Install {module}'s firmware on the container's host (linux-firmware).",
+            text=f"Install the firmware {file} on the container's host (linux-firmware).",
             needs=Needs.REBOOT,
         )
     debian = "firmware-misc-nonfree" if facts.os.version == "12" else "firmware-intel-graphics"
@@ -78,7 +78,7 @@ def gpu_firmware(facts: HostFacts, module: str) -> Fix:
         Family.PACMAN: "linux-firmware-intel",
     }.get(family(facts))
     return Fix(
-        text=f"Install the firmware of {module} (linux-firmware) and start again.",
+        text=f"Install the firmware {file} (linux-firmware) and start again.",
         commands=(_install(facts, packages),) if packages else (),
         needs=Needs.REBOOT,
     )
@@ -117,6 +117,16 @@ def newer_gpu_driver(facts: HostFacts, platform: str) -> Fix:
     if family(facts) is Family.NIX:
         return nix(f"{text}: update nixpkgs", _NIX_GPU)
     return Fix(text=f"{text}: {GPU_RELEASES} (on Debian also a newer Debian).")
+
+
+def legacy_gpu_driver(facts: HostFacts) -> Fix:
+    """Return how to come to the compute runtime that serves the generations before Xe."""
+    if family(facts) is Family.NIX:
+        return nix("Add the older driver", _NIX_GPU.replace("runtime", "runtime-legacy1"))
+    return Fix(
+        text=f"Install the compute runtime of the older generations{_inside(facts)}: the packages "
+        f"*legacy1* of release 24.35.30872 at {GPU_RELEASES}."
+    )
 
 
 def npu_libraries(facts: HostFacts, *, loader: bool, driver: bool, compiler: bool) -> Fix:

@@ -10,6 +10,7 @@ better when the interval's lower end lies above 1 + noise.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from math import comb, exp, log, sqrt
 from statistics import median
 
@@ -47,7 +48,8 @@ def compare(default: Sequence[float], other: Sequence[float]) -> Ratio:
 
 def _sure(count: int, rank: int) -> float:
     """Return the probability that the median lies within the rank-th smallest and largest."""
-    return max(0.0, 1 - 2 * sum(comb(count, i) for i in range(rank)) / 2**count)
+    tail = sum(comb(count, i) for i in range(rank))
+    return max(0.0, 1.0 - 2 * tail / float(2**count))
 
 
 def noise(default: Sequence[float]) -> float:
@@ -56,7 +58,7 @@ def noise(default: Sequence[float]) -> float:
     What neighbouring rounds of the default differ by as a rule, over the square root of their
     number (so much the median of them wavers), and FLOOR at least.
     """
-    steps = [abs(log(b / a)) for a, b in zip(default, default[1:], strict=False)]
+    steps = [abs(log(b / a)) for a, b in pairwise(default)]
     if not steps:
         return FLOOR
     return max(FLOOR, exp(median(steps) / sqrt(len(steps))) - 1)

@@ -21,10 +21,9 @@ def memory_bus(mts: int, bits: int, kind: str) -> Figure:
     )
 
 
-#: The fastest memory that each platform takes; what is built in may be slower. Sources: Meteor
-#: Lake: PC makers' sheets (LPDDR5X-7467); Arrow Lake-S/HX: computerbase.de 2024-07 (DDR5-6400);
-#: Lunar Lake: hi-tech.ua (LPDDR5X-8533); Panther Lake: 36kr 2025-10 (LPDDR5X-9600); the others:
-#: Wikipedia's pages of these processors. Wildcat Lake: forums say 64 bits, no speed is sure.
+#: The fastest memory that each platform takes; what is built in may be slower. Read: Arrow
+#: Lake-S/HX: computerbase.de 2024-07; Lunar Lake: hi-tech.ua; Panther Lake: 36kr 2025-10. The
+#: others are general knowledge. Wildcat Lake: forums say 64 bits, no speed is sure.
 MEMORY = {
     "Tiger Lake": memory_bus(4267, 128, "LPDDR4X"),
     "Alder Lake-P": memory_bus(5200, 128, "LPDDR5"),

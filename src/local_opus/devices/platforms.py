@@ -4,8 +4,9 @@ Sources. NPU: torvalds/linux drivers/accel/ivpu/ivpu_drv.h and ivpu_fw.c (PCI id
 release notes of intel/linux-npu-driver (kernel and driver that were verified together), OpenVINO's
 documentation (kernel 6.6 for Meteor Lake). GPU: torvalds/linux (i915 without force_probe for
 Meteor Lake: commit 213c43676beb, 6.7; xe by default for Panther Lake: 6.17), OpenVINO's
-documentation (6.2 for Arc A). That xe is the default of Lunar Lake and Battlemage from 6.12 on
-rests on reports alone; 6.11 wants force_probe.
+documentation (6.2 for Arc A); firmware: xe_uc_fw.c and intel_uc_fw.c; generations before Xe:
+LEGACY_PLATFORMS.md of intel/compute-runtime. That xe is the default of Lunar Lake and Battlemage
+from 6.12 on rests on reports alone; 6.11 wants force_probe.
 """
 
 from __future__ import annotations
@@ -34,6 +35,10 @@ class Platform:
     firmware: str | None = None
     #: The oldest user-space driver: linux-npu-driver or compute-runtime.
     user_space: Version | None = None
+    #: The last series of compute-runtime that serves it.
+    last_user_space: Version | None = None
+    #: Whether its driver goes on without firmware (i915 up to Raptor Lake).
+    optional_firmware: bool = False
 
 
 _VPU = (NPU_MODULE,)
@@ -49,16 +54,24 @@ _NPU = {
 _I915, _XE = ("i915", "xe"), ("xe", "i915")
 #: compute-runtime 22.43 (Debian 12) knows no platform from Meteor Lake on.
 _AFTER_22 = (23,)
+_MTL, _PTL = "i915/mtl_guc_70.bin", "xe/ptl_guc_70.bin"
 #: By the PCI device id's beginning, the first that fits.
 _GPU = (
-    (r"56", Platform("Alchemist", _I915, (6, 2))),
-    (r"7d41|7d51|7d67|7dd1", Platform("Arrow Lake", _I915, (6, 7), None, None, _AFTER_22)),
-    (r"7d", Platform("Meteor Lake", _I915, (6, 7), None, None, _AFTER_22)),
-    (r"64", Platform("Lunar Lake", _XE, (6, 12), (6, 8), None, _AFTER_22)),
-    (r"e2", Platform("Battlemage", _XE, (6, 12), (6, 11), None, _AFTER_22)),
-    (r"b0", Platform("Panther Lake", _XE, (6, 17), (6, 13), None, _AFTER_22)),
-    (r"fd8", Platform("Wildcat Lake", _XE, (6, 17), None, None, _AFTER_22)),
-    (r"4[69]|9a|a7", Platform("12th to 14th generation", _I915)),
+    (r"56", Platform("Alchemist", _I915, (6, 2), None, "i915/dg2_guc_70.bin")),
+    (r"7d41|7d51|7d67|7dd1", Platform("Arrow Lake", _I915, (6, 7), None, _MTL, _AFTER_22)),
+    (r"7d", Platform("Meteor Lake", _I915, (6, 7), None, _MTL, _AFTER_22)),
+    (r"64", Platform("Lunar Lake", _XE, (6, 12), (6, 8), "xe/lnl_guc_70.bin", _AFTER_22)),
+    (r"e2", Platform("Battlemage", _XE, (6, 12), (6, 11), "xe/bmg_guc_70.bin", _AFTER_22)),
+    (r"b0", Platform("Panther Lake", _XE, (6, 17), (6, 13), _PTL, _AFTER_22)),
+    (r"fd8", Platform("Wildcat Lake", _XE, (6, 17), None, _PTL, _AFTER_22)),
+    (r"9a", Platform("Tiger Lake", _I915, optional_firmware=True)),
+    (r"46", Platform("Alder Lake", _I915, optional_firmware=True)),
+    (r"a7", Platform("Raptor Lake", _I915, optional_firmware=True)),
+    # Broadwell to Coffee and Comet Lake, Apollo and Gemini Lake, Ice, Elkhart and Jasper Lake.
+    (
+        r"16[0-3]|19[0-3]|59[0-3]|87c|3e[9a]|9b[ac]|5a[48]|318|8a5|45[4-7]|4e[5-7]",
+        Platform("a generation before Xe", _I915, last_user_space=(24, 35), optional_firmware=True),
+    ),
 )
 _UNKNOWN = {
     Device.GPU: Platform("unknown platform", _XE),

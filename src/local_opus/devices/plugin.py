@@ -20,11 +20,18 @@ from local_opus.values import (
 
 #: "openvino 2026.4.1-22982-..." and the like, without the build.
 _BUILD = re.compile(r"-.*")
+#: A quoted path: its last part says enough.
+_PATH = re.compile(r'"/[^"]*/([^"/]+)"')
 
 
 def openvino_words(facts: HostFacts) -> str:
     """Return OpenVINO and its version."""
     return f"OpenVINO {_BUILD.sub('', facts.openvino.version or '')}".strip()
+
+
+def shortened(said: str) -> str:
+    """Return a plugin's words without the folders of its own files."""
+    return _PATH.sub(r'"\1"', said)
 
 
 def listing(facts: HostFacts, device: DeviceFacts) -> str:
@@ -56,7 +63,7 @@ def plugin(case: Case, before: Sequence[tuple[LinkName, Found]]) -> Found:
             f"asking OpenVINO for all devices failed: {facts.openvino.problem}",
             _suspect(before) or _driver_update(case),
         )
-    said = f": {case.said}" if case.said else ""
+    said = f": {shortened(case.said)}" if case.said else ""
     return broken(
         f"{openvino_words(facts)} does not list it{said}", _suspect(before) or _search(case)
     )
@@ -144,4 +151,4 @@ def inference(facts: HostFacts, tiny: TinyInference | None, kind: Device) -> Fou
 def _problem(tiny: TinyInference | None) -> str | None:
     if tiny is None or (tiny.right and tiny.problem is None):
         return None
-    return tiny.problem or "the result is wrong"
+    return shortened(tiny.problem or "the result is wrong")

@@ -9,7 +9,7 @@ import subprocess
 import time
 from collections import deque
 from contextlib import suppress
-from typing import Self
+from typing import BinaryIO, Self, cast
 
 from local_opus.children import dies_with_me
 from local_opus.errors import WorkerError
@@ -67,14 +67,12 @@ class Dialogue:
             self.close()
             raise
 
-    def _ask(
-        self, message: protocol.Message, deadline: float, timeout: float
-    ) -> protocol.Message:
+    def _ask(self, message: protocol.Message, deadline: float, timeout: float) -> protocol.Message:
         stdin = self._child.stdin
         if stdin is None or self._child.poll() is not None:
             raise self._ended()
         with suppress(BrokenPipeError):  # it ended: what it said tells more
-            protocol.write(stdin, message)
+            protocol.write(cast("BinaryIO", stdin), message)
         while not self._waiting:
             left = deadline - time.monotonic()
             if left <= 0:

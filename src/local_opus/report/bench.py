@@ -154,8 +154,8 @@ def _print_claims(console: Console, claims: Sequence[Claim]) -> None:
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("unit")
     for claim in claims:
-        figures = (claim.claimed, claim.published, claim.measured)
-        table.add_row(*map(_text, (claim.name, *map(_number, figures), claim.unit)))
+        words = (number(claim.claimed), claim.published_words, claim.measured_words)
+        table.add_row(*map(_text, (claim.name, *words, claim.unit)))
     console.print(table)
     for claim in claims:
         console.print(_text(f"  {claim.name}: {claim.note}", "dim"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Self
@@ -13,6 +14,7 @@ from rich.text import Text
 
 from local_opus.checks.base import Check, Group
 from local_opus.doctor import Diagnosis
+from local_opus.errors import ExitCode
 from local_opus.invocation import as_typed, name
 from local_opus.values import CheckResult, CheckState, Needs
 
@@ -90,6 +92,43 @@ def summary(found: Diagnosis) -> str:
     return line
 
 
+def exit_code_of_fix(after: Diagnosis, *, dry_run: bool) -> ExitCode:
+    """Return the exit code of ``--fix``: a step that failed outranks what the checks say."""
+    if not dry_run and any(step.problem is not None for step in after.fixes):
+        return ExitCode.FAILED
+    return after.exit_code
+
+
+def show_steps(lines: Sequence[str], console: Console) -> None:
+    """Print what ``--fix`` would do."""
+    console.print()
+    words = "doctor --fix does:" if lines else "Nothing of this can be fixed here by itself."
+    console.print(Text(words, style="bold"))
+    for line in lines:
+        console.print(Text(f"  • {_short(line)}"), soft_wrap=True)
+
+
+def show_changes(before: Diagnosis, after: Diagnosis, console: Console) -> None:
+    """Print what became of the checks that were asked again, and of what could not be done."""
+    console.print()
+    for step in after.fixes:
+        if step.problem is not None:
+            console.print(Text(f"not done: {step.problem}", style="bold red"), soft_wrap=True)
+            console.print(Text(as_typed(f"     fix: {step.remedy}")), soft_wrap=True)
+    was = {result.id: result for result in before.results}
+    for result in after.results:
+        then = was[result.id]
+        same_words = (then.state, then.evidence) == (result.state, result.evidence)
+        if same_words or (then.state is result.state is CheckState.PASS):
+            continue
+        change = f"{then.state.value} → {result.state.value}"
+        word, style = _WORDS[result.state]
+        line = Text(f"{word:<{_STATE}}", style=style)
+        line.append(f"{result.title}: {change}: {_short(result.evidence)}")
+        console.print(line, soft_wrap=True)
+    console.print(Text(summary(after)), soft_wrap=True)
+
+
 def _width(console: Console) -> int:
     return max(_NARROWEST, min(_WIDEST, console.width))
 
@@ -98,7 +137,7 @@ def _lines(result: CheckResult, width: int) -> Iterator[Text]:
     word, style = _WORDS[result.state]
     quiet = "dim" if result.state is CheckState.NOT_APPLICABLE else ""
     indent = " " * (_STATE + _TITLE)
-    for number, part in enumerate(_wrap(result.evidence, width - _STATE - _TITLE)):
+    for number, part in enumerate(_wrap(_short(result.evidence), width - _STATE - _TITLE)):
         if number:
             yield Text(indent + part, style=quiet)
             continue
@@ -108,7 +147,7 @@ def _lines(result: CheckResult, width: int) -> Iterator[Text]:
     if result.state in {CheckState.PASS, CheckState.NOT_APPLICABLE}:
         return
     for detail in result.details:
-        for part in _wrap(detail, width - _STATE - 2):
+        for part in _wrap(_short(detail), width - _STATE - 2):
             yield Text(" " * _STATE + "  " + part, style="dim")
     yield from _fix(result, width)
 
@@ -130,17 +169,24 @@ def _typed(command: str) -> str:
     return as_typed(f"`{command}`")[1:-1]
 
 
+def _short(text: str) -> str:
+    """Return a text with the home folder as a shell reads it."""
+    home = os.environ.get("HOME", "").rstrip("/")
+    return text.replace(f"{home}/", "~/") if home else text
+
+
 def _wrap(text: str, width: int) -> Sequence[str]:
     clean = "".join(letter for letter in text if letter.isprintable())
     return textwrap.wrap(clean, width, break_on_hyphens=False, break_long_words=False) or [""]
 
 
 class Progress:
-    """Says on a terminal which checks have not answered yet."""
+    """Says on a terminal how many checks have not answered yet."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._status = console.status("ask ...") if console.is_terminal else None
+    def __init__(self, console: Console, total: int) -> None:
+        self._status = (
+            console.status(f"{total} checks at work ...") if console.is_terminal else None
+        )
 
     def __enter__(self) -> Self:
         """Show it."""
@@ -155,5 +201,5 @@ class Progress:
 
     def tell(self, check: Check, left: int) -> None:
         """Tell of a check that has answered."""
-        if self._status is not None:
-            self._status.update(f"{check.id} has answered, {left} to come")
+        if self._status is not None and left:
+            self._status.update(f"{left} checks at work; {check.title} has answered")

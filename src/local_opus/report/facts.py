@@ -9,8 +9,16 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from local_opus.facts.gaps import gaps
-from local_opus.values import AcceleratorFacts, CpuFacts, DeviceFacts, HostFacts, MemoryFacts
+from local_opus.devices.chain import chains
+from local_opus.report.chains import broken_lines
+from local_opus.values import (
+    AcceleratorFacts,
+    CpuFacts,
+    Device,
+    DeviceFacts,
+    HostFacts,
+    MemoryFacts,
+)
 
 #: Properties that a person asks for first; --json has them all.
 _SHOWN = {
@@ -151,9 +159,9 @@ def _properties(device: DeviceFacts) -> str:
 
 def _gap_lines(facts: HostFacts) -> list[RenderableType]:
     lines: list[RenderableType] = []
-    for gap in gaps(facts):
-        item = gap.accelerator
-        name = item.name or item.pci_id
-        lines += [Text(), _text(f"{item.kind.value} {name} is not usable: {gap.reason}", "yellow"),
-                  _text(f"  {gap.remedy}")]  # fmt: skip
+    for chain in chains(facts):
+        if chain.device is Device.CPU or chain.broken is None:
+            continue
+        first, *more = broken_lines(chain)
+        lines += [Text(), _text(first, "yellow"), *(_text(line) for line in more)]
     return lines

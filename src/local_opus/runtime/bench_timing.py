@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from statistics import median
+from statistics import median, quantiles
 
 _MIN_RUNS = 3
 _MAX_RUNS = 500
@@ -24,13 +24,20 @@ class Timing:
         return median(self.seconds)
 
     def rates(self, work: float) -> dict[str, float | int]:
-        """Return best, median and worst of ``work`` per second, and the number of runs."""
+        """Return best, median and quartiles of ``work`` per second, and the number of runs."""
+        fast, _, slow = self._quartiles()
         return {
             "best": round(work / min(self.seconds), 4),
             "median": round(work / self.typical, 4),
-            "worst": round(work / max(self.seconds), 4),
+            "low": round(work / slow, 4),
+            "high": round(work / fast, 4),
             "runs": len(self.seconds),
         }
+
+    def _quartiles(self) -> list[float]:
+        if len(self.seconds) == 1:
+            return [self.seconds[0]] * 3
+        return quantiles(self.seconds, n=4, method="inclusive")
 
 
 def repeat(run: Callable[[], object], seconds: float) -> Timing:

@@ -1,6 +1,7 @@
 """The worker that measures one device: products in int8, half and single precision, and memory.
 
-Request: ``{"device": "GPU.1", "what": ["int8", ...], "seconds": 30.0, "memory": bytes}``. An event
+Request: ``{"device": "GPU.1", "what": ["int8", ...], "seconds": 30.0, "limit": 50.0, "memory":
+bytes}``: seconds to measure in, and seconds after which no further figure is begun. An event
 ``{"event": "figure", "figure": Measurement}`` follows each figure, so that what was measured
 outlives a crash; result: ``{"openvino": version, "device": ..., "full_name": ...}``.
 """
@@ -143,6 +144,8 @@ def handle(request: Message, emit: Emit) -> Message:
     """Measure what is asked for; an error of one figure is that figure's problem."""
     import openvino
 
+    begun = time.perf_counter()
+    limit = float(cast("float", request["limit"]))
     device = str(request["device"])
     asked = [str(one) for one in cast("list[object]", request["what"])]
     seconds = float(cast("float", request["seconds"])) / max(1, len(asked))
@@ -158,7 +161,8 @@ def handle(request: Message, emit: Emit) -> Message:
     }
     for what in asked:
         started = time.perf_counter()
-        figure = _guarded(ways[what], what)
+        in_time = started - begun < limit
+        figure = _guarded(ways[what], what) if in_time else {"lacks": "no time was left for it"}
         figure = {**figure, "what": what, "seconds": round(time.perf_counter() - started, 2)}
         emit({"event": "figure", "figure": figure})
     return {"openvino": str(openvino.get_version()), "device": device, "full_name": full_name}

@@ -1,7 +1,7 @@
 """The worker that measures one set of OpenVINO's settings, on a model or on a generated graph.
 
 It answers each message with one frame, and ends with its input. ``open`` loads with the settings
-(``Open``) and answers ``Opened``; ``measure`` runs one round (``Measure``) and answers ``Measured``.
+(``Open``, ``Opened``); ``measure`` runs one round (``Measure``, ``Measured``).
 ``check`` compiles a tiny model with the properties alone: the plugin itself says what is legal.
 ``graph`` writes a graph of LLM shape into a folder. A failure is one frame ``{"error": ...}``.
 
@@ -35,7 +35,7 @@ _KIB = 1024
 
 
 class Open(TypedDict):
-    """What to load. ``how``: ``batched`` as the server does, ``sequential``, or a bare ``graph``."""
+    """What to load. ``how``: ``batched`` as the server does, ``sequential``, a bare ``graph``."""
 
     op: Literal["open"]
     how: Literal["batched", "sequential", "graph"]

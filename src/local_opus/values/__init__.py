@@ -24,6 +24,7 @@ from local_opus.values.checks import (
     Link,
     LinkName,
     LinkState,
+    Mended,
     Needs,
     TinyInference,
 )
@@ -88,6 +89,7 @@ __all__ = [
     "LocalSource",
     "MemoryFacts",
     "MemoryNeed",
+    "Mended",
     "Model",
     "Needs",
     "NumaFacts",

@@ -107,3 +107,13 @@ class CheckResult(Value):
     fix: Fix | None = None
     fixable: bool = Field(default=False, description="``doctor --fix`` does it")
     seconds: float = 0.0
+
+
+class Mended(Value):
+    """One step of ``doctor --fix``."""
+
+    lines: tuple[str, ...] = Field(description="what it does, a line each")
+    checks: tuple[str, ...] = Field(description="ids of the checks that are asked again")
+    done: bool = Field(description="false: it failed, or was only to be shown")
+    problem: str | None = Field(default=None, description="null: it did not fail")
+    remedy: str | None = Field(default=None, description="what to do about the problem")

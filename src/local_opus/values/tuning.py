@@ -56,9 +56,11 @@ class Tried(Value):
     """One row of the table."""
 
     setting: str
-    properties: dict[str, JsonValue] = {}
-    scheduler: dict[str, JsonValue] = {}
-    default: Speed | None = Field(default=None, description="the default, in the same rounds")
+    properties: dict[str, JsonValue] = Field(default={})
+    scheduler: dict[str, JsonValue] = Field(default={})
+    default_tokens_per_second: float | None = Field(
+        default=None, description="the default's, in the same rounds"
+    )
     speed: Speed | None = Field(default=None, description="null: it could not be measured")
     ratio: Ratio | None = None
     kept: bool = False
@@ -68,8 +70,8 @@ class Tried(Value):
 class Chosen(Value):
     """Settings that were chosen; both empty: the default."""
 
-    properties: dict[str, JsonValue] = {}
-    scheduler: dict[str, JsonValue] = {}
+    properties: dict[str, JsonValue] = Field(default={})
+    scheduler: dict[str, JsonValue] = Field(default={})
 
     @property
     def is_default(self) -> bool:
@@ -114,7 +116,7 @@ class Tuned(Value):
     gain: Ratio | None = Field(default=None, description="of the chosen, verified; null: none is")
     judged: Judged | None = None
     noise: float | None = Field(default=None, description="a gain must be above it; 0.03 is 3 %")
-    tried: list[Tried] = []
+    tried: list[Tried] = Field(default=[])
     seconds: float
     at: str = Field(description="when, ISO 8601 in UTC")
     problem: str | None = Field(default=None, description="why nothing could be measured")
