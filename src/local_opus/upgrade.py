@@ -77,11 +77,14 @@ def choose(host: Host, locations: Locations, facts: HostFacts, history: History)
 
 
 def _device(facts: HostFacts, run: Mapping[str, JsonValue]) -> str | None:
-    """Return the device that was chosen: by its name, or by its kind where that name is gone.
+    """Return the device that was asked for: by its name, or by its kind where that name is gone.
 
-    Older versions wrote the kind alone, and a card may have been put in or taken out since.
+    None: the best was wanted, and what was chosen stays. Older versions wrote the kind alone that
+    was chosen, and a card may have been put in or taken out since.
     """
-    name, kind = run.get("device_name"), run.get("device")
+    name, kind = run.get("device_asked", run.get("device_name")), run.get("device")
+    if name is None and "device_asked" in run:
+        return None
     if isinstance(name, str) and names.is_name(name) and usable.problem(facts, name) is None:
         return name
     return Device(str(kind)).value if kind else None
