@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 import pytest
+from local_opus.facts.gaps import gaps
 
 from local_opus.cli import main
 from local_opus.errors import MachineCannotError
 from local_opus.facts import accelerators, gather, joining
-from local_opus.facts.gaps import gaps
 from local_opus.host import FileStat, Host, Space
 from local_opus.values import HostFacts
 from machines import CPU_ONLY, MACHINES, ReplayedFiles, host_on, machine_host, pci_tree, write

@@ -83,6 +83,7 @@ def run(given: Given, way: Way) -> None:
         device=parse_device(given.device or profile.model.device),
         port=given.port,
         profile_file=_profile_file(given),
+        tune=given.tune,
     )
     go_on(host, choice, tell, way, given)
 
@@ -153,10 +154,11 @@ def _chosen(given: Given, choice: install.Choice, *, yes: bool, accepts: bool) -
     values = {
         "profile": _profile_file(given) or given.profile or profiles.DEFAULT,
         "model": choice.model.id if choice.model else None,
-        "device": choice.device.value if choice.device else None,
+        "device": choice.device_name,
         "use_case": choice.profile.model.use_case if choice.model else None,
         "port": choice.port if choice.profile.server.enabled else None,
         "scope": choice.locations.scope.value,
+        "tune": given.tune,
         "root": os.path.abspath(given.root),
         "yes": yes,
         "accept_license": True if accepts else None,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from local_opus.host import timekeeping
 from local_opus.host.accounts import Accounts
 from local_opus.host.files import Files, FileStat, Space
 from local_opus.host.kernel import Kernel, Memory
@@ -82,6 +84,18 @@ class Host:
                 return log.name
         except OSError as error:
             return f"not kept ({(error.strerror or str(error)).lower()})"
+
+    @staticmethod
+    def clock_kept() -> bool | None:
+        """Tell whether something keeps this machine's clock; None: not told."""
+        return timekeeping.clock_kept()
+
+    @staticmethod
+    @contextmanager
+    def temporary_folder(name: str) -> Iterator[str]:
+        """Make a folder in this machine's temporary folder, for workers; remove it at the end."""
+        with tempfile.TemporaryDirectory(prefix=f"local-opus-{name}-") as folder:
+            yield folder
 
     @staticmethod
     def now() -> str:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from local_opus import interrupts
 from local_opus.children import dies_with_me
 from local_opus.errors import LocalOpusError, WorkerError
+from local_opus.host.dialogue import Dialogue
 from local_opus.host.worker_command import worker_command
 from local_opus.host.workers import Asked, BegunWorker, end, give
 from local_opus.runtime import protocol
@@ -74,6 +75,8 @@ class Processes:
         #: The interpreter of workers: of the environment that has the native libraries. This
         #: program's own, until the environment of an install is there.
         self.worker_python = sys.executable
+        #: Returns the command of a worker, by its module, that is to run in a sandbox.
+        self.launch: Callable[[str], list[str]] | None = None
 
     def clean_environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
         """Return the environment that children get: what they need, in the C locale."""
@@ -142,7 +145,7 @@ class Processes:
         ``timeout`` seconds.
         """
         asked = Asked(module, on_event)
-        command = worker_command(self.worker_python, asked.name)
+        command = self._worker_command(asked.name)
         given = protocol.encode(request)
         hears = (asked.hear, asked.err.extend)
         return asked.answer(self._communicate(command, timeout, given, extra_env, *hears))
@@ -160,7 +163,7 @@ class Processes:
         A worker that still runs is ended when the ``with`` block of what is returned is left.
         """
         asked = Asked(module)
-        command = worker_command(self.worker_python, asked.name)
+        command = self._worker_command(asked.name)
         limit = (time.monotonic() + timeout, timeout)
         child = self._open(command, extra_env, piped=True)
         give(child, protocol.encode(request))
@@ -168,6 +171,13 @@ class Processes:
             child, asked,
             lambda: self._finish(child, command, limit, None, asked.hear, asked.err.extend),
         )  # fmt: skip
+
+    def _worker_command(self, name: str) -> list[str]:
+        return self.launch(name) if self.launch else worker_command(self.worker_python, name)
+
+    def dialogue(self, module: str) -> Dialogue:
+        """Start the worker ``local_opus.runtime.<module>`` to ask it several things."""
+        return Dialogue(self.worker_python, module, self.clean_environment())
 
     def start_detached(
         self,

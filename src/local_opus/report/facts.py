@@ -6,10 +6,11 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from local_opus.facts.gaps import gaps
+from local_opus.devices.chain import chains
 from local_opus.report import facts_words as words
+from local_opus.report.chains import broken_lines
 from local_opus.report.facts_json import facts_json, facts_schema, schema_text
-from local_opus.values import HostFacts
+from local_opus.values import Device, HostFacts
 
 __all__ = ["facts_json", "facts_schema", "print_facts", "render_facts", "schema_text"]
 
@@ -64,9 +65,9 @@ def _add_openvino(table: Table, facts: HostFacts) -> None:
 
 def _gap_lines(facts: HostFacts) -> list[RenderableType]:
     lines: list[RenderableType] = []
-    for gap in gaps(facts):
-        item = gap.accelerator
-        name = item.name or item.pci_id
-        lines += [Text(), _text(f"{item.kind.value} {name} is not usable: {gap.reason}", "yellow"),
-                  _text(f"  {gap.remedy}")]  # fmt: skip
+    for chain in chains(facts):
+        if chain.device is Device.CPU or chain.broken is None:
+            continue
+        first, *more = broken_lines(chain)
+        lines += [Text(), _text(first, "yellow"), *(_text(line) for line in more)]
     return lines

@@ -1,9 +1,11 @@
 """The worker that asks a model how well it foretells a fixed text.
 
-Request: ``{"folder": path of the IR, "device": "CPU", "text": "...", "properties": {...}}``.
-Result: ``CanaryResult``. The text is forced through the model in one go; the answer is the mean
-of the natural log-probability that the model gives each next token. A model whose weights were
-damaged, cut or swapped foretells worse, on every device and with every precision.
+Request: ``{"folder": path of the IR, "device": "CPU", "text": "...", "properties": {...},
+"piece": tokens}``. Result: ``CanaryResult``. The text is forced through the model in one go, or in
+pieces where ``piece`` is given: then each reads the context that those before left in the KV cache,
+in whatever precision that has. The answer is the mean of the natural log-probability that the model
+gives each next token. A model whose weights were damaged, cut or swapped foretells worse, on every
+device and with every precision.
 """
 
 from __future__ import annotations
@@ -52,7 +54,8 @@ def canary(request: protocol.Message, _emit: Emit) -> CanaryResult:
     tokens = _tokens(folder, cast("str", request["text"]))
     core = openvino.Core()
     compiled = core.compile_model(f"{folder}/openvino_model.xml", device, properties)
-    mean = _mean_log_probability(_logits(compiled, tokens), tokens)
+    piece = cast("int", request.get("piece") or tokens.shape[1])
+    mean = _mean_log_probability(_logits(compiled, tokens, piece), tokens)
     if not math.isfinite(mean):
         raise CanaryError(f"{folder}: the model's answer is {mean}, not a number")
     return {
@@ -77,25 +80,37 @@ def _tokens(folder: str, text: str) -> np.ndarray[Any, np.dtype[np.int64]]:
     return tokens
 
 
-def _logits(compiled: openvino.CompiledModel, tokens: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _logits(
+    compiled: openvino.CompiledModel, tokens: np.ndarray[Any, Any], piece: int
+) -> np.ndarray[Any, Any]:
     """Return the model's logits, shape [n, vocabulary], in double precision."""
     import numpy as np
 
     count = tokens.shape[1]
     known = {
         "input_ids": tokens,
-        "attention_mask": np.ones((1, count), np.int64),
         "position_ids": np.arange(count, dtype=np.int64)[None],
+        "attention_mask": np.ones((1, count), np.int64),
         "beam_idx": np.zeros(1, np.int32),
     }
     names = [port.get_any_name() for port in compiled.inputs]
     if strange := [name for name in names if name not in known]:
         raise CanaryError(f"the model has an input {strange[0]!r} that a text does not fill")
-    answer = compiled.create_infer_request().infer({name: known[name] for name in names})
-    logits = np.asarray(answer[compiled.output("logits")], dtype=np.float64)
-    if logits.shape[:2] != tokens.shape:
-        raise CanaryError(f"the model's logits have the shape {logits.shape}")
-    return cast("np.ndarray[Any, Any]", logits[0])
+    request = compiled.create_infer_request()
+    found = []
+    for start in range(0, count, piece):
+        end = min(start + piece, count)
+        # The mask is that of the whole context, the rest that of the piece.
+        first = {"input_ids": start, "position_ids": start}
+        fed = {
+            name: known[name] if name == "beam_idx" else known[name][:, first.get(name, 0) : end]
+            for name in names
+        }
+        logits = np.asarray(request.infer(fed)[compiled.output("logits")], dtype=np.float64)
+        if logits.shape[:2] != (1, end - start):
+            raise CanaryError(f"the model's logits have the shape {logits.shape}")
+        found.append(logits[0])
+    return np.concatenate(found)
 
 
 def _mean_log_probability(logits: np.ndarray[Any, Any], tokens: np.ndarray[Any, Any]) -> float:

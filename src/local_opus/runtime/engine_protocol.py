@@ -31,6 +31,10 @@ class Load(TypedDict):
     cache_size_gb: int
     max_concurrent: int
     prefix_caching: bool
+    #: Tokens of one step at most, of all requests together; missing: the library's default.
+    max_num_batched_tokens: NotRequired[int | None]
+    #: Whether a long prompt is split over steps, so that others go on; missing: the default.
+    dynamic_split_fuse: NotRequired[bool | None]
     #: OpenVINO's own properties, e.g. ``{"INFERENCE_PRECISION_HINT": "f32"}``.
     properties: dict[str, object]
 

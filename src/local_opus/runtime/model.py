@@ -160,6 +160,10 @@ def load(message: Load) -> tuple[Model, Ready]:
     scheduler.cache_size = message["cache_size_gb"]
     scheduler.max_num_seqs = message["max_concurrent"]
     scheduler.enable_prefix_caching = message["prefix_caching"]
+    if (batched := message.get("max_num_batched_tokens")) is not None:
+        scheduler.max_num_batched_tokens = batched
+    if (split := message.get("dynamic_split_fuse")) is not None:
+        scheduler.dynamic_split_fuse = split
     pipeline = openvino_genai.ContinuousBatchingPipeline(
         message["folder"], scheduler, message["device"], message["properties"]
     )
