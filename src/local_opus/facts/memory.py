@@ -70,7 +70,8 @@ def parse(raw: Raw) -> MemoryFacts:
         )
     # Kernels before 3.14 lack MemAvailable; free memory is the safe side of it.
     available = lines.get("MemAvailable", lines.get("MemFree", 0))
-    limits = [int(limit) for limit in map(str.strip, raw.limits) if limit.isdecimal()]
+    limits = [int(limit) for limit in map(str.strip, raw.limits)
+              if limit.isdecimal() and len(limit) <= reading.MAX_DIGITS]  # fmt: skip
     chosen = _CHOSEN.search(raw.huge or "")
     return MemoryFacts(
         total=total,
