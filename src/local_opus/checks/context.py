@@ -54,6 +54,20 @@ class Once(Generic[_Made]):
             return self._made[0]
 
 
+def begin(what: Once[_Made]) -> Once[_Made]:
+    """Have something made from now on, in a thread that keeps nobody from ending the program.
+
+    Unlike one of a pool, for which Python waits at its end: a driver may hang in there.
+    """
+
+    def make() -> None:
+        with suppress(Exception):  # who asks for it gets what it raises
+            what()
+
+    threading.Thread(target=make, daemon=True).start()
+    return what
+
+
 @dataclass(frozen=True)
 class Context:
     """What every check is given.
