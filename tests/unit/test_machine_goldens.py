@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from facts_tree import MACHINES
 from test_planner import GOLDEN, REGENERATE, SYSTEM, facts_of, profile_of, request
 
 from local_opus import planner
@@ -25,6 +24,7 @@ from local_opus.devices.reasons import figures
 from local_opus.errors import MachineCannotError
 from local_opus.units import size_text
 from local_opus.values import Device, HostFacts, LinkState
+from machines import MACHINES
 
 __all__ = ["facts_of"]  # a fixture
 

@@ -32,11 +32,12 @@ def ask(context: Context) -> Answer:
     running = node.serving(context.host, context.locations)
     held = _resident(context.host, running.pid) if running is not None else 0
     memory = facts.memory.model_copy(update={"available": facts.memory.available + held})
-    found = fit(model, facts.model_copy(update={"memory": memory}), where.device, stored=True)
+    seen = facts.model_copy(update={"memory": memory})
+    found = fit(model, seen, where.device, context.serving(), stored=True)
     fewer = advise("Free memory, or serve a model that fits.", "local-opus models list --fitting")
     if not found.fits:
         return failed(f"{model.id}: {found.reasons[0]}", fewer, details=found.reasons[1:])
-    about = "about " if model.memory.estimated else ""
+    about = "about " if found.memory_fit is None or found.memory_fit.estimated else ""
     said = f"{model.id} needs {about}{size_text(found.memory)} on the {where.device}"
     said += f"; {size_text(facts.memory.usable)} available"
     if held:
