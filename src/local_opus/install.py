@@ -149,7 +149,7 @@ def pick_model(
             serving=serving,
         )
         model, on = picked.taken.model, picked.taken.candidate
-        why = reasons.of_plan(facts, model, on.name, device, measured)
+        why = reasons.of_plan(facts, model, on.name, device, measured, serving)
         why += reasons.of_pick(picked, use_case)
         stored = is_stored(host, locations, model, on.name)
         fitting = fit(model, facts, on.name, serving, stored=stored, beside=beside)
@@ -164,7 +164,7 @@ def pick_model(
             details=fitting.reasons[1:],
         )
     name = fitting.name or ""
-    why = reasons.of_plan(facts, model, name, device, measured)
+    why = reasons.of_plan(facts, model, name, device, measured, serving)
     return Served(model, fitting.device, name, why, fitting.memory_fit, fitting.disk_fit)
 
 

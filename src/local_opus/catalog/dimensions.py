@@ -60,6 +60,7 @@ def of_gguf(info: GgufInfo, loaded: int) -> Dimensions | None:
         head_size=head_size,
         vocabulary=embedding.dims[-1] if embedding else _VOCABULARY,
         width=engine.step_width(hidden, wide, heads, kv_heads, head_size),
+        context=info.context_length,
     )
 
 
@@ -95,6 +96,7 @@ def by_rule(model: Model, billions: float, loaded: int) -> Dimensions:
         head_size=_HEAD_SIZE,
         vocabulary=_VOCABULARY,
         width=math.ceil(_WIDTH_PER_ROOT * math.sqrt(billions)),
+        context=model.context_length,
         stated=False,
     )
 

@@ -104,6 +104,8 @@ class Serving:
     kv_precision: str | None = None
 
 
+#: The name of the part that grows with requests and context.
+KV_CACHE = "KV cache"
 #: What the server does where nothing else is said; the profiles' defaults are these.
 DEFAULT_SERVING = Serving()
 
@@ -121,18 +123,15 @@ def serving(model: Model | Dimensions, settings: Serving, device: Device = Devic
     bits; the NPU holds one request of MAX_PROMPT_LEN + MIN_RESPONSE_LEN tokens. Raises ValueError
     for a KV precision that is not known.
     """
-    if isinstance(model, Model):
-        sized, longest = dimensions_of(model), model.context_length
-    else:
-        sized, longest = model, None
+    sized = dimensions_of(model) if isinstance(model, Model) else model
     if device is Device.NPU:
         settings = Serving(1, NPU_CONTEXT, settings.cache_size_gb, "f16")
-    context = min((n for n in (settings.context, longest) if n), default=None)
+    context = min((n for n in (settings.context, sized.context) if n), default=None)
     cache, requests = _kv_cache(sized, settings, context, device)
     # Other devices are said to widen nothing.
     weights = sized.weights if device is Device.CPU else sized.file
-    step = engine.activations(sized.width, settings.requests * context if context else None)
-    buffers = step + engine.requests_memory(requests, sized.vocabulary)
+    tokens = settings.requests * context if context else None
+    buffers = engine.buffers(sized.width, sized.vocabulary, requests, tokens)
     parts = (
         MemoryPart(name="weights", bytes=weights),
         cache,
@@ -167,9 +166,9 @@ def _kv_cache(
         requests = settings.requests
         plural = "" if requests == 1 else "s"
         detail = f"{requests} request{plural} x {context:,} tokens at {precision}"
-        return MemoryPart(name="KV cache", bytes=wanted, detail=detail), requests
+        return MemoryPart(name=KV_CACHE, bytes=wanted, detail=detail), requests
     detail = f"when full: {int(room / token):,} tokens of all requests at {precision}"
-    return MemoryPart(name="KV cache", bytes=room, detail=detail), requests
+    return MemoryPart(name=KV_CACHE, bytes=room, detail=detail), requests
 
 
 def conversion_memory(model: Model) -> int:

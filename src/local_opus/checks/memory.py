@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from local_opus import node
+from local_opus import node, stock
 from local_opus.catalog.choose import fit
 from local_opus.checks.base import (
     SECONDS_WITH_FACTS,
@@ -30,7 +30,8 @@ def ask(context: Context) -> Answer:
     held = _resident(context.host, running.pid) if running is not None else 0
     memory = facts.memory.model_copy(update={"available": facts.memory.available + held})
     seen = facts.model_copy(update={"memory": memory})
-    found = fit(model, seen, device, context.serving(), stored=True)
+    sized = stock.dimensions_of(context.host, context.locations, model)
+    found = fit(model, seen, device, context.serving(), stored=True, sized=sized)
     about = "about " if found.memory_fit is None or found.memory_fit.estimated else ""
     said = f"{model.id} needs {about}{size_text(found.memory)} on the {where.device}"
     besides = f"; {size_text(facts.memory.usable)} available"
