@@ -175,8 +175,12 @@ def conversion_memory(model: Model) -> int:
     """Return the bytes that making the IR takes; 0 for a model that is one already."""
     if model.format != "gguf":
         return 0
-    copies = _COPIES.get(model.quantization, _COPIES_ELSE)
-    return math.ceil(loaded_size(model) * copies) + _CONVERSION_REST
+    return conversion_bytes(loaded_size(model), model.quantization)
+
+
+def conversion_bytes(loaded: int, quantization: str) -> int:
+    """Return the bytes that making an IR of ``loaded`` bytes takes."""
+    return math.ceil(loaded * _COPIES.get(quantization, _COPIES_ELSE)) + _CONVERSION_REST
 
 
 def disk(model: Model) -> int:
