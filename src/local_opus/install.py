@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import re
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -15,7 +15,6 @@ from local_opus import (
     interpreter,
     kept_configs,
     licensing,
-    measurements,
     node,
     planner,
     program,
@@ -23,30 +22,25 @@ from local_opus import (
     resources,
     room,
     state,
+    tuning_order,
     whereabouts,
 )
 from local_opus.actions.create_environment import CreateEnvironment
 from local_opus.apply import Applier
-from local_opus.catalog import reasons
-from local_opus.catalog.choose import fit, remedy
 from local_opus.catalog.licenses import is_free
-from local_opus.catalog.own import load_all as load_catalog
-from local_opus.catalog.pick import choose
-from local_opus.devices.names import AUTO
-from local_opus.devices.ranking import Measured
-from local_opus.errors import BadInputError, InterruptedRunError, MachineCannotError
+from local_opus.errors import BadInputError, InterruptedRunError
 from local_opus.facts import gather
 from local_opus.host import Host
 from local_opus.journal import Listener, Outcome
 from local_opus.licensing import Terms
 from local_opus.locations import Locations
 from local_opus.opening import open_journal
+from local_opus.picking import Served, asked_device, installed, pick_model
 from local_opus.profiles import Profile
 from local_opus.refusals import explained
 from local_opus.report.reporter import Reporter
-from local_opus.stock import is_stored
-from local_opus.values import Device, DiskFit, HostFacts, MemoryFit, Model, Plan, Scope
-from local_opus.weights.sources import KINDS
+from local_opus.values import Device, HostFacts, Model, Plan, Scope
+from local_opus.values.tuning import TuningOrder
 
 
 @dataclass(frozen=True)
@@ -62,8 +56,12 @@ class Choice:
     plan: Plan
     #: Absolute path of a profile that is not the program's own.
     profile_file: str | None = None
+    #: The device that the user or the profile named; None: the best was wanted.
+    device_asked: str | None = None
     #: The licence that must still be accepted; None: nothing must be.
     terms: Terms | None = None
+    #: Whether the user said to tune, or not to; None: neither.
+    tune: bool | None = None
 
     @property
     def device_name(self) -> str | None:
@@ -75,18 +73,6 @@ class Choice:
         """The folder of the planned environment."""
         kind = CreateEnvironment.kind
         return next(str(one.params["folder"]) for one in self.plan.actions if one.kind == kind)
-
-
-@dataclass(frozen=True)
-class Served:
-    """What a profile's server runs; None: it has none. ``reasons`` say why, a line each."""
-
-    model: Model | None = None
-    device: Device | None = None
-    device_name: str | None = None
-    reasons: tuple[str, ...] = ()
-    memory: MemoryFit | None = None
-    disk: DiskFit | None = None
 
 
 @dataclass(frozen=True)
@@ -103,69 +89,6 @@ def require_rights(host: Host, scope: Scope) -> None:
         raise BadInputError(
             "--scope system: needs root", "Run it with sudo, or use `--scope user`."
         )
-
-
-def pick_model(
-    host: Host,
-    locations: Locations,
-    profile: Profile,
-    facts: HostFacts,
-    model_id: str | None,
-    device: str | None,
-    *,
-    beside: int = 0,
-    measured: Sequence[Measured] = (),
-) -> Served:
-    """Return the model and the device that a profile gets on this machine, and why.
-
-    A model named by the user must fit; otherwise the best that fits is chosen. ``device`` is
-    OpenVINO's name, None: what the profile says, which may be the best. ``beside``: the bytes that
-    come onto the store's disk with it. Raises BadInputError for an unknown model and
-    MachineCannotError with the reasons when none fits.
-    """
-    catalog = load_catalog(host, locations)
-    if not profile.server.enabled:
-        if model_id is not None:
-            raise BadInputError(
-                f"model {model_id}: the profile {profile.name} installs no model",
-                "Choose a profile that does, e.g. --local-opus.",
-            )
-        return Served()
-    wanted = model_id or profile.model.id
-    serving = planner.serving_of(profile)
-    if device is None and profile.model.device != AUTO:
-        device = profile.model.device
-    if wanted is None:
-        use_case = profile.model.use_case
-        picked = choose(
-            catalog,
-            facts,
-            use_case,
-            device,
-            sources=frozenset(KINDS),
-            beside=beside,
-            stored=lambda model, device: is_stored(host, locations, model, device),
-            measured=measured,
-            serving=serving,
-        )
-        model, on = picked.taken.model, picked.taken.candidate
-        why = reasons.of_plan(facts, model, on.name, device, measured, serving)
-        why += reasons.of_pick(picked, use_case)
-        stored = is_stored(host, locations, model, on.name)
-        fitting = fit(model, facts, on.name, serving, stored=stored, beside=beside)
-        return Served(model, on.kind, on.name, why, fitting.memory_fit, fitting.disk_fit)
-    model = catalog.get(wanted)
-    stored = is_stored(host, locations, model, device)
-    fitting = fit(model, facts, device, serving, stored=stored, beside=beside, measured=measured)
-    if not fitting.fits:
-        raise MachineCannotError(
-            f"{model.id}: {fitting.reasons[0]}",
-            remedy(fitting, facts),
-            details=fitting.reasons[1:],
-        )
-    name = fitting.name or ""
-    why = reasons.of_plan(facts, model, name, device, measured, serving)
-    return Served(model, fitting.device, name, why, fitting.memory_fit, fitting.disk_fit)
 
 
 def program_facts(host: Host, scope: Scope) -> planner.ProgramFacts:
@@ -199,10 +122,12 @@ def prepare(
     port: int | None,
     trial_port: int | None = None,
     profile_file: str | None = None,
+    tune: bool | None = None,
 ) -> Choice:
     """Choose and plan; nothing is changed. Raises LocalOpusError.
 
     With ``trial_port`` the new server is tried there before it takes the place of the old one.
+    ``tune`` None: as the profile says.
     """
     control.require_known(host, locations)
     of_program = program_facts(host, locations.scope)
@@ -215,13 +140,14 @@ def prepare(
         model_id,
         device,
         beside=coming.on_disk_of_store,
-        measured=measurements.read(host, locations),
+        before=installed(host, locations),
     )
     model = served.model
     coming.require()
     if model is not None:
         licensing.require_token(host, locations, model)
     at_port = port or profile.server.port
+    tunes = profile.tuning.enabled if tune is None else tune
     request = planner.Request(
         profile=profile,
         model=model,
@@ -238,6 +164,7 @@ def prepare(
         templates=templates(),
         port=at_port,
         trial_port=trial_port,
+        tuning=_tuning(locations, profile, facts, served) if tunes else None,
     )
     choice = Choice(
         profile,
@@ -248,6 +175,8 @@ def prepare(
         at_port,
         planner.plan(request),
         profile_file,
+        asked_device(profile, device),
+        tune=tune,
     )
     if model is None or is_free(model.license.id):
         return choice
@@ -256,6 +185,31 @@ def prepare(
         return replace(choice, terms=terms)
     before = licensing.accepted(whereabouts.receipt(host, locations).history, model)
     return choice if before is None else with_license(choice, before)
+
+
+def _tuning(
+    locations: Locations,
+    profile: Profile,
+    facts: HostFacts,
+    served: Served,
+) -> TuningOrder | None:
+    """Return what is tuned; None where the environment that is planned has no OpenVINO."""
+    lock = resources.read("locks", planner.lock_of(profile))
+    version = re.search(r"^openvino==(\S+)", lock, re.MULTILINE)
+    if version is None:
+        return None
+    model, on = served.model, served.device or Device.CPU
+    return tuning_order.order(
+        facts,
+        goal=profile.tuning.goal,
+        seconds=profile.tuning.seconds,
+        device=served.device_name or on.value,
+        openvino=version[1],
+        base=planner.properties_of(profile),
+        model=model,
+        folder=planner.model_folder(locations, model, on) if model is not None else None,
+        cache_size_gb=profile.server.cache_size_gb,
+    )
 
 
 def with_license(choice: Choice, license_id: str) -> Choice:
@@ -301,8 +255,11 @@ def install(host: Host, choice: Choice, tell: Reporter) -> Result:
             "model": choice.model.id if choice.model else None,
             "device": choice.device.value if choice.device else None,
             "device_name": choice.device_name,
+            "device_asked": choice.device_asked,
+            "use_case": choice.profile.model.use_case if choice.model else None,
             "scope": locations.scope.value,
             "port": choice.port,
+            "tune": choice.tune,
         }
         applier = Applier(journal)
         plan = choice.plan

@@ -1,4 +1,4 @@
-"""What this install measured of its models: tokens/s by device, from the receipt."""
+"""What an install measured of its models: tokens/s by device, from the receipt. Pure."""
 
 from __future__ import annotations
 
@@ -6,25 +6,9 @@ from collections.abc import Iterable
 
 from pydantic import JsonValue
 
-from local_opus import whereabouts
 from local_opus.devices.names import is_name
 from local_opus.devices.ranking import Measured
 from local_opus.history import Event, Record
-from local_opus.host import Host
-from local_opus.locations import Locations
-
-
-def read(host: Host, locations: Locations) -> tuple[Measured, ...]:
-    """Return what the self-tests of this install measured; nothing where there is none.
-
-    Nothing either where the receipt is closed to this user. Raises LocalOpusError when it is
-    damaged.
-    """
-    try:
-        records = whereabouts.receipt(host, locations).records
-    except PermissionError:
-        return ()
-    return of_records(records)
 
 
 def of_records(records: Iterable[Record]) -> tuple[Measured, ...]:

@@ -15,6 +15,7 @@ from local_opus.locations import GROUP, UNIT, Locations
 from local_opus.profiles import Profile
 from local_opus.render import render
 from local_opus.values import Device, DiskFit, MemoryFit, Model, Plan, PlannedAction, Scope
+from local_opus.values.tuning import Tuned, TuningOrder
 from local_opus.weights.store import variant_names
 
 #: The strongest extra that a profile asks for names the lock; each lock holds the weaker ones too.
@@ -52,6 +53,8 @@ class Request:
     port: int
     #: Try the new server here before it takes the place of the one that serves; None: don't.
     trial_port: int | None = None
+    #: What is to be tuned; None: nothing.
+    tuning: TuningOrder | None = None
     #: OpenVINO's name of the device, e.g. GPU.1; None: the device's own.
     device_name: str | None = None
     #: Why model and device are these.
@@ -96,6 +99,8 @@ def plan(request: Request) -> Plan:
     serves = request.profile.server.enabled and request.model is not None
     if serves and request.trial_port is not None and not request.is_image:
         _trial(todo, request, environment, group)
+    if request.tuning is not None and not request.is_image:
+        todo.actions.append(tuning_action(request.locations, request.tuning, group))
     if request.profile.command.link:
         _command(todo, request, environment)
     if request.profile.server.enabled and request.model is not None:
@@ -123,7 +128,8 @@ def _folders(todo: _List, request: Request, group: str | None) -> None:
         todo.actions.append(_folder("commands", places.commands, None))
     if request.model is not None:
         todo.actions.append(store_folder(places))
-        todo.actions.append(_folder("config", places.config, 0o750 if group else 0o700, group))
+    if request.model is not None or request.tuning is not None:
+        todo.actions.append(config_folder(places, group))
     if request.profile.server.enabled:
         if not request.systemd:  # it keeps PID and log itself, and /run is empty after a boot
             todo.actions.append(_folder("runtime", places.runtime, 0o755))
@@ -139,6 +145,11 @@ def _folder(name: str, path: str, mode: int | None, group: str | None = None) ->
 def store_folder(locations: Locations) -> PlannedAction:
     """Return the action that makes the store, also for a model that comes without an install."""
     return _folder("models", locations.models, 0o755)
+
+
+def config_folder(locations: Locations, group: str | None) -> PlannedAction:
+    """Return the action that makes the folder of the configs."""
+    return _folder("config", locations.config, 0o750 if group else 0o700, group)
 
 
 def lock_of(profile: Profile) -> str:
@@ -215,6 +226,29 @@ def _weights(todo: _List, request: Request, model: Model) -> None:
         )
 
 
+def tuning_action(
+    locations: Locations, order: TuningOrder, group: str | None, result: Tuned | None = None
+) -> PlannedAction:
+    """Return the action that tunes, or that keeps what `tune` measured."""
+    params: dict[str, JsonValue] = {
+        "path": locations.tuned,
+        "order": order.model_dump(mode="json"),
+        "mode": 0o640 if group else 0o600,
+        "group": group,
+    }
+    if result is not None:
+        params["result"] = result.model_dump(mode="json")
+    return planned("tuning", "tune_openvino", params)
+
+
+def _tuning_inputs(request: Request) -> str:
+    """Return what a server is started anew for: it reads what was tuned when it starts."""
+    if request.tuning is None:
+        return ""
+    order = request.tuning
+    return order.model_dump_json(include={"goal", "device", "device_name", "driver", "openvino"})
+
+
 def _write(
     todo: _List, request: Request, id_: str, path: str, template: str, values: Mapping[str, object],
     *, mode: int, group: str | None = None,
@@ -242,7 +276,7 @@ def model_folder(locations: Locations, model: Model, device: Device) -> str:
     return f"{locations.models}/{model.id}/{variant_name(model, device)}"
 
 
-def _properties(profile: Profile) -> dict[str, JsonValue]:
+def properties_of(profile: Profile) -> dict[str, JsonValue]:
     """OpenVINO's names for a profile's settings (openvino/runtime/properties)."""
     named: dict[str, JsonValue] = {
         "PERFORMANCE_HINT": profile.openvino.performance_hint,
@@ -282,7 +316,7 @@ def _server_values(
         "context_length": _context(profile, model),
         "generation": profile.generation,
         "cache_size_gb": profile.server.cache_size_gb,
-        "properties": _properties(profile),
+        "properties": properties_of(profile),
         "server": {
             "host": profile.server.host,
             "port": port,
@@ -334,6 +368,8 @@ def _server(
         scope=places.scope.value,
     )
     written.append(unit)
+    if tuning := _tuning_inputs(request):
+        written.append(tuning)
     if not request.is_image:
         _start(todo, request, environment, "\0".join(written))
 

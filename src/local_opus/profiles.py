@@ -99,6 +99,17 @@ class OpenVinoTable(Table):
     num_streams: int | None = Field(default=None, ge=1, le=1024)
 
 
+class TuningTable(Table):
+    """Whether OpenVINO's settings are tuned by measurement, what for, and for how long at most.
+
+    Where the environment holds no OpenVINO there is nothing to tune.
+    """
+
+    enabled: bool = False
+    goal: Literal["latency", "throughput"] = "latency"
+    seconds: int = Field(default=30, ge=1, le=600)
+
+
 class CommandTable(Table):
     """The ``local-opus`` command on the PATH."""
 
@@ -115,6 +126,7 @@ class Profile(Table):
     server: ServerTable = ServerTable()
     generation: GenerationTable = GenerationTable()
     openvino: OpenVinoTable = OpenVinoTable()
+    tuning: TuningTable = TuningTable()
     command: CommandTable = CommandTable()
 
 

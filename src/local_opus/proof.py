@@ -26,8 +26,8 @@ def prove(host: Host, choice: Choice, tell: Reporter) -> dict[str, JsonValue]:
     tell.started("self-test", "test what was installed")
     with _step(tell, "start the program"):
         result |= selftest.program(host, f"{choice.environment}/bin/python")
-    model, device, name = choice.model, choice.device, choice.device_name
-    if model is not None and device is not None and name is not None:
+    model, device = choice.model, choice.device
+    if model is not None and device is not None:
         folder = planner.model_folder(choice.locations, model, device)
         with _step(tell, "verify the weights"):
             folders = {folder, planner.source_folder(choice.locations, model)}
@@ -36,7 +36,7 @@ def prove(host: Host, choice: Choice, tell: Reporter) -> dict[str, JsonValue]:
                 host, tuple(sorted(folders)), lambda folder: said.of(folder).sha256
             )
         with _step(tell, "canary"):
-            result |= selftest.canary(host, folder, name, model.canary)
+            result |= selftest.canary(host, folder, choice.device_name or device, model.canary)
         with _step(tell, "ask over HTTP"), server_log.kept(host, choice.locations):
             result |= selftest.server(host, choice.locations, model.id)
     tell.finished("self-test", "done")

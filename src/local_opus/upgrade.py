@@ -60,6 +60,7 @@ def choose(host: Host, locations: Locations, facts: HostFacts, history: History)
     model, port = run.get("model"), run.get("port")
     if not isinstance(port, int) and profile.server.enabled:  # of a receipt that does not say
         port = server_config.port(host.files.read_text, locations.server_config)
+    tune = run.get("tune")
     at_port = port if isinstance(port, int) else profile.server.port
     return install.prepare(
         host,
@@ -71,15 +72,19 @@ def choose(host: Host, locations: Locations, facts: HostFacts, history: History)
         port=at_port,
         trial_port=_free_port(host, profile.server.host, at_port),
         profile_file=str(file) if file else None,
+        tune=tune if isinstance(tune, bool) else None,
     )
 
 
 def _device(facts: HostFacts, run: Mapping[str, JsonValue]) -> str | None:
-    """Return the device that was chosen: by its name, or by its kind where that name is gone.
+    """Return the device that was asked for: by its name, or by its kind where that name is gone.
 
-    Older versions wrote the kind alone, and a card may have been put in or taken out since.
+    None: the best was wanted, and what was chosen stays. Older versions wrote the kind alone that
+    was chosen, and a card may have been put in or taken out since.
     """
-    name, kind = run.get("device_name"), run.get("device")
+    name, kind = run.get("device_asked", run.get("device_name")), run.get("device")
+    if name is None and "device_asked" in run:
+        return None
     if isinstance(name, str) and names.is_name(name) and usable.problem(facts, name) is None:
         return name
     return Device(str(kind)).value if kind else None

@@ -62,6 +62,9 @@ def test_a_variable_is_read_and_a_flag_outranks_it(capsys, monkeypatch):
     monkeypatch.setenv("LOCAL_OPUS_DEVICE", "GPUU")
     code, _, err = said(capsys, "models", "list")
     assert (code, "--device GPUU" in err) == (2, True)
+    monkeypatch.setenv("LOCAL_OPUS_DEVICE", "GPU.x")
+    code, _, err = said(capsys, "--local-opus", "--yes")
+    assert (code, "GPU.0, GPU.1" in err) == (2, True)
     code, _, err = said(capsys, "models", "list", "--device", "NPPU")
     assert (code, "--device NPPU" in err) == (2, True)
 

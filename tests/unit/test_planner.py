@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from fakes import FakeHost
-from local_opus import install, planner, profiles
+from local_opus import install, picking, planner, profiles
 from local_opus.actions import build
 from local_opus.catalog import load as load_catalog
 from local_opus.errors import MachineCannotError
@@ -76,7 +76,7 @@ def request(profile: Profile, facts: HostFacts, root: Path, scope: Scope, *, sys
     root.mkdir(exist_ok=True)
     host = FakeHost(root)
     places = locate(scope, host.environ)
-    served = install.pick_model(host, places, profile, facts, model_id, None)
+    served = picking.pick_model(host, places, profile, facts, model_id, None)
     return planner.Request(
         profile=profile, model=served.model, device=served.device,
         device_name=served.device_name, reasons=served.reasons, locations=places, root="/", is_image=False, systemd=systemd,
@@ -226,6 +226,20 @@ def test_an_ir_is_not_converted(base):
     wanted = replace(base, model=ir, device=Device.CPU)
     assert "variant" not in ids(wanted)
     assert planner.model_folder(base.locations, ir, Device.CPU) == planner.source_folder(base.locations, ir)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["GPU.0", "GPU.1", "CPU", "NPU"])
+def test_the_server_is_set_to_the_device_by_its_name(base, name):
+    """One word in model.json, in the trial and in the plan; the variant stays that of the kind."""
+    device = Device(name.partition(".")[0])
+    wanted = replace(base, device=device, device_name=name, trial_port=8001)
+    assert f'"device": "{name}"' in str(params(wanted, "config:model")["content"])
+    trial = params(wanted, "trial")
+    assert (trial["device"], f'"device": "{name}"' in str(trial["configs"])) == (name, True)
+    assert params(wanted, "variant")["device"] == device.value
+    plan = planner.plan(wanted)
+    assert (plan.device, plan.device_name) == (device, name)
+    assert build("try_server", trial).device == name
 
 
 def test_a_hostile_name_can_not_enter_a_file(base):

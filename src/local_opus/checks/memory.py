@@ -52,16 +52,20 @@ def _resident(host: Host, pid: int) -> int:
     while waiting and seen < _MOST_PROCESSES:
         one = waiting.pop()
         seen += 1
-        try:
-            status = host.files.read_text(f"/proc/{one}/status", 8192)
-            below = host.files.read_text(f"/proc/{one}/task/{one}/children", 4096)
-        except OSError:  # it has ended, or is another user's
-            continue
-        for line in status.splitlines():
+        for line in _text(host, f"/proc/{one}/status").splitlines():
             if line.startswith("VmRSS:"):
                 total += int(line.split()[1]) * _KIB
+        below = _text(host, f"/proc/{one}/task/{one}/children")
         waiting += [int(word) for word in below.split() if word.isdecimal()]
     return total
+
+
+def _text(host: Host, path: str) -> str:
+    """Return what a process tells; nothing of one that has ended, or is another user's."""
+    try:
+        return host.files.read_text(path, 8192)
+    except OSError:
+        return ""
 
 
 CHECK = Check("memory", "memory fit", Group.MODEL, ask, SECONDS_WITH_FACTS)

@@ -37,8 +37,8 @@ def show_plan(tell: Reporter, plan: Plan, pending: Sequence[str]) -> None:
     on = plan.device_name or plan.device
     model = f", model {plan.model} on {on}" if plan.model else ", no model"
     tell.say(f"[bold]Plan[/bold]          profile {plan.profile}, scope {plan.scope}{model}")
-    for line in plan.reasons:
-        tell.say(f"              {escape(line)}")
+    for number, line in enumerate(plan.reasons):
+        tell.say(f"{'              ' if number else '[bold]Why[/bold]           '}{escape(line)}")
     if plan.memory is not None:
         tell.say(f"  memory: {escape(fits.memory_text(plan.memory))}")
     if plan.disk is not None:
