@@ -217,6 +217,9 @@ class EngineRun:
         self.watch.stop()
         self._process.kill()
         self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            pipe.close()
 
 
 @contextmanager

@@ -176,7 +176,9 @@ class _Wish:
         return Served(model, fitting.device, name, self._why(model, name))
 
     def _why(self, model: Model, name: str) -> tuple[str, ...]:
-        return reasons.of_plan(self.facts, model, name, self.device, self.before.measured, self.serving)
+        return reasons.of_plan(
+            self.facts, model, name, self.device, self.before.measured, self.serving
+        )
 
     def _best(self, catalog: Catalog) -> Served:
         use_case = self.profile.model.use_case

@@ -66,7 +66,7 @@ def served(measured: Measured) -> Serving:
     return Serving(len(measured.tokens), max(sum(one) for one in measured.tokens), 1)
 
 
-@pytest.mark.parametrize(("requests", "prompt"), [(1, 64), (8, 384)])
+@pytest.mark.parametrize(("requests", "prompt"), [(1, 64), (8, 256)])
 def test_smollm2_takes_what_its_file_tells(requests: int, prompt: int) -> None:
     path, folder = smollm2()
     measured = measure(folder, requests, prompt)
@@ -75,12 +75,12 @@ def test_smollm2_takes_what_its_file_tells(requests: int, prompt: int) -> None:
 
 
 def test_smollm2_takes_what_the_catalog_tells() -> None:
-    measured = measure(smollm2()[1], 4, 384)
+    measured = measure(smollm2()[1], 4, 128)
     told = needs.serving(load().get("smollm2-135m"), served(measured))
     assert NEAR[0] < told.bytes / held(measured) < NEAR[1]
 
 
-@pytest.mark.parametrize(("requests", "prompt", "precision"), [(1, 48, None), (4, 256, "f16")])
+@pytest.mark.parametrize(("requests", "prompt", "precision"), [(1, 48, None), (4, 192, "f16")])
 def test_a_larger_model_takes_what_its_file_tells(
     larger: Generated, requests: int, prompt: int, precision: str | None
 ) -> None:

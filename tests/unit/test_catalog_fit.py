@@ -102,12 +102,12 @@ def test_too_little_memory_says_need_and_have(catalog: Catalog) -> None:
 
 def test_an_estimate_is_called_about(catalog: Catalog) -> None:
     found = fit(catalog.get("qwen3-8b-int4-ov"), machine(memory=4), None)
-    assert found.reasons == ("needs about 6.3 GiB memory, 4 GiB usable",)
+    assert found.reasons == ("needs about 5.9 GiB memory, 4 GiB usable",)
 
 
 def test_the_cgroup_limit_counts(catalog: Catalog) -> None:
     found = fit(catalog.get("qwen3-8b-int4-ov"), machine(memory=64, limit=2), None)
-    assert found.reasons == ("needs about 6.3 GiB memory, 2 GiB usable",)
+    assert found.reasons == ("needs about 5.9 GiB memory, 2 GiB usable",)
 
 
 def test_too_little_disk_says_need_have_and_where(catalog: Catalog) -> None:
@@ -203,7 +203,7 @@ def test_a_discrete_gpu_counts_its_own_memory(catalog: Catalog) -> None:
     large, small = gpu(12, "DISCRETE"), gpu(4, "DISCRETE")
     assert fit(model, machine(memory=3, devices=(large,)), Device.GPU).fits
     found = fit(model, machine(memory=64, devices=(small,)), Device.GPU)
-    assert found.reasons == ("needs about 5.9 GiB memory, 4 GiB usable on the GPU",)
+    assert found.reasons == ("needs about 5.7 GiB memory, 4 GiB usable on the GPU",)
 
 
 def test_an_integrated_gpu_shares_the_machines_memory(catalog: Catalog) -> None:

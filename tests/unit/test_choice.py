@@ -184,7 +184,7 @@ def test_a_card_of_unknown_memory_counts_as_the_smallest(catalog: Catalog) -> No
     facts = machine(devices=(CPU, IGPU, UNSTATED))
     found = fit(catalog.get("qwen3-8b-int4-ov"), facts, "GPU.1")
     room = f"{size_text(UNKNOWN_CARD)} usable on GPU.1 (not stated: counted as the smallest card)"
-    assert found.reasons == (f"needs about 5.9 GiB memory, {room}",)
+    assert found.reasons == (f"needs about 5.7 GiB memory, {room}",)
 
 
 # --- the NPU's form
@@ -266,7 +266,7 @@ def test_the_plan_says_what_form_the_npu_takes(catalog: Catalog) -> None:
         (BOTH, "chat", "qwen3-8b-int4-ov", "GPU.1"),
         (BOTH, "coding", "qwen2.5-coder-7b-instruct-q8_0", "GPU.1"),
         (machine(devices=(CPU, IGPU, SMALL_CARD)), "chat", "qwen3-8b-int4-ov", "GPU.0"),
-        (machine(memory=3.5, devices=(CPU, SMALL_CARD)), "chat", "qwen3-1.7b-q4_k_m", "CPU"),
+        (machine(memory=3.4, devices=(CPU, SMALL_CARD)), "chat", "qwen3-1.7b-q4_k_m", "CPU"),
         (machine(devices=(CPU, NPU)), "chat", "qwen3-4b-int4-ov", "CPU"),
     ],
 )
@@ -409,7 +409,7 @@ def why(
         (BOTH, "chat", None, "not on the NPU (Intel AI Boost): it serves one request at a time"),
         (BOTH, "chat", None, "plain GPU means GPU.0 to OpenVINO, the integrated one (Intel Arc): the server is set to GPU.1"),
         (BOTH, "chat", "GPU", "plain GPU means GPU.0 to OpenVINO"),
-        (machine(devices=(CPU, IGPU, SMALL_CARD)), "chat", None, "GPU.1 does not take qwen3-8b-int4-ov: needs about 5.9 GiB memory, 2 GiB usable on GPU.1"),
+        (machine(devices=(CPU, IGPU, SMALL_CARD)), "chat", None, "GPU.1 does not take qwen3-8b-int4-ov: needs about 5.7 GiB memory, 2 GiB usable on GPU.1"),
         (machine(devices=(CPU, IGPU, FOREIGN)), "chat", None, "not on GPU.1 (Intel Arc): it is not Intel's"),
         (machine(accelerators=(seen(Device.NPU, driver=None),)), "chat", None, "not on the NPU (Intel NPU 8086:643e, name unknown): kernel driver: no "),
         (machine(accelerators=(CLOSED,)), "chat", None, "not on a GPU that is there (Intel Arc B580): permission: /dev/dri/renderD128: permission denied"),

@@ -7,12 +7,12 @@ import json
 
 import pytest
 from rich.console import Console
+from test_catalog_fit import machine
 
 from local_opus.catalog import load
 from local_opus.catalog.choose import Fit, fit
 from local_opus.report.models import ModelRow, model_details, model_json, models_json, models_table
 from local_opus.values import Device, MemoryFit, Model
-from test_catalog_fit import machine
 
 CATALOG = load()
 YES = Fit(fits=True, device=Device.CPU, reasons=(), memory=10**9, disk=10**9)
@@ -108,10 +108,15 @@ def test_the_parts_of_memory_and_disk_are_shown_and_told() -> None:
     model = CATALOG.get("qwen3-8b-q4_k_m")
     found = ModelRow(model, fit(model, machine(memory=15.5, disk=76), None))
     text = " ".join("\n".join(shown(model_details, found, 160)).split())
-    assert "Memory weights 7.5 GiB + KV cache 1 GiB (when full: 12,595 tokens of all requests" in text
+    assert (
+        "Memory weights 7.5 GiB + KV cache 1 GiB (when full: 12,595 tokens of all requests" in text
+    )
     assert "= about 8.8 GiB of 15.5 GiB usable" in text
     assert "Catalog says 12 GiB (stated: " in text
-    assert "Disk fetched 4.7 GiB + converted 5.6 GiB + margin 527 MiB = 10.8 GiB of 76 GiB free" in text
+    assert (
+        "Disk fetched 4.7 GiB + converted 5.6 GiB + margin 527 MiB = 10.8 GiB of 76 GiB free"
+        in text
+    )
     told = model_json(found)["fit"]
     assert isinstance(told, dict)
     parts = MemoryFit.model_validate({k: v for k, v in told["memory_parts"].items() if k != "fits"})

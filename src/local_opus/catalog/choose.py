@@ -102,6 +102,8 @@ def memory_fit(
     """Return what serving takes on a device of this machine, and what there is."""
     need = needs.serving(sized or model, serving, kind_of(name))
     room, whose = _room(facts, name)
+    if usable.is_discrete(facts, name):
+        need = needs.on_card(need)
     return need.model_copy(update={"usable": room, "whose": whose.strip()})
 
 

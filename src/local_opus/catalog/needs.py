@@ -106,6 +106,8 @@ class Serving:
 
 #: The name of the part that grows with requests and context.
 KV_CACHE = "KV cache"
+#: The name of the part that is there without any weights.
+PROGRAMS = "programs"
 #: What the server does where nothing else is said; the profiles' defaults are these.
 DEFAULT_SERVING = Serving()
 
@@ -137,7 +139,7 @@ def serving(model: Model | Dimensions, settings: Serving, device: Device = Devic
         cache,
         MemoryPart(name="buffers", bytes=buffers),
         MemoryPart(
-            name="programs",
+            name=PROGRAMS,
             bytes=engine.engine_memory(sized.vocabulary),
             detail="engine, tokenizer and server",
         ),
@@ -145,6 +147,13 @@ def serving(model: Model | Dimensions, settings: Serving, device: Device = Devic
     estimated = device is not Device.CPU or not sized.stated
     whole = sum(part.bytes for part in parts)
     return MemoryFit(device=device, parts=parts, bytes=whole, estimated=estimated)
+
+
+def on_card(need: MemoryFit) -> MemoryFit:
+    """Return what lies in a card's own memory: not the programs, which lie in the machine's."""
+    parts = tuple(part for part in need.parts if part.name != PROGRAMS)
+    whole = sum(part.bytes for part in parts)
+    return need.model_copy(update={"parts": parts, "bytes": whole})
 
 
 def dimensions_of(model: Model) -> Dimensions:
