@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from local_opus import node
+from local_opus import node, stock
 from local_opus.catalog.choose import fit
 from local_opus.checks.base import (
     SECONDS_WITH_FACTS,
@@ -30,7 +30,8 @@ def ask(context: Context) -> Answer:
     held = _resident(context.host, running.pid) if running is not None else 0
     memory = facts.memory.model_copy(update={"available": facts.memory.available + held})
     seen = facts.model_copy(update={"memory": memory})
-    one = fit(model, seen, where.device, context.serving(requests=1), stored=True)
+    sized = stock.dimensions_of(context.host, context.locations, model)
+    one = fit(model, seen, where.device, context.serving(requests=1), stored=True, sized=sized)
     fewer = advise("Free memory, or serve a model that fits.", "local-opus models list --fitting")
     if not one.fits:
         return failed(f"{model.id}: {one.reasons[0]}", fewer, details=one.reasons[1:])
@@ -39,7 +40,7 @@ def ask(context: Context) -> Answer:
     said += f"; {size_text(facts.memory.usable)} available"
     if held:
         said += f", {size_text(held)} held by our server"
-    many = fit(model, seen, where.device, context.serving(), stored=True)
+    many = fit(model, seen, where.device, context.serving(), stored=True, sized=sized)
     if not many.fits:
         return warned(
             f"{said}; with the {where.max_concurrent} requests at a time that its config allows"
