@@ -136,6 +136,21 @@ def test_one_of_several_gpus(facts: HostFacts, name: str, says: str | None) -> N
     assert found is None if says is None else says in str(found)
 
 
+def test_a_listed_device_whose_chain_is_broken_is_no_candidate(catalog):
+    """OpenVINO lists an NPU that has no compiler, and no model can run there."""
+    said = {"NPU_COMPILER_VERSION": 0, "DEVICE_ARCHITECTURE": "4000"}
+    listed = NPU.model_copy(update={"properties": said})
+    facts = machine(devices=(CPU, listed), accelerators=(seen(Device.NPU),))
+    assert named(facts) == ["CPU"]
+    told = "NPU not usable: user-space driver: the NPU's compiler is not found"
+    assert str(usable.problem(facts, "NPU")).startswith(told)
+    with pytest.raises(MachineCannotError, match=told):
+        choose(catalog, facts, "chat", "NPU")
+    assert "not on the NPU (Intel NPU 8086:643e, name unknown): user-space driver: " in why(
+        catalog, facts
+    )
+
+
 @pytest.mark.parametrize(
     ("pci_id", "memory"), [("8086:e20b", 12), ("8086:56a5", 6), ("8086:ffff", None)]
 )
