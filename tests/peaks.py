@@ -196,9 +196,9 @@ class EngineRun:
 
         Returns the largest KV cache that the engine told, and each request's tokens.
         """
-        # A prompt of single tokens; each its own number of them, so that no two are one prefix.
+        # A prompt of single tokens; eight lengths of it.
         for number in range(requests):
-            text = " a" * (prompt - number)
+            text = " a" * (prompt - number % 8)
             sampling = {**SAMPLING, "max_tokens": answer}
             self._send({"op": "generate", "id": number, "prompt": text, "sampling": sampling})
         cache, ends = 0, []

@@ -88,6 +88,11 @@ class Answers(Value):
     port: int | None = Field(
         default=None, ge=1024, le=65535, description="the server's port on 127.0.0.1"
     )
+    tune: bool | None = Field(
+        default=None,
+        description="true: measure OpenVINO's settings and keep the best; false: don't; "
+        "not answered: as the profile says",
+    )
     scope: Literal["system", "user"] | None = Field(
         default=None, description="for everyone (needs root), or for the user who runs it"
     )

@@ -6,9 +6,11 @@ and cache folders are left out: systemd would give those of the server to anothe
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
+from local_opus import install
 from local_opus.checks import devices
 from local_opus.checks.base import Check, Group
 from local_opus.checks.context import PROBE_SECONDS, Context
@@ -33,14 +35,18 @@ _LEFT_OUT = frozenset(
     }
 )
 _MOST_SECONDS = 60
+#: A word in double quotes, or up to the next blank; a backslash takes the next letter as it is.
+_WORD = re.compile(r'"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<plain>(?:[^\s"\\]|\\.)+)')
 
 
 def check(host: Host, locations: Locations) -> Check:
     """Return the check of the devices inside the sandbox.
 
-    Raises MachineCannotError where no systemd runs, or the unit is not installed.
+    Raises MachineCannotError where no systemd runs, or the unit is not installed, and
+    BadInputError where only root can start something as the unit does.
     """
     scope = locations.scope
+    install.require_rights(host, scope)
     if not host.services.running(scope):
         raise MachineCannotError(
             "--as-service: no systemd runs here, so there is no sandbox to look from",
@@ -84,13 +90,25 @@ def _unit(host: Host, locations: Locations) -> tuple[str, list[str]]:
                 command = value
             if name not in _LEFT_OUT:
                 settings.append(f"{name}={value}")
-    python = command.lstrip("@-:+!").split(" ")[0].strip('"')
+    python = program_of(command)
     if not python.startswith("/"):
         raise LocalOpusError(
             f"{path}: its ExecStart names no program",
             "Have the unit restored: `local-opus doctor --fix`.",
         )
     return python, settings
+
+
+def program_of(command: str) -> str:
+    """Return the program that an ExecStart= starts (systemd.service(5), "Command lines").
+
+    "" where it names none.
+    """
+    word = _WORD.match(command.lstrip("@-:+!|"))
+    if word is None:
+        return ""
+    plain = word["quoted"] if word["quoted"] is not None else word["plain"]
+    return re.sub(r"\\(.)", r"\1", plain).replace("%%", "%").replace("$$", "$")
 
 
 def service_settings(text: str) -> list[tuple[str, str]]:

@@ -126,6 +126,7 @@ def status(host: Host, locations: Locations) -> dict[str, JsonValue]:
         "model": where.model,
         "device": where.device,
         "weights": where.model_folder,
+        "tuned": node.tuning(host, locations),
         "config": locations.server_config,
         "log": UNIT if systemd else locations.server_log,
         "sandbox": _sandbox(locations, running),

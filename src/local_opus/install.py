@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -21,6 +22,7 @@ from local_opus import (
     resources,
     room,
     state,
+    tuning_order,
     whereabouts,
 )
 from local_opus.actions.create_environment import CreateEnvironment
@@ -33,11 +35,12 @@ from local_opus.journal import Listener, Outcome
 from local_opus.licensing import Terms
 from local_opus.locations import Locations
 from local_opus.opening import open_journal
-from local_opus.picking import asked_device, installed, pick_model
+from local_opus.picking import Served, asked_device, installed, pick_model
 from local_opus.profiles import Profile
 from local_opus.refusals import explained
 from local_opus.report.reporter import Reporter
 from local_opus.values import Device, HostFacts, Model, Plan, Scope
+from local_opus.values.tuning import TuningOrder
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,8 @@ class Choice:
     device_asked: str | None = None
     #: The licence that must still be accepted; None: nothing must be.
     terms: Terms | None = None
+    #: Whether the user said to tune, or not to; None: neither.
+    tune: bool | None = None
 
     @property
     def device_name(self) -> str | None:
@@ -117,10 +122,12 @@ def prepare(
     port: int | None,
     trial_port: int | None = None,
     profile_file: str | None = None,
+    tune: bool | None = None,
 ) -> Choice:
     """Choose and plan; nothing is changed. Raises LocalOpusError.
 
     With ``trial_port`` the new server is tried there before it takes the place of the old one.
+    ``tune`` None: as the profile says.
     """
     control.require_known(host, locations)
     of_program = program_facts(host, locations.scope)
@@ -140,12 +147,15 @@ def prepare(
     if model is not None:
         licensing.require_token(host, locations, model)
     at_port = port or profile.server.port
+    tunes = profile.tuning.enabled if tune is None else tune
     request = planner.Request(
         profile=profile,
         model=model,
         device=served.device,
         device_name=served.device_name,
         reasons=served.reasons,
+        memory=served.memory,
+        disk=served.disk,
         locations=locations,
         root=host.root,
         is_image=host.is_image,
@@ -154,6 +164,7 @@ def prepare(
         templates=templates(),
         port=at_port,
         trial_port=trial_port,
+        tuning=_tuning(locations, profile, facts, served) if tunes else None,
     )
     choice = Choice(
         profile,
@@ -165,6 +176,7 @@ def prepare(
         planner.plan(request),
         profile_file,
         asked_device(profile, device),
+        tune=tune,
     )
     if model is None or is_free(model.license.id):
         return choice
@@ -173,6 +185,31 @@ def prepare(
         return replace(choice, terms=terms)
     before = licensing.accepted(whereabouts.receipt(host, locations).history, model)
     return choice if before is None else with_license(choice, before)
+
+
+def _tuning(
+    locations: Locations,
+    profile: Profile,
+    facts: HostFacts,
+    served: Served,
+) -> TuningOrder | None:
+    """Return what is tuned; None where the environment that is planned has no OpenVINO."""
+    lock = resources.read("locks", planner.lock_of(profile))
+    version = re.search(r"^openvino==(\S+)", lock, re.MULTILINE)
+    if version is None:
+        return None
+    model, on = served.model, served.device or Device.CPU
+    return tuning_order.order(
+        facts,
+        goal=profile.tuning.goal,
+        seconds=profile.tuning.seconds,
+        device=served.device_name or on.value,
+        openvino=version[1],
+        base=planner.properties_of(profile),
+        model=model,
+        folder=planner.model_folder(locations, model, on) if model is not None else None,
+        cache_size_gb=profile.server.cache_size_gb,
+    )
 
 
 def with_license(choice: Choice, license_id: str) -> Choice:
@@ -222,6 +259,7 @@ def install(host: Host, choice: Choice, tell: Reporter) -> Result:
             "use_case": choice.profile.model.use_case if choice.model else None,
             "scope": locations.scope.value,
             "port": choice.port,
+            "tune": choice.tune,
         }
         applier = Applier(journal)
         plan = choice.plan

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container
 
-from local_opus import server_config
+from local_opus import server_config, tuned
 from local_opus.host import Host
 from local_opus.server_config import WeightsFacts
 from local_opus.values import Plan
@@ -21,11 +21,15 @@ def require_sound(host: Host, plan: Plan, server_json: str, edited_ids: Containe
     configs = [action for action in plan.actions if action.id.startswith("config:")]
     planned = {str(one.params["path"]): str(one.params["content"]) for one in configs}
     edited = {str(one.params["path"]) for one in configs if one.id in edited_ids}
-    if not edited:
+    if not edited and "tuning" not in edited_ids:
         return
 
     def read(path: str) -> str:
         is_ours = path in planned and path not in edited
         return planned[path] if is_ours else host.files.read_text(path)
 
-    server_config.load(read, server_json, lambda _folder: _ANY_WEIGHTS)
+    if configs:
+        server_config.load(read, server_json, lambda _folder: _ANY_WEIGHTS)
+    else:  # no server: what was tuned stands alone
+        path = server_config.tuned_path(server_json)
+        tuned.parse(host.files.read_text(path), path)

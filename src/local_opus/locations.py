@@ -63,6 +63,11 @@ class Locations:
         return f"{self.config}/server.json"
 
     @property
+    def tuned(self) -> str:
+        """What tuning chose, for the server to take."""
+        return f"{self.config}/tuned.json"
+
+    @property
     def own_catalog(self) -> str:
         """The models that the user pinned."""
         return f"{self.config}/models.toml"

@@ -7,8 +7,9 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import metadata
 
-from local_opus import server_config, server_log, whereabouts
+from local_opus import server_config, server_log, tuned, whereabouts
 from local_opus.errors import BadInputError, LocalOpusError, MachineCannotError
 from local_opus.host import Host
 from local_opus.locations import GROUP, Locations
@@ -42,12 +43,43 @@ def read_settings(host: Host, path: str) -> Settings:
 
     Raises BadInputError that names the file and field, and PermissionError.
     """
+    return server_config.load(
+        host.files.read_text, path, lambda folder: _weights(host, folder), runtime_version
+    )
 
-    def weights(folder: str) -> WeightsFacts:
-        found, digest = manifest.read_with_digest(host, folder)
-        return WeightsFacts(digest, found.context_length)
 
-    return server_config.load(host.files.read_text, path, weights)
+def _weights(host: Host, folder: str) -> WeightsFacts:
+    found, digest = manifest.read_with_digest(host, folder)
+    return WeightsFacts(digest, found.context_length)
+
+
+def runtime_version() -> str | None:
+    """Return the version of the openvino package of this environment; None: there is none."""
+    try:
+        return metadata.version("openvino")
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def tuning(host: Host, locations: Locations) -> str | None:
+    """Say in one line what the server is tuned to, or why what was tuned is not used.
+
+    None: nothing was tuned. Raises BadInputError and PermissionError as ``read_settings``.
+    """
+    state = server_config.read_tuned(
+        host.files.read_text,
+        locations.server_config,
+        lambda folder: _weights(host, folder),
+        runtime_version,
+    )
+    if state is None:
+        return None
+    edited = " (edited)" if tuned.is_edited(state.tuned) else ""
+    return (
+        f"{tuned.in_words(state.tuned)}{edited}"
+        if state.unused is None
+        else (f"not used: {state.unused}; run `local-opus tune`")
+    )
 
 
 def settings(host: Host, locations: Locations) -> Settings:

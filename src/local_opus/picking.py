@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import JsonValue
 
@@ -10,6 +10,7 @@ from local_opus import measurements, whereabouts
 from local_opus.catalog import reasons
 from local_opus.catalog.choose import fit, remedy
 from local_opus.catalog.load import Catalog
+from local_opus.catalog.needs import Serving
 from local_opus.catalog.own import load_all as load_catalog
 from local_opus.catalog.pick import choose
 from local_opus.devices import ranking, usable
@@ -19,9 +20,10 @@ from local_opus.errors import BadInputError, MachineCannotError
 from local_opus.history import Event
 from local_opus.host import Host
 from local_opus.locations import Locations
+from local_opus.planner import serving_of
 from local_opus.profiles import Profile
 from local_opus.stock import is_stored
-from local_opus.values import Device, HostFacts, Model
+from local_opus.values import Device, DiskFit, HostFacts, MemoryFit, Model
 from local_opus.weights.sources import KINDS
 
 
@@ -33,6 +35,8 @@ class Served:
     device: Device | None = None
     device_name: str | None = None
     reasons: tuple[str, ...] = ()
+    memory: MemoryFit | None = None
+    disk: DiskFit | None = None
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,6 @@ def pick_model(
     come onto the store's disk with it. Raises BadInputError for an unknown model and
     MachineCannotError with the reasons when none fits.
     """
-    catalog = load_catalog(host, locations)
     if not profile.server.enabled:
         if model_id is not None:
             raise BadInputError(
@@ -106,80 +109,103 @@ def pick_model(
                 "Choose a profile that does, e.g. --local-opus.",
             )
         return Served()
-    wanted, device = model_id or profile.model.id, asked_device(profile, device)
-    kept = before.chose(wanted, profile, device)
-    if kept is not None and (found := _kept(host, locations, catalog, facts, kept)) is not None:
-        return _as_before(found, facts, device, kept[1], before.measured)
-    if wanted is None:
-        return _best(host, locations, catalog, profile, facts, device, beside, before.measured)
-    model = catalog.get(wanted)
-    stored = is_stored(host, locations, model, device)
-    fitting = fit(model, facts, device, stored=stored, beside=beside, measured=before.measured)
-    if not fitting.fits:
-        raise MachineCannotError(
-            f"{model.id}: {fitting.reasons[0]}",
-            remedy(fitting, facts),
-            details=fitting.reasons[1:],
-        )
-    name = fitting.name or ""
-    why = reasons.of_plan(facts, model, name, device, before.measured)
-    return Served(model, fitting.device, name, why)
+    wish = _Wish(host, locations, profile, facts, asked_device(profile, device), beside, before)
+    return wish.with_fits(wish.pick(model_id or profile.model.id))
 
 
-def _best(
-    host: Host,
-    locations: Locations,
-    catalog: Catalog,
-    profile: Profile,
-    facts: HostFacts,
-    device: str | None,
-    beside: int,
-    measured: tuple[Measured, ...],
-) -> Served:
-    picked = choose(
-        catalog,
-        facts,
-        profile.model.use_case,
-        device,
-        sources=frozenset(KINDS),
-        beside=beside,
-        stored=lambda model, device: is_stored(host, locations, model, device),
-        measured=measured,
-    )
-    model, on = picked.taken.model, picked.taken.candidate
-    why = reasons.of_plan(facts, model, on.name, device, measured)
-    why += reasons.of_pick(picked, profile.model.use_case)
-    return Served(model, on.kind, on.name, why)
+@dataclass(frozen=True)
+class _Wish:
+    """What is wanted of which machine."""
 
+    host: Host
+    locations: Locations
+    profile: Profile
+    facts: HostFacts
+    device: str | None
+    beside: int
+    before: Installed
 
-def _kept(
-    host: Host, locations: Locations, catalog: Catalog, facts: HostFacts, kept: tuple[str, str]
-) -> Model | None:
-    """Return the model that was installed, where it and its device are still there."""
-    model_id, name = kept
-    model = next((one for one in catalog.models if one.id == model_id), None)
-    if model is None or usable.problem(facts, name) is not None:
-        return None
-    return model if is_stored(host, locations, model, name) else None
+    @property
+    def serving(self) -> Serving:
+        """The context and the requests that the profile allows."""
+        return serving_of(self.profile)
 
+    def stored(self, model: Model, device: str | None) -> bool:
+        """Whether the variant for this device is in the store."""
+        return is_stored(self.host, self.locations, model, device)
 
-def _as_before(
-    model: Model, facts: HostFacts, asked: str | None, name: str, measured: tuple[Measured, ...]
-) -> Served:
-    """Return what was installed, on the device that was measured to be faster since."""
-    if asked is None:
-        name = _faster(model, facts, name, measured)
-    why = reasons.of_plan(facts, model, name, asked, measured)
-    return Served(model, kind_of(name), name, why)
+    def with_fits(self, served: Served) -> Served:
+        """Return what is served with what it takes of memory and disk."""
+        if served.model is None:
+            return served
+        fitting = fit(
+            served.model, self.facts, served.device_name, self.serving,
+            stored=self.stored(served.model, served.device_name), beside=self.beside,
+        )  # fmt: skip
+        return replace(served, memory=fitting.memory_fit, disk=fitting.disk_fit)
 
+    def pick(self, wanted: str | None) -> Served:
+        """Return model, device and why."""
+        catalog = load_catalog(self.host, self.locations)
+        kept = self.before.chose(wanted, self.profile, self.device)
+        found = self._kept(catalog, kept) if kept is not None else None
+        if kept is not None and found is not None:
+            return self._as_before(found, kept[1])
+        if wanted is None:
+            return self._best(catalog)
+        model = catalog.get(wanted)
+        fitting = fit(
+            model, self.facts, self.device, self.serving,
+            stored=self.stored(model, self.device), beside=self.beside,
+            measured=self.before.measured,
+        )  # fmt: skip
+        if not fitting.fits:
+            raise MachineCannotError(
+                f"{model.id}: {fitting.reasons[0]}",
+                remedy(fitting, self.facts),
+                details=fitting.reasons[1:],
+            )
+        name = fitting.name or ""
+        return Served(model, fitting.device, name, self._why(model, name))
 
-def _faster(model: Model, facts: HostFacts, name: str, measured: tuple[Measured, ...]) -> str:
-    there = [
-        one
-        for one in ranking.candidates(facts)
-        if ranking.last_measured(one, model.id, measured)
-        and (one.name == name or fit(model, facts, one.name, stored=True).fits)
-    ]
-    if name not in {one.name for one in there}:
-        return name
-    return ranking.ranked(there, model.id, measured)[0].name
+    def _why(self, model: Model, name: str) -> tuple[str, ...]:
+        return reasons.of_plan(self.facts, model, name, self.device, self.before.measured)
+
+    def _best(self, catalog: Catalog) -> Served:
+        use_case = self.profile.model.use_case
+        picked = choose(
+            catalog, self.facts, use_case, self.device,
+            sources=frozenset(KINDS), beside=self.beside, stored=self.stored,
+            measured=self.before.measured, serving=self.serving,
+        )  # fmt: skip
+        model, on = picked.taken.model, picked.taken.candidate
+        why = self._why(model, on.name) + reasons.of_pick(picked, use_case)
+        return Served(model, on.kind, on.name, why)
+
+    def _kept(self, catalog: Catalog, kept: tuple[str, str]) -> Model | None:
+        """Return the model that was installed, where it and its device are still there."""
+        model_id, name = kept
+        model = next((one for one in catalog.models if one.id == model_id), None)
+        if model is None or usable.problem(self.facts, name) is not None:
+            return None
+        return model if self.stored(model, name) else None
+
+    def _as_before(self, model: Model, name: str) -> Served:
+        """Return what was installed, on the device that was measured to be faster since."""
+        if self.device is None:
+            name = self._faster(model, name)
+        return Served(model, kind_of(name), name, self._why(model, name))
+
+    def _faster(self, model: Model, name: str) -> str:
+        measured = self.before.measured
+        there = [
+            one
+            for one in ranking.candidates(self.facts)
+            if ranking.last_measured(one, model.id, measured)
+            and (
+                one.name == name or fit(model, self.facts, one.name, self.serving, stored=True).fits
+            )
+        ]
+        if name not in {one.name for one in there}:
+            return name
+        return ranking.ranked(there, model.id, measured)[0].name

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 from local_opus.actions import build
-from local_opus.catalog.needs import serving_memory
+from local_opus.catalog.needs import Serving, serving_memory
 from local_opus.interpreter import Interpreter
 from local_opus.locations import GROUP, UNIT, Locations
 from local_opus.profiles import Profile
 from local_opus.render import render
-from local_opus.values import Device, Model, Plan, PlannedAction, Scope
+from local_opus.values import Device, DiskFit, MemoryFit, Model, Plan, PlannedAction, Scope
+from local_opus.values.tuning import Tuned, TuningOrder
 from local_opus.weights.store import variant_names
 
 #: The strongest extra that a profile asks for names the lock; each lock holds the weaker ones too.
@@ -52,10 +53,14 @@ class Request:
     port: int
     #: Try the new server here before it takes the place of the one that serves; None: don't.
     trial_port: int | None = None
+    #: What is to be tuned; None: nothing.
+    tuning: TuningOrder | None = None
     #: OpenVINO's name of the device, e.g. GPU.1; None: the device's own.
     device_name: str | None = None
     #: Why model and device are these.
     reasons: tuple[str, ...] = ()
+    memory: MemoryFit | None = None
+    disk: DiskFit | None = None
 
     @property
     def on(self) -> str:
@@ -94,6 +99,8 @@ def plan(request: Request) -> Plan:
     serves = request.profile.server.enabled and request.model is not None
     if serves and request.trial_port is not None and not request.is_image:
         _trial(todo, request, environment, group)
+    if request.tuning is not None and not request.is_image:
+        todo.actions.append(tuning_action(request.locations, request.tuning, group))
     if request.profile.command.link:
         _command(todo, request, environment)
     if request.profile.server.enabled and request.model is not None:
@@ -106,6 +113,8 @@ def plan(request: Request) -> Plan:
         device=request.device if request.model else None,
         device_name=request.on if request.model else None,
         reasons=request.reasons if request.model else (),
+        memory=request.memory,
+        disk=request.disk,
         actions=tuple(todo.actions),
     )
 
@@ -119,7 +128,8 @@ def _folders(todo: _List, request: Request, group: str | None) -> None:
         todo.actions.append(_folder("commands", places.commands, None))
     if request.model is not None:
         todo.actions.append(store_folder(places))
-        todo.actions.append(_folder("config", places.config, 0o750 if group else 0o700, group))
+    if request.model is not None or request.tuning is not None:
+        todo.actions.append(config_folder(places, group))
     if request.profile.server.enabled:
         if not request.systemd:  # it keeps PID and log itself, and /run is empty after a boot
             todo.actions.append(_folder("runtime", places.runtime, 0o755))
@@ -135,6 +145,11 @@ def _folder(name: str, path: str, mode: int | None, group: str | None = None) ->
 def store_folder(locations: Locations) -> PlannedAction:
     """Return the action that makes the store, also for a model that comes without an install."""
     return _folder("models", locations.models, 0o755)
+
+
+def config_folder(locations: Locations, group: str | None) -> PlannedAction:
+    """Return the action that makes the folder of the configs."""
+    return _folder("config", locations.config, 0o750 if group else 0o700, group)
 
 
 def lock_of(profile: Profile) -> str:
@@ -211,6 +226,29 @@ def _weights(todo: _List, request: Request, model: Model) -> None:
         )
 
 
+def tuning_action(
+    locations: Locations, order: TuningOrder, group: str | None, result: Tuned | None = None
+) -> PlannedAction:
+    """Return the action that tunes, or that keeps what `tune` measured."""
+    params: dict[str, JsonValue] = {
+        "path": locations.tuned,
+        "order": order.model_dump(mode="json"),
+        "mode": 0o640 if group else 0o600,
+        "group": group,
+    }
+    if result is not None:
+        params["result"] = result.model_dump(mode="json")
+    return planned("tuning", "tune_openvino", params)
+
+
+def _tuning_inputs(request: Request) -> str:
+    """Return what a server is started anew for: it reads what was tuned when it starts."""
+    if request.tuning is None:
+        return ""
+    order = request.tuning
+    return order.model_dump_json(include={"goal", "device", "device_name", "driver", "openvino"})
+
+
 def _write(
     todo: _List, request: Request, id_: str, path: str, template: str, values: Mapping[str, object],
     *, mode: int, group: str | None = None,
@@ -238,7 +276,7 @@ def model_folder(locations: Locations, model: Model, device: Device) -> str:
     return f"{locations.models}/{model.id}/{variant_name(model, device)}"
 
 
-def _properties(profile: Profile) -> dict[str, JsonValue]:
+def properties_of(profile: Profile) -> dict[str, JsonValue]:
     """OpenVINO's names for a profile's settings (openvino/runtime/properties)."""
     named: dict[str, JsonValue] = {
         "PERFORMANCE_HINT": profile.openvino.performance_hint,
@@ -247,6 +285,22 @@ def _properties(profile: Profile) -> dict[str, JsonValue]:
         "NUM_STREAMS": profile.openvino.num_streams,
     }
     return {name: value for name, value in named.items() if value is not None}
+
+
+def serving_of(profile: Profile) -> Serving:
+    """Return the requests and the context that a profile's server allows."""
+    return Serving(
+        requests=profile.server.max_concurrent,
+        context=profile.server.context,
+        cache_size_gb=profile.server.cache_size_gb,
+        kv_precision=profile.openvino.kv_cache_precision,
+    )
+
+
+def _context(profile: Profile, model: Model) -> int | None:
+    """Return the tokens that the model's config states; None: the weights' manifest says them."""
+    stated = (profile.server.context, model.context_length)
+    return min((tokens for tokens in stated if tokens is not None), default=None)
 
 
 def _server_values(
@@ -259,13 +313,14 @@ def _server_values(
         "model": model,
         "model_folder": model_folder(places, model, device),
         "device": request.on,
-        "context_length": model.context_length,
+        "context_length": _context(profile, model),
         "generation": profile.generation,
         "cache_size_gb": profile.server.cache_size_gb,
-        "properties": _properties(profile),
+        "properties": properties_of(profile),
         "server": {
             "host": profile.server.host,
             "port": port,
+            "max_concurrent": profile.server.max_concurrent,
             "max_queue": profile.server.max_queue,
         },
         "config": places.config,
@@ -313,6 +368,8 @@ def _server(
         scope=places.scope.value,
     )
     written.append(unit)
+    if tuning := _tuning_inputs(request):
+        written.append(tuning)
     if not request.is_image:
         _start(todo, request, environment, "\0".join(written))
 
@@ -359,7 +416,7 @@ def _trial(todo: _List, request: Request, environment: str, group: str | None) -
         "model_folder": str(values["model_folder"]),
         "device": request.on,
         "port": port,
-        "memory": serving_memory(model, 1),
+        "memory": serving_memory(model, serving_of(request.profile)),
         "config": places.config,
         "runtime": places.runtime,
         "logs": places.logs,

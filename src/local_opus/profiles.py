@@ -64,13 +64,21 @@ class ModelTable(Table):
 
 
 class ServerTable(Table):
-    """The HTTP server. ``cache_size_gb`` is the memory for the context of all running requests."""
+    """The HTTP server.
+
+    ``cache_size_gb`` is the memory for the context of all running requests; ``max_concurrent`` are
+    those that are computed at the same time, ``context`` the tokens that each may have (None: as
+    many as the model was made for). What the two come to is told, and asked of the machine, before
+    a download.
+    """
 
     enabled: bool = False
     host: Annotated[str, AfterValidator(_loopback)] = "127.0.0.1"
     #: Ports below 1024 need rights that the service does not have.
     port: int = Field(default=8000, ge=1024, le=65535)
     max_queue: int = Field(default=64, ge=1, le=10_000)
+    max_concurrent: int = Field(default=128, ge=1, le=4096)
+    context: int | None = Field(default=None, ge=16, le=16_777_216)
     cache_size_gb: int = Field(default=1, ge=1, le=1024)
 
 
@@ -91,6 +99,17 @@ class OpenVinoTable(Table):
     num_streams: int | None = Field(default=None, ge=1, le=1024)
 
 
+class TuningTable(Table):
+    """Whether OpenVINO's settings are tuned by measurement, what for, and for how long at most.
+
+    Where the environment holds no OpenVINO there is nothing to tune.
+    """
+
+    enabled: bool = False
+    goal: Literal["latency", "throughput"] = "latency"
+    seconds: int = Field(default=30, ge=1, le=600)
+
+
 class CommandTable(Table):
     """The ``local-opus`` command on the PATH."""
 
@@ -107,6 +126,7 @@ class Profile(Table):
     server: ServerTable = ServerTable()
     generation: GenerationTable = GenerationTable()
     openvino: OpenVinoTable = OpenVinoTable()
+    tuning: TuningTable = TuningTable()
     command: CommandTable = CommandTable()
 
 

@@ -1,7 +1,8 @@
-"""The server's four config files, as an install writes them, put together to its settings.
+"""The server's config files, as an install writes them, put together to its settings.
 
 ``server.json`` names the three of the model: what it is, how it generates, and OpenVINO's
-properties. All are JSON, so that an admin can edit each for itself.
+properties. Beside it lies ``tuned.json`` where this machine was tuned. All are JSON, so that an
+admin can edit each for itself.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, JsonValue, StringConstraints, ValidationError
 
+from local_opus import tuned
 from local_opus.errors import BadInputError, did_you_mean
 from local_opus.server.settings import Settings
 from local_opus.values import Value
+from local_opus.values.tuning import Tuned
 
 AbsolutePath = Annotated[str, StringConstraints(pattern=r"\A/[^\x00]*\z", max_length=4096)]
 _Config = TypeVar("_Config", bound=Value)
@@ -37,6 +40,8 @@ class ServerFile(Value):
     host: str
     port: int
     max_queue: int
+    #: Files of former versions don't have it.
+    max_concurrent: int = 128
     model_config_path: AbsolutePath = Field(alias="model_config")
     generation_config: AbsolutePath
     openvino_config: AbsolutePath
@@ -73,37 +78,46 @@ class OpenVinoFile(Value):
     properties: dict[str, JsonValue]
 
 
-def load(read: Callable[[str], str], path: str, weights: Callable[[str], WeightsFacts]) -> Settings:
+def load(
+    read: Callable[[str], str],
+    path: str,
+    weights: Callable[[str], WeightsFacts],
+    runtime: Callable[[], str | None] = lambda: None,
+) -> Settings:
     """Return the settings of ``server.json`` at ``path`` and of the files that it names.
 
     ``read`` returns a file's text and raises OSError; ``weights`` tells what the manifest of a
-    model folder says. Raises BadInputError that names the file and field.
+    model folder says, ``runtime`` the version of OpenVINO: what was tuned for another is not used.
+    Raises BadInputError that names the file and field.
     """
     server = _file(ServerFile, read, path)
     model = _file(ModelFile, read, server.model_config_path)
     generation = _file(GenerationFile, read, server.generation_config)
-    openvino = _file(OpenVinoFile, read, server.openvino_config)
+    properties = _file(OpenVinoFile, read, server.openvino_config)
     proven = weights(model.folder)
-    tokens = model.context_length or proven.context_length
+    stated = (model.context_length, proven.context_length)
+    tokens = min((one for one in stated if one is not None), default=None)
     if tokens is None:
         raise BadInputError(
             f"{server.model_config_path}: context_length: neither given nor told by the weights",
             "Write the model's context length there, in tokens.",
         )
-    document = {
+    document: dict[str, object] = {
         "schema_version": 1,
         "host": server.host,
         "port": server.port,
         "max_queue": server.max_queue,
+        "max_concurrent": server.max_concurrent,
         "model": model.model,
         "model_folder": model.folder,
         "weights_digest": proven.manifest_sha256,
         "device": model.device,
         "context_length": tokens,
-        "cache_size_gb": openvino.cache_size_gb,
-        "openvino": openvino.properties,
+        "cache_size_gb": properties.cache_size_gb,
+        "openvino": properties.properties,
         "generation": generation.model_dump(exclude={"schema_version"}),
     }
+    document |= _tuned_settings(read, path, model, properties, proven, runtime)
     files = {
         "model": server.model_config_path,
         "generation": server.generation_config,
@@ -117,6 +131,84 @@ def load(read: Callable[[str], str], path: str, weights: Callable[[str], Weights
             for detail in error.errors(include_url=False, include_input=False)
         ]
     raise BadInputError(lines[0], _REMEDY, details=lines[1:])
+
+
+def tuned_path(path: str) -> str:
+    """Return the path of ``tuned.json`` beside the ``server.json`` at ``path``."""
+    return f"{path.rpartition('/')[0]}/{tuned.NAME}"
+
+
+@dataclass(frozen=True)
+class TunedState:
+    """What was tuned, and why it is not used; None: it is."""
+
+    tuned: Tuned
+    unused: str | None
+
+
+def read_tuned(
+    read: Callable[[str], str],
+    path: str,
+    weights: Callable[[str], WeightsFacts],
+    runtime: Callable[[], str | None],
+) -> TunedState | None:
+    """Return what ``tuned.json`` holds for the server of ``path``; None: there is none.
+
+    As ``load``.
+    """
+    model = _file(ModelFile, read, _file(ServerFile, read, path).model_config_path)
+    return _tuned_state(read, path, model, weights(model.folder), runtime)
+
+
+def _tuned_state(
+    read: Callable[[str], str],
+    path: str,
+    model: ModelFile,
+    proven: WeightsFacts,
+    runtime: Callable[[], str | None],
+) -> TunedState | None:
+    try:
+        text = read(tuned_path(path))
+    except FileNotFoundError:
+        return None
+    except PermissionError:
+        raise
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "is no UTF-8 text"
+        raise BadInputError(f"{tuned_path(path)}: {reason.lower()}", _REMEDY) from error
+    found = tuned.parse(text, tuned_path(path))
+    unused = tuned.mismatch(
+        found,
+        model=model.model,
+        weights_sha256=proven.manifest_sha256,
+        device=model.device,
+        openvino=runtime(),
+    )
+    return TunedState(found, unused)
+
+
+def _tuned_settings(
+    read: Callable[[str], str],
+    path: str,
+    model: ModelFile,
+    untuned: OpenVinoFile,
+    proven: WeightsFacts,
+    runtime: Callable[[], str | None],
+) -> dict[str, object]:
+    """Return the fields of the settings that tuning sets."""
+    state = _tuned_state(read, path, model, proven, runtime)
+    if state is None or state.unused is not None:
+        return {}
+    found = state.tuned
+    named = {"max_num_seqs": "max_concurrent", "enable_prefix_caching": "prefix_caching"}
+    scheduler = {named.get(name, name): value for name, value in found.chosen.scheduler.items()}
+    properties = tuned.effective(untuned.properties, found.base, found.chosen)
+    return {**scheduler, "openvino": properties}
+
+
+def openvino(read: Callable[[str], str], path: str) -> OpenVinoFile:
+    """Return the ``openvino.json`` that ``server.json`` at ``path`` names, untuned."""
+    return _file(OpenVinoFile, read, _file(ServerFile, read, path).openvino_config)
 
 
 def model_folder(read: Callable[[str], str], path: str) -> str:

@@ -21,6 +21,8 @@ from local_opus.values.tuning import Chosen, Goal, Judged, Ratio, Setting, Speed
 
 #: Pairs of rounds in a first look, in a second, and when the choice is verified.
 LOOK, SECOND, VERIFY = 3, 6, 12
+#: So many go on to the second look at least, if they gain at all.
+FEW = 3
 #: Requests at once where many answers count.
 MANY = 8
 #: Tokens of a round, and the seconds that a round shall take.
@@ -30,10 +32,18 @@ ANSWER_TOKENS = 128
 #: How far from the default's mean log-probability the chosen may lie where no band was measured:
 #: the width of the band of SmolLM2-135M on either side.
 TOLERANCE = 0.1
+#: The share of the processors that other programs may take while a choice is verified. What wins
+#: beside them need not win without: with two threads on two cores that others use, one is faster.
+OTHERS = 0.25
 #: Seconds beside what the default took to load that a setting may take: first of all, that a hang
 #: costs no more.
 _SLACK = 5.0
 _LOAD_FACTOR = 3.0
+
+
+#: Why there are no figures of what came last.
+NOT_TRIED = "not tried: the time was up"
+_NOT_BEST = "not among those that gain most"
 
 
 @dataclass(frozen=True)
@@ -75,6 +85,10 @@ class Running(Protocol):
         """Run one round. Raises LocalOpusError when the process fails."""
         ...
 
+    def processor_seconds(self) -> float:
+        """Return what this process has had of the processors; 0 where that is not told."""
+        ...
+
     def close(self) -> None:
         """End the process."""
         ...
@@ -95,6 +109,10 @@ class Bench(Protocol):
         """Return the canary text's mean log-probability; None: there is no model to ask."""
         ...
 
+    def machine_seconds(self) -> tuple[float, float] | None:
+        """Return what all programs have had of the processors, and what there was; None: hidden."""
+        ...
+
 
 #: Told what is being tried, and the seconds that have passed.
 Tell = Callable[[str, float], None]
@@ -111,6 +129,8 @@ class Outcome:
     tried: list[Tried] = field(default_factory=list)
     problem: str | None = None
     verified: Tried | None = None
+    #: The share of the processors that other programs had in the last comparison; None: not known.
+    others: float | None = None
 
 
 class OutOfTimeError(LocalOpusError):
@@ -118,6 +138,17 @@ class OutOfTimeError(LocalOpusError):
 
     def __init__(self) -> None:
         super().__init__("the time was up", "Give more with --seconds.")
+
+
+class _BusyError(LocalOpusError):
+    """What would be measured now holds for a machine as busy as this."""
+
+    def __init__(self, others: float) -> None:
+        super().__init__(
+            f"other programs have {others:.0%} of the processors, so what wins now need not win "
+            "without them",
+            "Tune again when they are done.",
+        )
 
 
 @dataclass
@@ -154,6 +185,7 @@ class Search:
         self._load_seconds = self._round_seconds = self._judge_seconds = 0.0
         self._default: Running | None = None
         self._default_judged: float | None = None
+        self._others: float | None = None
 
     def run(self, settings: Sequence[Setting]) -> Outcome:
         """Try the settings, the likeliest first; return what was chosen and all that was tried.
@@ -165,14 +197,25 @@ class Search:
         try:
             try:
                 self._start()
+            except _BusyError as error:
+                outcome.problem = error.message
+                return outcome
             except LocalOpusError as error:
                 outcome.problem = f"the default could not be measured: {error.message}"
                 return outcome
             found = [self._look(setting) for setting in settings]
+            for one in found:  # with the noise of all rounds, not of the first few
+                if one.pairs is not None:
+                    one.note(self._in_words(one.pairs, one.setting))
             try:
                 self._choose(found, outcome)
             except LocalOpusError as error:
                 outcome.problem = f"nothing was chosen: {error.message}"
+            if found and all(one.pairs is None and one.row.why == NOT_TRIED for one in found):
+                outcome.problem = (
+                    f"{self._end - self._begin:.0f} s were over before anything could be tried: "
+                    f"loading the default took {self._load_seconds:.1f} s"
+                )
             outcome.noise = round(paired.noise(self._default_rates), 4)
             outcome.tried = [one.row for one in found]
             return outcome
@@ -220,9 +263,14 @@ class Search:
         spare = ROUND_SECONDS - one.first_seconds
         wanted = int(spare * one.decode / self._requests) if spare > 0 else 0
         self._tokens = max(FEWEST_TOKENS, min(MOST_TOKENS, wanted))
-        begin = self._clock()
+        begin, used = self._clock(), self._use_of(running)
         self._measure(running, self._default_rates)
         self._round_seconds = self._clock() - begin
+        for _ in range(LOOK - 1):
+            self._measure(running, self._default_rates)
+        others = _share_of_others(used, self._use_of(running))
+        if others is not None and others > OTHERS:
+            raise _BusyError(others)
         # It loads the model plainly, and reads one text.
         self._judge_seconds = self._load_seconds + 4 * self._round_seconds
 
@@ -280,7 +328,9 @@ class Search:
         mark = len(self._default_rates)
         other = self._load(chosen, how)
         try:
+            begin = self._use_of(default, other)
             ratio, rounds = self._pairs(default, other, pairs)
+            self._others = _share_of_others(begin, self._use_of(default, other))
         finally:
             other.close()
         usual = sorted(rounds, key=lambda one: one.rate(self._goal))[len(rounds) // 2]
@@ -300,6 +350,14 @@ class Search:
         )
         return ratio, row
 
+    def _use_of(self, *ours: Running) -> tuple[float, float, float] | None:
+        """Return seconds of the processors: all that were used, those of ours, all there were."""
+        machine = self._bench.machine_seconds()
+        if machine is None:
+            return None
+        used, there = machine
+        return used, sum(one.processor_seconds() for one in ours), there
+
     # The steps
 
     def _look(self, setting: Setting) -> _Candidate:
@@ -308,7 +366,7 @@ class Search:
             setting=setting.name,
             properties=setting.properties,
             scheduler=setting.scheduler,
-            why="not tried: the time was up",
+            why=NOT_TRIED,
         )
         found = _Candidate(setting, row)
         if self._left() < self._cost(LOOK) + self._reserve:
@@ -327,7 +385,7 @@ class Search:
                 return
             ratio, row = self._against_default(chosen, setting.how, pairs)
         except OutOfTimeError:
-            found.note("not tried: the time was up")
+            found.note(NOT_TRIED)
             return
         except LocalOpusError as error:
             found.pairs = None
@@ -355,6 +413,8 @@ class Search:
         margin = paired.noise(self._default_rates)
         if ratio.median < 1 - margin:
             return "slower"
+        if ratio.median > 1 + margin:
+            return _NOT_BEST
         return f"no gain above the noise ({margin:.1%})"
 
     def _choose(self, found: list[_Candidate], outcome: Outcome) -> None:
@@ -376,7 +436,7 @@ class Search:
             if one.pairs is not None and one.setting.never is None and one.pairs.median > 1
         ]
         hopeful.sort(key=_median, reverse=True)
-        half = hopeful[: max(1, (len(hopeful) + 1) // 2)]
+        half = hopeful[: max(FEW, (len(hopeful) + 1) // 2)]
         good = []
         for one in half:
             if self._left() >= self._cost(SECOND) + self._reserve:
@@ -481,6 +541,15 @@ class Search:
         self._stop_default()
         ratio, row = self._against_default(chosen, None, pairs)
         margin = paired.noise(self._default_rates)
+        outcome.others = self._others
+        if self._others is not None and self._others > OTHERS:
+            outcome.problem = (
+                f"other programs had {self._others:.0%} of the processors while "
+                f"{name} was verified, so nothing was chosen: tune again when they are done"
+            )
+            for one in group:
+                one.note("gained beside other programs, which proves nothing without them")
+            return False
         if not paired.is_better(ratio, margin):
             for one in group:
                 one.note(f"gained at first; verified it is no gain above the noise ({margin:.1%})")
@@ -506,7 +575,7 @@ class Search:
             words = f"kept: verified {gain.median:.2f} times" if alone and gain else "kept"
             one.row = one.row.model_copy(update={"kept": True, "why": words})
         for one in good:
-            if one not in group and not one.row.kept and one.row.why.startswith("no gain"):
+            if one not in group and one.row.why == _NOT_BEST:
                 one.note(f"not chosen: {group[0].setting.name} gains more")
 
 
@@ -519,6 +588,16 @@ def _chosen(settings: Sequence[Setting]) -> Chosen:
     properties = {name: value for one in settings for name, value in one.properties.items()}
     scheduler = {name: value for one in settings for name, value in one.scheduler.items()}
     return Chosen(properties=properties, scheduler=scheduler)
+
+
+def _share_of_others(
+    begin: tuple[float, float, float] | None, end: tuple[float, float, float] | None
+) -> float | None:
+    """Return the share of the processors that others had between two ``_use_of``."""
+    if begin is None or end is None or end[2] <= begin[2]:
+        return None
+    others = (end[0] - begin[0]) - (end[1] - begin[1])
+    return max(0.0, others / (end[2] - begin[2]))
 
 
 def _rounded(ratio: Ratio) -> Ratio:

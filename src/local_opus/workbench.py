@@ -20,6 +20,8 @@ from local_opus.values.tuning import Chosen
 
 #: Tokens that the canary's text is read in, so that it also tells of the KV cache's precision.
 PIECE = 8
+#: A second in the kernel's clock ticks, on all architectures of Linux (sysconf(_SC_CLK_TCK)).
+TICKS = 100
 _GRAPH_SECONDS = 60.0
 
 
@@ -48,8 +50,8 @@ class Subject:
 class Loading:
     """One setting, loaded; see ``tuning.Running``."""
 
-    def __init__(self, dialogue: Dialogue, loaded: Loaded) -> None:
-        self._dialogue = dialogue
+    def __init__(self, host: Host, dialogue: Dialogue, loaded: Loaded) -> None:
+        self._host, self._dialogue = host, dialogue
         self.loaded = loaded
 
     def measure(self, requests: int, tokens: int, *, timeout: float) -> Round:
@@ -66,6 +68,15 @@ class Loading:
         except WorkerError:
             self.close()
             raise
+
+    def processor_seconds(self) -> float:
+        """Read utime and stime of proc_pid_stat(5), fields 14 and 15."""
+        try:
+            text = self._host.files.read_text(f"/proc/{self._dialogue.pid}/stat", 4096)
+        except OSError:
+            return 0.0
+        fields = text.rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / TICKS
 
     def close(self) -> None:
         """End the process."""
@@ -137,9 +148,23 @@ class Workbench:
             raise
         self.device_name = str(said.get("device_name", ""))
         self.runtime = str(said.get("runtime", ""))
-        loading = Loading(dialogue, loaded)
+        loading = Loading(self._host, dialogue, loaded)
         self._open.append(loading)
         return loading
+
+    def machine_seconds(self) -> tuple[float, float] | None:
+        """Read the first line of proc_stat(5): user, nice, system, idle and so on.
+
+        What a hypervisor gave to others (steal) counts as used by others too.
+        """
+        try:
+            words = self._host.files.read_text("/proc/stat", 1 << 20).split("\n", 1)[0].split()
+        except OSError:
+            return None
+        ticks = [int(word) for word in words[1:9] if word.isdecimal()]
+        if words[:1] != ["cpu"] or len(ticks) < 5:  # noqa: PLR2004 - up to iowait, in all kernels
+            return None
+        return (sum(ticks) - ticks[3] - ticks[4]) / TICKS, sum(ticks) / TICKS
 
     def judge(self, chosen: Chosen, *, timeout: float) -> float | None:
         """Have the model read the canary's text with these settings."""

@@ -115,11 +115,13 @@ def planned(id_: str, kind: str, **params: Any) -> PlannedAction:
 
 
 def plan_of(places: Locations, *more: PlannedAction) -> Plan:
-    """A small install: two folders, two configs, a script, and what is given."""
+    """A small install: folders, two configs, a script, and what is given."""
     config, prefix = places.config, places.prefix
     actions = (
         planned("folder:prefix", "create_folder", path=prefix, mode=0o755, group=None),
         planned("folder:bin", "create_folder", path=f"{prefix}/bin", mode=0o755, group=None),
+        planned("folder:models", "create_folder", path=places.models, mode=0o755, group=None),
+        planned("folder:runtime", "create_folder", path=places.runtime, mode=0o755, group=None),
         planned("folder:config", "create_folder", path=config, mode=0o700, group=None),
         planned("config:a", "write_file", path=f"{config}/a.json", content="{}\n", mode=0o600),
         planned("config:b", "write_file", path=f"{config}/b.json", content="{}\n", mode=0o600),

@@ -64,6 +64,8 @@ ROWS = [
     ("device", ('"auto"', "auto"), ("NPU", "NPU"), (("--device", "cpu"), "CPU")),
     ("use_case", ('"chat"', "chat"), ("coding", "coding"), (("--use-case", "analysis"), "analysis")),
     ("port", ("8001", 8001), ("8002", 8002), (("--port", "8003"), 8003)),
+    ("tune", ("true", True), ("0", False), (("--tune",), True)),
+    ("tune", ("false", False), ("1", True), (("--no-tune",), False)),
     ("scope", ('"system"', "system"), ("user", "user"), (("--scope", "system"), "system")),
     ("root", ('"/a"', "/a"), ("/b", "/b"), (("--root", "/c"), "/c")),
     ("yes", ("true", True), ("0", False), (("--yes",), True)),

@@ -154,9 +154,14 @@ CASES = {
         "NPU", lambda: on(changed(npu_machine()), kernel="6.5.0-14-generic"), LinkName.DRIVER,
         "older than 6.6, the first that is known to serve the NPU of Meteor Lake", "6.6 or newer",
         Needs.REBOOT),
+    "a driver of DKMS on an old kernel, and no OpenCL loader": Case(
+        "GPU", lambda: on(with_software(gpu_machine("Alchemist"),
+                                        libraries={"libOpenCL.so.1": None}), kernel="5.15.0-91"),
+        LinkName.LIBRARIES, "libOpenCL.so.1, the OpenCL loader, is not found",
+        "sudo apt install ocl-icd-libopencl1"),
     "a backported driver is judged by itself": Case(
         "NPU", lambda: on(changed(npu_machine()), kernel="5.14.0-503.el9.x86_64"),
-        LinkName.PLUGIN, "does not list it", "cause is not known"),
+        LinkName.PLUGIN, "does not list it", "nothing here tells the cause"),
     "Battlemage on 6.11": Case(
         "GPU", lambda: on(modules(gpu_machine("Battlemage"), xe="loaded"), kernel="6.11.0-9"),
         LinkName.DRIVER, "only when told to", "xe.force_probe=e20b", Needs.REBOOT),
@@ -170,8 +175,8 @@ CASES = {
         "NPU", lambda: changed(npu_machine(), driver="uio_pci_generic", node=None),
         LinkName.DRIVER, "the driver uio_pci_generic holds it", "uio_pci_generic/unbind"),
     "A770 on xe, 0 platforms": Case(
-        "GPU", lambda: changed(gpu_machine("Alchemist"), driver="xe"), LinkName.PLUGIN,
-        "does not list it", "i915.force_probe=56a0 xe.force_probe=!56a0", Needs.REBOOT),
+        "GPU", lambda: changed(gpu_machine("Alchemist"), driver="xe"), LinkName.DRIVER,
+        "i915 is the default for the GPU of Alchemist", "i915.force_probe=56a0 xe.force_probe=!56a0", Needs.REBOOT),
     # -- the node ------------------------------------------------------------------------------
     "no render node": Case(
         "GPU", lambda: changed(gpu_machine(), node=None), LinkName.NODE,
@@ -265,7 +270,7 @@ CASES = {
     "everything is there, and still no NPU": Case(
         "NPU", lambda: unlist(npu_machine("Arrow Lake"), "NPU", "No available backend"),
         LinkName.PLUGIN, "OpenVINO 2026.4.1 does not list it: No available backend",
-        "No link before the plugin is broken, so the cause is not known."),
+        "No link before the plugin is broken, and nothing here tells the cause."),
     "a GPU for which nothing is left": Case(
         "GPU", lambda: changed(gpu_machine("Battlemage")), LinkName.PLUGIN,
         "no supported devices found", "Resizable BAR"),

@@ -26,9 +26,12 @@ MACHINES = {
 }
 #: What the fix's text and commands must hold, by distribution.
 WORDS = {
+    "debian 12": {
+        "NPU libraries": [UPSTREAM, "oneapi-src/level-zero", "install ./level-zero_*.deb"],
+    },
     "debian": {
         "GPU libraries": ["sudo apt install ocl-icd-libopencl1 intel-opencl-icd"],
-        "NPU libraries": [UPSTREAM, "oneapi-src/level-zero", "./intel-level-zero-npu_*.deb"],
+        "NPU libraries": [UPSTREAM, "sudo apt install libze1 ./intel-level-zero-npu_*.deb"],
         "NPU firmware": ["sudo apt install ./intel-fw-npu_*.deb", UPSTREAM],
         "kernel": ["sudo apt update && sudo apt full-upgrade", "backports"],
         "group": ["sudo usermod -aG render $USER"],
@@ -101,7 +104,8 @@ def denied(machine: Facts) -> Facts:
 @pytest.mark.parametrize(("system", "what"), [(one, what) for one in WORDS for what in WORDS[one]])
 def test_words(system: str, what: str) -> None:
     machine = MACHINES[what]()
-    machine["os"]["id"] = system
+    machine["os"]["id"], _, version = system.partition(" ")
+    machine["os"]["version"] = version
     fix = chain(machine, machine["accelerators"][0]["kind"]).fix
     assert fix is not None
     said = " ".join((fix.text, *fix.commands))

@@ -109,6 +109,15 @@ def test_a_run_that_was_killed(host, places):
     )
 
 
+def test_a_run_that_is_at_work_is_no_failure(host, places):
+    install(host)
+    Receipt(host, places.receipt).append(Event.RUN, data={"profile": "local-opus"})
+    with path_of(host, places.lock).open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        found = one(receipt.CHECK, context(host))
+    assert (found.state, "a run is at work now" in found.evidence) == ("warn", True)
+
+
 def test_another_version_is_installed(host, places):
     install(host)
     log = Receipt(host, places.receipt)
@@ -163,7 +172,7 @@ def nothing(host, places: Locations) -> None:  # type: ignore[no-untyped-def]
 @pytest.mark.parametrize(
     ("damage", "state", "words", "fixable"),
     [
-        (nothing, "pass", "7 actions of the receipt are as they were left", False),
+        (nothing, "pass", "9 actions of the receipt are as they were left", False),
         (remove, "fail", "a.json: missing", True),
         (open_up, "fail", "a.json: mode 0644", True),
         (half_write, "fail", "a.json: a half-written one beside it", True),

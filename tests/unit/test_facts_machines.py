@@ -12,7 +12,6 @@ import os
 from pathlib import Path
 
 import pytest
-from local_opus.facts.gaps import gaps
 
 from local_opus.facts import gather
 from local_opus.values import HostFacts
@@ -56,27 +55,6 @@ def test_every_device_of_openvino_is_there_with_all_it_said(name: str, facts: Ho
 
 def test_json_round_trip(facts: HostFacts) -> None:
     assert HostFacts.model_validate_json(facts.model_dump_json()) == facts
-
-
-#: What OpenVINO can't use, and why.
-GAPS = {
-    "amd-epyc-7c13-two-arc-docker": [("0000:81:00.0", "/dev/dri/renderD129 opens, but OpenVINO does not list it")],
-    "arrow-lake-275hx-npu-missing": [("0000:00:0b.0", "/dev/accel/accel0 opens, but OpenVINO does not list it: No available backend")],
-    "lunar-lake-256v": [("0000:00:0b.0", "/dev/accel/accel0: permission denied")],
-    "lunar-lake-256v-npu": [("0000:00:02.0", "libOpenCL.so.1")],
-    "panther-lake-x7-358h": [("0000:00:0b.0", "no kernel driver is bound to it")],
-}  # fmt: skip
-
-
-def test_gaps(name: str, facts: HostFacts) -> None:
-    if name.startswith("null-device"):
-        expected = [("0000:00:02.0", "libOpenCL.so.1")]
-    else:
-        expected = GAPS.get(name, [])
-    found = gaps(facts)
-    assert [gap.accelerator.pci_address for gap in found] == [address for address, _ in expected]
-    for gap, (_, words) in zip(found, expected, strict=True):
-        assert words in gap.reason
 
 
 @pytest.mark.parametrize("path", sorted(DATA.iterdir()), ids=lambda path: path.name)

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from local_opus.catalog import needs
+from local_opus.catalog.needs import DEFAULT_SERVING, Serving
 from local_opus.devices import npu_form, ranking, usable
 from local_opus.devices.cards import UNKNOWN_CARD
 from local_opus.devices.names import kind_of
 from local_opus.devices.ranking import Measured
 from local_opus.units import size_text
-from local_opus.values import Device, HostFacts, Model
+from local_opus.values import Device, DiskFit, HostFacts, MemoryFit, Model
 from local_opus.weights.genai import file_type_problem
 
 
@@ -28,13 +29,16 @@ class Fit:
     lacking: int = 0
     #: OpenVINO's name of ``device``, e.g. GPU.1.
     name: str | None = None
+    #: What ``memory`` and ``disk`` are made of: on that device, or on the one that was nearest.
+    memory_fit: MemoryFit | None = None
+    disk_fit: DiskFit | None = None
 
 
 def fit(
     model: Model,
     facts: HostFacts,
     device: str | None,
-    concurrency: int = 1,
+    serving: Serving = DEFAULT_SERVING,
     *,
     stored: bool = False,
     beside: int = 0,
@@ -42,19 +46,23 @@ def fit(
 ) -> Fit:
     """Say whether a model fits a machine on a device; without one, on the best that it fits.
 
-    ``device`` is OpenVINO's name: "GPU.1" is that one, "GPU" the best of all GPUs.
+    ``device`` is OpenVINO's name: "GPU.1" is that one, "GPU" the best of all GPUs. ``serving``:
+    the context and the requests that a profile allows.
     ``stored``: the model is on this disk in the form that is served, so it needs no more room
     there and no memory for a conversion. ``beside``: the bytes that else comes onto this disk.
     """
-    memory, disk = needs.serving_memory(model, concurrency), needs.disk(model)
     tries = _tries(model, facts, device, measured)
-    by_device = {one: _device_reasons(model, facts, one, memory, stored=stored) for one in tries}
+    memories = {one: memory_fit(model, facts, one, serving) for one in tries}
+    by_device = {
+        one: _device_reasons(model, facts, one, memories[one], stored=stored) for one in tries
+    }
     taken = next((one for one, reasons in by_device.items() if not reasons), None)
     reasons = []
     if taken is None:
         # Of several devices the CPU's reasons say most: it is always there.
         shown = by_device.get(Device.CPU) or next(iter(by_device.values()))
         reasons += shown
+    nearest = taken or (Device.CPU if Device.CPU in tries else tries[0])
     unread = file_type_problem(model.quantization) if model.format == "gguf" else None
     if unread is not None:
         reasons.append(unread)
@@ -62,16 +70,34 @@ def fit(
         reasons.append(
             f"its GGUF is split into {len(model.files)} files; this version converts one file only"
         )
-    lacking = 0 if stored else max(0, disk + beside - facts.disk.free)
+    coming = needs.disk_fit(model, facts.disk, stored=stored, environment=beside)
+    lacking = 0 if stored else max(0, coming.bytes - facts.disk.free)
     if lacking:
         reasons.append(
-            f"needs {size_text(disk + beside)} disk{_parts(model, beside)},"
+            f"needs {size_text(coming.bytes)} disk{_parts(model, beside)},"
             f" {size_text(facts.disk.free)} free at {facts.disk.path}"
         )
     lacking = lacking if len(reasons) == 1 else 0
     name = None if reasons else taken
     kind = kind_of(name) if name else None
-    return Fit(not reasons, kind, tuple(reasons), memory, disk, lacking, name)
+    return Fit(
+        not reasons,
+        kind,
+        tuple(reasons),
+        memories[nearest].bytes,
+        needs.disk(model),
+        lacking,
+        name,
+        memories[nearest],
+        coming,
+    )
+
+
+def memory_fit(model: Model, facts: HostFacts, name: str, serving: Serving) -> MemoryFit:
+    """Return what serving takes on a device of this machine, and what there is."""
+    need = needs.serving(model, serving, kind_of(name))
+    room, whose = _room(facts, name)
+    return need.model_copy(update={"usable": room, "whose": whose.strip()})
 
 
 def _tries(
@@ -108,7 +134,7 @@ def remedy(found: Fit, facts: HostFacts) -> str:
 
 
 def _device_reasons(
-    model: Model, facts: HostFacts, name: str, memory: int, *, stored: bool
+    model: Model, facts: HostFacts, name: str, memory: MemoryFit, *, stored: bool
 ) -> list[str]:
     device = kind_of(name)
     if device not in model.devices:
@@ -119,10 +145,13 @@ def _device_reasons(
     reasons = []
     if device is Device.NPU and (form := _npu_problem(model, facts, name)) is not None:
         reasons.append(form)
-    room, whose = _room(facts, name)
-    if memory > room:
-        about = "about " if model.memory.estimated else ""
-        reasons.append(f"needs {about}{size_text(memory)} memory, {size_text(room)} usable{whose}")
+    if memory.usable is not None and not memory.fits:
+        about = "about " if memory.estimated else ""
+        whose = f" {memory.whose}" if memory.whose else ""
+        reasons.append(
+            f"needs {about}{size_text(memory.bytes)} memory,"
+            f" {size_text(memory.usable)} usable{whose}"
+        )
     making = 0 if stored else needs.conversion_memory(model)
     if making > facts.memory.usable:
         reasons.append(

@@ -10,6 +10,7 @@ from local_opus.catalog import needs
 from local_opus.catalog.choose import fit, remedy
 from local_opus.catalog.licenses import is_free
 from local_opus.catalog.load import Catalog
+from local_opus.catalog.needs import DEFAULT_SERVING, Serving
 from local_opus.devices import ranking, usable
 from local_opus.devices.names import kind_of
 from local_opus.devices.ranking import Candidate, Measured
@@ -74,12 +75,13 @@ class _Wish:
     beside: int
     stored: Callable[[Model, Device], bool]
     measured: Sequence[Measured]
+    serving: Serving
 
     def fits(self, model: Model, name: str) -> bool:
         """Whether it fits the device, and the disk unless it is there."""
-        if fit(model, self.facts, name, beside=self.beside).fits:
+        if fit(model, self.facts, name, self.serving, beside=self.beside).fits:
             return True
-        there = fit(model, self.facts, name, stored=True).fits
+        there = fit(model, self.facts, name, self.serving, stored=True).fits
         return there and self.stored(model, kind_of(name))
 
     def option(self, model: Model, candidate: Candidate) -> Option:
@@ -98,6 +100,7 @@ def choose(
     beside: int = 0,
     stored: Callable[[Model, Device], bool] = lambda _model, _device: False,
     measured: Sequence[Measured] = (),
+    serving: Serving = DEFAULT_SERVING,
 ) -> Picked:
     """Return the best model that fits and can be fetched from one of the kinds of ``sources``.
 
@@ -115,14 +118,14 @@ def choose(
     # What a user pinned is for him to name: nobody else looked at it.
     ours = (model for model in catalog.models if model.id not in catalog.own)
     free = [model for model in ours if _may_be_chosen(model, sources)]
-    wish = _Wish(facts, use_case, beside, stored, measured)
+    wish = _Wish(facts, use_case, beside, stored, measured, serving)
     best: list[tuple[Option, list[Option]]] = []
     for candidate in order(facts, device):
         options = [wish.option(one, candidate) for one in free if wish.fits(one, candidate.name)]
         if options and not (best and candidate.kind is Device.NPU):
             best.append((max(options, key=_rank), options))
     if not best:
-        raise _nothing_fits(free, facts, device, beside)
+        raise _nothing_fits(free, facts, device, beside, serving)
     taken, options = best[0]
     for other, its in best[1:]:
         if _is_better(other, taken):
@@ -232,10 +235,10 @@ def _slower(taken: Option, options: Sequence[Option]) -> Option | None:
 
 
 def _nothing_fits(
-    free: Sequence[Model], facts: HostFacts, device: str | None, beside: int
+    free: Sequence[Model], facts: HostFacts, device: str | None, beside: int, serving: Serving
 ) -> MachineCannotError:
     smallest = sorted(free, key=lambda model: model.memory.bytes)[:3]
-    nearest = fit(smallest[0], facts, device, beside=beside)
+    nearest = fit(smallest[0], facts, device, serving, beside=beside)
     what = "Free what is missing, or run `local-opus models list` to see what each model needs."
     return MachineCannotError(
         f"no model of the catalog fits this machine{f' on the {device}' if device else ''}",
@@ -243,6 +246,6 @@ def _nothing_fits(
         details=[
             f"{one.id}: {reason}"
             for one in smallest
-            for reason in fit(one, facts, device, beside=beside).reasons
+            for reason in fit(one, facts, device, serving, beside=beside).reasons
         ],
     )

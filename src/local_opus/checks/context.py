@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 
 from local_opus import control, node
 from local_opus.actions.create_environment import CreateEnvironment
+from local_opus.catalog.needs import Serving
 from local_opus.catalog.own import load_all as load_catalog
 from local_opus.checks.base import NotApplicableError
 from local_opus.errors import BadInputError, LocalOpusError
@@ -121,6 +122,17 @@ class Context:
             if isinstance(error.__cause__, PermissionError):
                 raise NotApplicableError("the config is closed to this user") from error
             raise NotApplicableError("no server is installed") from error
+
+    def serving(self) -> Serving:
+        """Return the requests and the context that the installed server allows."""
+        where = self.settings()
+        precision = where.openvino.get("KV_CACHE_PRECISION")
+        return Serving(
+            requests=where.max_concurrent,
+            context=where.context_length,
+            cache_size_gb=where.cache_size_gb,
+            kv_precision=None if precision is None else str(precision),
+        )
 
     def model(self) -> Model:
         """Return the catalog's entry of the model that the server serves."""

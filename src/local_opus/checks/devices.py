@@ -144,12 +144,10 @@ def _line(link: Link) -> str:
 
 
 def _id(chain: DeviceChain) -> str:
+    """Return a word that stays the same as long as the device does."""
+    place = chain.pci_address or (chain.openvino_name or "").lower()
     kind = chain.device.value.lower()
-    return f"device-{kind}" if chain.device is Device.CPU else f"device-{kind}-{_place(chain)}"
-
-
-def _place(chain: DeviceChain) -> str:
-    return chain.pci_address or (chain.openvino_name or "unseen").lower()
+    return f"device-{kind}" if place in {"", kind} else f"device-{kind}-{place}"
 
 
 def _title(chain: DeviceChain) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from shlex import quote
+
 from local_opus import stock
 from local_opus.catalog import needs
 from local_opus.checks.base import Answer, Check, Group, advise, failed, passed, warned
@@ -24,7 +26,7 @@ def ask(context: Context) -> Answer:
     free_it = advise(
         "Free room on that disk.",
         "local-opus models prune",
-        f"du -xh {found.path} | sort -h | tail",
+        f"du -xh {quote(found.path)} | sort -h | tail",
     )
     if found.free_inodes == 0:
         return failed(f"{said}, but no inodes: no file can be made", free_it)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
+from shlex import quote
 
 from packaging.markers import Marker
 
@@ -41,7 +42,7 @@ def ask(context: Context) -> Answer:
     made = context.environment()
     host, again = context.host, install_command(context.history())
     fix = advise("Move it away and install again; it is then made anew.",
-                 f"mv {made.folder} {made.folder}.old", again)  # fmt: skip
+                 f"mv {quote(made.folder)} {quote(made.folder)}.old", again)  # fmt: skip
     site = f"{made.folder}/lib/python{made.python}/site-packages"
     if host.files.stat(f"{made.folder}/bin/python", follow=True) is None:
         return failed(f"{made.folder}/bin/python: missing, or leads nowhere", fix)

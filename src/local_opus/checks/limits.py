@@ -52,7 +52,7 @@ def ask(context: Context) -> Answer:
 
 def _need(context: Context) -> int | None:
     try:
-        return serving_memory(context.model(), 1)
+        return serving_memory(context.model(), context.serving())
     except NotApplicableError:  # no model: then the limit is only told
         return None
 

@@ -29,8 +29,9 @@ def ask(context: Context) -> Answer:
     running = node.serving(context.host, context.locations)
     held = _resident(context.host, running.pid) if running is not None else 0
     memory = facts.memory.model_copy(update={"available": facts.memory.available + held})
-    found = fit(model, facts.model_copy(update={"memory": memory}), device, stored=True)
-    about = "about " if model.memory.estimated else ""
+    seen = facts.model_copy(update={"memory": memory})
+    found = fit(model, seen, device, context.serving(), stored=True)
+    about = "about " if found.memory_fit is None or found.memory_fit.estimated else ""
     said = f"{model.id} needs {about}{size_text(found.memory)} on the {where.device}"
     besides = f"; {size_text(facts.memory.usable)} available"
     if held:
@@ -50,16 +51,20 @@ def _resident(host: Host, pid: int) -> int:
     while waiting and seen < _MOST_PROCESSES:
         one = waiting.pop()
         seen += 1
-        try:
-            status = host.files.read_text(f"/proc/{one}/status", 8192)
-            below = host.files.read_text(f"/proc/{one}/task/{one}/children", 4096)
-        except OSError:  # it has ended, or is another user's
-            continue
-        for line in status.splitlines():
+        for line in _text(host, f"/proc/{one}/status").splitlines():
             if line.startswith("VmRSS:"):
                 total += int(line.split()[1]) * _KIB
+        below = _text(host, f"/proc/{one}/task/{one}/children")
         waiting += [int(word) for word in below.split() if word.isdecimal()]
     return total
+
+
+def _text(host: Host, path: str) -> str:
+    """Return what a process tells; nothing of one that has ended, or is another user's."""
+    try:
+        return host.files.read_text(path, 8192)
+    except OSError:
+        return ""
 
 
 CHECK = Check("memory", "memory fit", Group.MODEL, ask, SECONDS_WITH_FACTS)

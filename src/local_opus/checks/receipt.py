@@ -16,6 +16,7 @@ from local_opus.checks.base import (
 from local_opus.checks.context import Context
 from local_opus.errors import LocalOpusError
 from local_opus.history import History
+from local_opus.host import locks
 from local_opus.restoring import install_command
 
 
@@ -38,8 +39,12 @@ def ask(context: Context) -> Answer:
         what = "no run was finished" if history.rested is None else "the last run did not end"
         if _is_pulled_only(history):
             return passed(f"{records} records: models without an install")
+        if _at_work(context):
+            return warned(
+                f"{path}: a run is at work now", advise("Wait for its end, then run doctor again.")
+            )
         return failed(
-            f"{path}: {what}: an install was killed, or is at work now",
+            f"{path}: {what}: an install was killed",
             advise("Let it end, or go on with it.", install_command(history)),
         )
     run = history.last_run
@@ -52,6 +57,13 @@ def ask(context: Context) -> Answer:
             advise("Bring it to this version.", "local-opus upgrade"),
         )
     return passed(said)
+
+
+def _at_work(context: Context) -> bool:
+    try:
+        return locks.is_held(context.host.files, context.locations.lock)
+    except OSError:  # no lock, or one that is closed to this user
+        return False
 
 
 def _is_pulled_only(history: History) -> bool:

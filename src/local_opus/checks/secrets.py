@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from shlex import quote
 
 from local_opus import receipts
 from local_opus.checks.base import Answer, Check, Group, advise, by_doctor, failed, passed, told
@@ -92,10 +93,12 @@ def _owner(host: Host, locations: Locations, one: Closed, uid: int, gid: int) ->
 
 def _fix(locations: Locations, wrong: list[tuple[Closed, str]]) -> Fix:
     by_hand = [
-        f"chmod {one.may:04o} {one.path}" for one, kind in wrong if kind == "mode" and not one.ours
+        f"chmod {one.may:04o} {quote(one.path)}"
+        for one, kind in wrong
+        if kind == "mode" and not one.ours
     ]
     owner = f"root:{GROUP}" if locations.scope is Scope.SYSTEM else "$USER:"
-    by_hand += [f"sudo chown {owner} {one.path}" for one, kind in wrong if kind == "owner"]
+    by_hand += [f"sudo chown {owner} {quote(one.path)}" for one, kind in wrong if kind == "owner"]
     if not by_hand:
         return by_doctor("Have the modes set.")
     if any(one.ours and kind == "mode" for one, kind in wrong):

@@ -83,6 +83,7 @@ def run(given: Given, way: Way) -> None:
         device=parse_device(given.device or profile.model.device),
         port=given.port,
         profile_file=_profile_file(given),
+        tune=given.tune,
     )
     go_on(host, choice, tell, way, given)
 
@@ -157,6 +158,7 @@ def _chosen(given: Given, choice: install.Choice, *, yes: bool, accepts: bool) -
         "use_case": choice.profile.model.use_case if choice.model else None,
         "port": choice.port if choice.profile.server.enabled else None,
         "scope": choice.locations.scope.value,
+        "tune": given.tune,
         "root": os.path.abspath(given.root),
         "yes": yes,
         "accept_license": True if accepts else None,

@@ -23,6 +23,8 @@ class Given:
     root: str
     #: The flags that were typed or set in the environment, of those that a server alone has.
     insisted: tuple[str, ...] = ()
+    #: None: as the profile says.
+    tune: bool | None = None
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,7 @@ def _insisted(ctx: click.Context) -> tuple[str, ...]:
     help="chat, coding or analysis: what the model is chosen for.",
 )
 @options.option("--port", type=click.IntRange(1024, 65535), help="The server's port.")
+@options.tune
 @options.scope
 @options.option("--root", default="/", help="The folder of an image instead of this machine.")
 @options.option("--yes", is_flag=True, help="Do not ask.")
@@ -93,6 +94,7 @@ def command(
     device: str | None,
     use_case: str | None,
     port: int | None,
+    tune: bool | None,
     scope: str | None,
     root: str,
     yes: bool,
@@ -121,6 +123,7 @@ def command(
         device=device if device is None else device_word(device),
         use_case=use_case,
         port=port,
+        tune=tune,
         scope=scope,
         root=root,
         insisted=_insisted(ctx),

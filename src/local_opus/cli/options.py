@@ -60,6 +60,15 @@ accept_license = option(
 )
 
 
+tune = option(
+    "--tune/--no-tune",
+    "tune",
+    envvar="LOCAL_OPUS_TUNE",
+    default=None,
+    help="Measure OpenVINO's settings and keep the best, or don't. Default: what the profile says.",
+)
+
+
 def complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001
     """Return the models of the catalog that begin with what is typed."""
     from local_opus.catalog import load

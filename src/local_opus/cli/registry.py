@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "chat": ("chat", "Ask the running model."),
     "logs": ("logs", "Show what the server printed."),
     "bench": ("bench", "Measure this machine's devices against their published peaks."),
+    "tune": ("tune", "Measure OpenVINO's settings here, and keep the best."),
     "receipt": ("receipt", "Show what an install did to this machine."),
     "upgrade": ("upgrade", "Bring what is installed to this version, or back."),
     "uninstall": ("uninstall", "Take an install back."),

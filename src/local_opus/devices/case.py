@@ -81,10 +81,12 @@ class Found:
     state: LinkState
     evidence: str
     fix: Fix | None = None
+    #: Unknown, and to be taken for broken where all else holds and OpenVINO lists nothing.
+    likely: bool = False
 
     def link(self, name: LinkName) -> Link:
-        """Return it as a link."""
-        return Link(name=name, state=self.state, evidence=self.evidence)
+        """Return it as a link; its evidence is one line, whatever a driver said."""
+        return Link(name=name, state=self.state, evidence=" ".join(self.evidence.split()))
 
 
 def holds(evidence: str) -> Found:
@@ -97,9 +99,9 @@ def broken(evidence: str, fix: Fix) -> Found:
     return Found(LinkState.BROKEN, evidence, fix)
 
 
-def unknown(evidence: str, fix: Fix | None = None) -> Found:
-    """Return that nothing here tells."""
-    return Found(LinkState.UNKNOWN, evidence, fix)
+def unknown(evidence: str, fix: Fix | None = None, *, likely: bool = False) -> Found:
+    """Return that nothing here tells; ``likely``: it is broken where nothing else is."""
+    return Found(LinkState.UNKNOWN, evidence, fix, likely)
 
 
 #: What opening a node says when the user (EACCES) or the container (EPERM) may not.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
 from local_opus.devices import gpu, kernel, nodes, npu, plugin
 from local_opus.devices.case import Case, Found, broken, holds, unknown
@@ -82,9 +83,19 @@ def _accelerator(case: Case) -> DeviceChain:
     else:
         verdicts.append((LinkName.PLUGIN, plugin.plugin(case, verdicts)))
         verdicts.append((LinkName.INFERENCE, plugin.inference(case.facts, case.tiny, item.kind)))
+        if plugin.blames_another(case):
+            _settle(verdicts)
     name_ = item.name or f"Intel {item.kind.value} {item.pci_id}, name unknown"
     names = [LinkName.PCI, *(one for one, _ in judges), LinkName.PLUGIN, LinkName.INFERENCE]
     return _chain(item.kind, name_, item.pci_address, case.match, verdicts, names)
+
+
+def _settle(verdicts: Verdicts) -> None:
+    """Take the first link that is likely broken for it: nothing else before the plugin is."""
+    for index, (name, found) in enumerate(verdicts):
+        if found.likely:
+            verdicts[index] = (name, replace(found, state=LinkState.BROKEN))
+            return
 
 
 def _chain(

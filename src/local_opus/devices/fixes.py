@@ -45,9 +45,11 @@ def in_container(facts: HostFacts) -> bool:
     return facts.os.container is not None
 
 
-def newer_kernel(facts: HostFacts, least: str | None, module: str) -> Fix:
+def newer_kernel(
+    facts: HostFacts, least: str | None, module: str, wanted: str = "a newer kernel"
+) -> Fix:
     """Return how to come to a kernel that has a driver."""
-    wanted = f"kernel {least} or newer" if least else "a newer kernel"
+    wanted = f"kernel {least} or newer" if least else wanted
     if in_container(facts):
         return Fix(text=f"The container's host needs {wanted}, with {module}.", needs=Needs.REBOOT)
     if family(facts) is Family.NIX:
@@ -79,7 +81,7 @@ def missing_module(facts: HostFacts, module: str, option: str) -> Fix:
                 f"sudo modprobe {module}",
             ),
         )
-    return newer_kernel(facts, None, f"{option} (the module {module})")
+    return newer_kernel(facts, None, f"{option} (the module {module})", wanted="a kernel")
 
 
 def load_module(facts: HostFacts, module: str) -> Fix:

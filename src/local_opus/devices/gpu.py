@@ -20,7 +20,9 @@ def libraries(case: Case) -> Found:
     """Judge whether OpenVINO's GPU plugin finds what it needs."""
     facts, software = case.facts, case.facts.software
     if case.listed:
-        return holds(_version(case) or "OpenVINO's GPU plugin found them")
+        version = _version(case)
+        found = f", compute runtime {version}" if version else ""
+        return holds(f"OpenVINO's GPU plugin found them{found}")
     if case.sibling is not None and not is_older(_version(case), case.platform.user_space):
         return holds(f"they serve {case.sibling.name}: {case.sibling.full_name}")
     drivers = _icds(case)

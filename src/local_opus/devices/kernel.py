@@ -23,13 +23,15 @@ def driver(case: Case) -> Found:
         fix = fixes.rebind(bound, case.platform.drivers[0], case.item.pci_address)
         return broken(f"the driver {bound} holds it", fix)
     if _too_old(case):
-        return broken(_old(case), _newer(case))
+        # Bound all the same: a driver from DKMS, perhaps, so that the number says little.
+        return unknown(f"{bound} is bound, and {_old(case)}", _newer(case), likely=True)
     if bound == "xe" and case.platform.drivers[0] == "i915":
         fix = _to_i915(case)
         return unknown(
             f"xe is bound{case.on_kernel}; i915 is the default for {case.title}, and "
             "compute runtimes have refused it with xe",
             fix,
+            likely=True,
         )
     return holds(f"{bound} is bound{case.on_kernel}")
 
@@ -139,8 +141,8 @@ def firmware(case: Case) -> Found:
     if case.listed:
         return holds(_files(case) or "it runs: OpenVINO lists the device")
     if item.node is not None and item.driver in {NPU_MODULE, "xe"}:
-        files = f" ({_files(case)})" if item.firmware else ""
-        return holds(f"{item.driver} made {item.node}, which it does with firmware only{files}")
+        made = f"{item.driver} made {item.node}, which it does with firmware only"
+        return holds(_files(case) or made)
     log = fixes.kernel_log(case.facts, noun(item.kind))
     look = f"`{log.commands[0]}` tells"
     if fixes.in_container(case.facts) and not item.firmware:
@@ -150,13 +152,24 @@ def firmware(case: Case) -> Found:
     if item.firmware:
         return unknown(f"{_files(case)}; whether it was loaded, {look}", log)
     if item.kind is Device.NPU or name is not None:
-        wanted = name or "intel/vpu/"
-        install = packages.npu_firmware if item.kind is Device.NPU else packages.gpu_firmware
-        return broken(f"/lib/firmware has no {wanted}", install(case.facts, wanted))
+        return _missing(case, name or "intel/vpu/")
     if item.node is not None and case.platform.optional_firmware:
         return holds(f"{item.driver} drives this generation without any, too")
     return unknown(f"not told; {look}", log)
 
 
+def _missing(case: Case, wanted: str) -> Found:
+    evidence = f"/lib/firmware has no {wanted}"
+    install = packages.npu_firmware if case.item.kind is Device.NPU else packages.gpu_firmware
+    fix = install(case.facts, wanted)
+    if case.item.node is None:
+        return broken(evidence, fix)
+    # It may have come from elsewhere: the initial RAM disk, the kernel itself.
+    return unknown(f"{evidence}; {case.item.driver} makes its node without it", fix, likely=True)
+
+
 def _files(case: Case) -> str:
-    return ", ".join(case.item.firmware[:2])
+    """Return the file that the driver asks for first, or an older one of those that are there."""
+    begin = (case.platform.firmware or "").rpartition(".")[0]
+    files = sorted(case.item.firmware, key=lambda path: f"/{begin}." not in path)
+    return files[0] if files else ""

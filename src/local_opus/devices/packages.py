@@ -150,7 +150,7 @@ def npu_libraries(facts: HostFacts, *, loader: bool, driver: bool, compiler: boo
     if kind is Family.APT:
         debs = ["./intel-level-zero-npu_*.deb"] * driver
         debs += ["./intel-driver-compiler-npu_*.deb"] * compiler
-        names = (["./level-zero_*.deb"] if facts.os.id == "debian" else ["libze1"]) * loader + debs
+        names = (["./level-zero_*.deb"] if _loader_is_old(facts) else ["libze1"]) * loader + debs
         source = "" if names == ["libze1"] else f" from {_source(facts, loader=loader, debs=debs)}"
         return Fix(text=f"{text}{source}.", commands=(_install(facts, " ".join(names)),))
     return Fix(
@@ -160,10 +160,14 @@ def npu_libraries(facts: HostFacts, *, loader: bool, driver: bool, compiler: boo
 
 
 def _source(facts: HostFacts, *, loader: bool, debs: list[str]) -> str:
-    # Debian 12's own libze1 (1.8.12) lacks functions that OpenVINO's plugin asks for.
     own = ["https://github.com/oneapi-src/level-zero/releases"]
-    own = own if loader and facts.os.id == "debian" else []
+    own = own if loader and _loader_is_old(facts) else []
     return " and ".join(([NPU_RELEASES] if debs else []) + own)
+
+
+def _loader_is_old(facts: HostFacts) -> bool:
+    # Debian 12's libze1 (1.8.12) lacks functions that OpenVINO's plugin asks for.
+    return facts.os.id == "debian" and facts.os.version in {"11", "12"}
 
 
 def _install(facts: HostFacts, packages: str) -> str:

@@ -114,9 +114,9 @@ def text_of(numbers: Version) -> str:
 
 
 def is_older(text: str | None, than: Version | None) -> bool:
-    """Say whether a version is known to be older than another."""
+    """Say whether a version is known to be older than another: "6" may be any 6.x."""
     found = version(text)
-    return found is not None and than is not None and found < than
+    return found is not None and than is not None and found < than[: len(found)]
 
 
 def is_backported(kernel: str) -> bool:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from local_opus.devices import fixes, packages
 from local_opus.devices.case import Case, Found, broken, holds, unknown
-from local_opus.devices.platforms import text_of
 from local_opus.values import (
     Device,
     DeviceFacts,
@@ -69,6 +68,13 @@ def plugin(case: Case, before: Sequence[tuple[LinkName, Found]]) -> Found:
     )
 
 
+def blames_another(case: Case) -> bool:
+    """Say whether OpenVINO was asked well, and what it does not list must fail before it."""
+    openvino = case.facts.openvino
+    asked = openvino.version is not None and openvino.problem is None
+    return asked and not case.listed and not case.asked_without_right
+
+
 def _suspect(before: Sequence[tuple[LinkName, Found]]) -> Fix | None:
     """Return the fix of the last link that nothing was known of: the likeliest culprit."""
     fixes_of = [found.fix for _, found in before if found.state is LinkState.UNKNOWN and found.fix]
@@ -83,18 +89,16 @@ def _driver_update(case: Case) -> Fix:
 
 def _search(case: Case) -> Fix:
     """Return where to look when every link before the plugin holds: the cause is not known."""
-    text = "No link before the plugin is broken, so the cause is not known. "
+    text = "No link before the plugin is broken, and nothing here tells the cause. "
     if case.item.kind is Device.GPU:
         return Fix(
             text=f"{text}A BIOS without Resizable BAR and a compute runtime older than the "
             "card have looked like this.",
             commands=("clinfo -l", "sudo dmesg | grep -i -E 'i915|xe |guc|BAR'"),
         )
-    least = text_of(case.platform.user_space) if case.platform.user_space else "the newest"
     return Fix(
-        text=f"{text}Kernel, firmware, user-space driver ({least} or newer) and Level Zero "
-        "loader of one release of Intel's exclude a mismatch; the log of the loader and of "
-        "the kernel may tell more.",
+        text=f"{text}Firmware, user-space driver, compiler and Level Zero loader of one release "
+        f"({packages.NPU_RELEASES}) rule a mismatch out; the kernel's log may tell more.",
         commands=("sudo dmesg | grep -i -E 'intel_vpu|ivpu'", "ldconfig -p | grep -E 'libze_|npu'"),
     )
 

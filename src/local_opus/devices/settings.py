@@ -84,6 +84,7 @@ SCHEDULER: dict[str, Legal] = {
 #: Options of the pipeline: no plugin knows them, so none can be asked by compiling a tiny model.
 OF_PIPELINE = frozenset({"PREFILL_HINT", "GENERATE_HINT", "ATTENTION_BACKEND"})
 
+_NO_MODEL = "it changes answers, and there is no model here to judge them by"
 _SDPA = "the server answers several requests at once, and this attention one after the other"
 _PREFIX = "an answer would depend on what was asked before, so the same seed not give the same text"
 #: The words of OpenVINO's types and of its settings.
@@ -128,9 +129,16 @@ def candidates(
     settings = [*makers[kind](facts, reported, _capabilities(found), goal)]
     if model and kind is not Device.NPU:
         settings += _scheduler(goal)
-    if not model:  # they are options of the pipeline for models
+    if not model:  # nothing tells what such a setting costs in quality, so they come last
         settings = [one for one in settings if not OF_PIPELINE & one.properties.keys()]
+        settings = [_unjudged(one) for one in settings]
+        settings.sort(key=lambda one: one.changes_answers)
     return tuple(settings)
+
+
+def _unjudged(setting: Setting) -> Setting:
+    never = _NO_MODEL if setting.changes_answers else setting.never
+    return setting.model_copy(update={"never": never})
 
 
 def _reported(device: DeviceFacts | None) -> dict[str, JsonValue]:
@@ -179,7 +187,7 @@ def thread_counts(facts: HostFacts) -> list[int]:
     wanted = [cpu.physical_cores, cpu.performance_cores or 0, most]
     wanted += [most - 1, (cpu.physical_cores + 1) // 2]
     found = dict.fromkeys(number for number in wanted if 1 <= number <= most)
-    if cpu.logical_cores == cpu.physical_cores:  # one thread a core: all of them is the default
+    if most == cpu.logical_cores == cpu.physical_cores:  # one a core, all of them: the default
         found.pop(most, None)
     return [*found][:4]
 

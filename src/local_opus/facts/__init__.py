@@ -63,7 +63,7 @@ def gather(
     usable = openvino.parse(probe)
     found = light.result()
     return HostFacts(
-        cpu=cpu.parse(processor, openvino.parse_cpu(probe)),
+        cpu=cpu.parse(processor, openvino.parse_cpu(probe, usable)),
         memory=found["memory"],
         disk=found["disk"],
         os=found["os"],

@@ -35,7 +35,8 @@ _OWN_GPU = "0000:00:02.0"
 _NODES = {Device.GPU: ("drm", "/dev/dri", re.compile(r"renderD\d+")),
           Device.NPU: ("accel", "/dev/accel", re.compile(r"accel\d+"))}  # fmt: skip
 _CARD = re.compile(r"card\d+")
-_TILE = re.compile(r"tile\d+")
+#: A GPU has two at most (Data Center GPU Max).
+_TILES = ("tile0", "tile1")
 #: Where the highest clock stands in MHz, the first that is there: NPU (ivpu_sysfs.c keeps the
 #: second name for the first), and GPU with xe (rp0 is what it can, max what it is set to).
 _CLOCKS = ("freq/hw_max_freq", "npu_max_frequency_mhz", "tile0/gt0/freq0/rp0_freq",
@@ -153,8 +154,7 @@ def _memory(host: Host, folder: str, card: str | None) -> int | None:
 
     Sizes of PCI resources are no measure: without a resizable BAR they are 256 MiB of it.
     """
-    tiles = filter(_TILE.fullmatch, reading.names(host, folder))
-    sizes = [reading.number(host, f"{folder}/{tile}/physical_vram_size_bytes") for tile in tiles]
+    sizes = [reading.number(host, f"{folder}/{tile}/physical_vram_size_bytes") for tile in _TILES]
     if card is not None:  # Intel's own builds of i915
         sizes.append(reading.number(host, f"{folder}/drm/{card}/lmem_total_bytes"))
     return sum(filter(None, sizes)) or None

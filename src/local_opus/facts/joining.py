@@ -47,7 +47,7 @@ def _device(
     item: AcceleratorFacts, all_of_them: tuple[AcceleratorFacts, ...], openvino: OpenVinoFacts
 ) -> DeviceFacts | None:
     theirs = [one for one in openvino.devices
-              if one.name.partition(".")[0] == item.kind and not _is_foreign(one)]  # fmt: skip
+              if one.name.partition(".")[0] == item.kind and not is_foreign(one)]  # fmt: skip
     for device in theirs:
         uuid = _UUID.match(str(device.properties.get("DEVICE_UUID", "")).casefold())
         if uuid and f"8086:{uuid[2]}{uuid[1]}" == item.pci_id:
@@ -59,6 +59,7 @@ def _device(
     return theirs[0] if uuid is None else None  # another id is another device
 
 
-def _is_foreign(device: DeviceFacts) -> bool:
+def is_foreign(device: DeviceFacts) -> bool:
+    """Tell whether a device of OpenVINO's is a GPU of another maker."""
     words = str(device.properties.get("DEVICE_ARCHITECTURE", ""))
     return "vendor=" in words and "vendor=0x8086" not in words

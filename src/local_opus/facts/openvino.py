@@ -89,14 +89,19 @@ def parse(raw: Raw) -> OpenVinoFacts:
     return facts.model_copy(update={"devices": devices, "problem": raw.problem or facts.problem})
 
 
-def parse_cpu(raw: Raw) -> Named:
-    """Return what py-cpuinfo said of the processor; empty where it was not asked."""
+def parse_cpu(raw: Raw, usable: OpenVinoFacts | None = None) -> Named:
+    """Return what py-cpuinfo said of the processor; empty where it was not asked.
+
+    Where it does not know the model either (/proc is hidden), OpenVINO's CPU device names it.
+    """
     said = (raw.answer or {}).get("cpu")
     if not isinstance(said, dict):
         return Named()
     flags = said.get("flags")
+    devices = usable.devices if usable is not None else ()
+    named = next((device.full_name for device in devices if device.name == "CPU"), "")
     return Named(
-        model=str(said.get("model") or ""),
+        model=str(said.get("model") or named),
         vendor=str(said.get("vendor") or ""),
         architecture=str(said.get("architecture") or ""),
         flags=frozenset(map(str, flags)) if isinstance(flags, list) else frozenset(),

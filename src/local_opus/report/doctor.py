@@ -16,7 +16,8 @@ from local_opus.checks.base import Check, Group
 from local_opus.doctor import Diagnosis
 from local_opus.errors import ExitCode
 from local_opus.invocation import as_typed, name
-from local_opus.values import CheckResult, CheckState, Needs
+from local_opus.report.chains import fix_lines
+from local_opus.values import CheckResult, CheckState
 
 _SCHEMA_ID = "doctor.schema.json"
 #: The word and the colour of each state; the worst first, as the summary's problems are.
@@ -78,6 +79,12 @@ def show(found: Diagnosis, console: Console) -> None:
             for line in _lines(result, _width(console)):
                 console.print(line, soft_wrap=True)
     console.print()
+    for state in (CheckState.FAIL, CheckState.WARN):  # the table may have scrolled away
+        titles = [one.title for one in found.results if one.state is state]
+        if titles:
+            word, style = _WORDS[state]
+            for part in _wrap(f"{word}: {', '.join(titles)}", _width(console)):
+                console.print(Text(part, style=style))
     console.print(Text(summary(found)), soft_wrap=True)
 
 
@@ -155,13 +162,15 @@ def _lines(result: CheckResult, width: int) -> Iterator[Text]:
 def _fix(result: CheckResult, width: int) -> Iterator[Text]:
     if result.fix is None:
         return
-    text = as_typed(result.fix.text)
-    if result.fix.needs is not Needs.NOTHING:
-        text += f" It needs {result.fix.needs.value}."
-    for number, line in enumerate(_wrap(text, width - _STATE - 5)):
-        yield Text(" " * _STATE + ("fix: " if number == 0 else " " * 5) + line)
-    for command in result.fix.commands:  # whole, on a line of its own: it is copied
-        yield Text(" " * (_STATE + 5) + _typed(command), style="bold")
+    fix = result.fix.model_copy(
+        update={
+            "text": as_typed(result.fix.text),
+            "commands": tuple(map(_typed, result.fix.commands)),
+        }
+    )
+    indent = " " * (_STATE - 2)
+    for line in fix_lines(fix, width - len(indent)):
+        yield Text(indent + line)
 
 
 def _typed(command: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pydantic import JsonValue
 from rich.markup import escape
 
+from local_opus.report import fits
 from local_opus.report.reporter import Reporter
 from local_opus.values import HostFacts, Plan
 
@@ -38,6 +39,10 @@ def show_plan(tell: Reporter, plan: Plan, pending: Sequence[str]) -> None:
     tell.say(f"[bold]Plan[/bold]          profile {plan.profile}, scope {plan.scope}{model}")
     for number, line in enumerate(plan.reasons):
         tell.say(f"{'              ' if number else '[bold]Why[/bold]           '}{escape(line)}")
+    if plan.memory is not None:
+        tell.say(f"  memory: {escape(fits.memory_text(plan.memory))}")
+    if plan.disk is not None:
+        tell.say(f"  disk: {escape(fits.disk_text(plan.disk))}")
     for action in plan.actions:
         if action.id in pending:
             tell.say(f"  • {escape(action.summary)}")

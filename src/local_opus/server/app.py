@@ -64,6 +64,8 @@ def create_engine(
         "cache_size_gb": settings.cache_size_gb,
         "max_concurrent": settings.max_concurrent,
         "prefix_caching": settings.prefix_caching,
+        "max_num_batched_tokens": settings.max_num_batched_tokens,
+        "dynamic_split_fuse": settings.dynamic_split_fuse,
         "properties": dict(settings.openvino),
     }
     in_flight = settings.max_concurrent + settings.max_queue

@@ -58,6 +58,10 @@ class Settings(Value):
     #: Keep the KV cache of prompts that begin alike. An answer then depends a little on what was
     #: asked before, so the same seed does not always give the same text.
     prefix_caching: bool = False
+    #: Tokens that the engine takes in one step at most; None: as the library has it.
+    max_num_batched_tokens: int | None = Field(default=None, ge=16, le=1_048_576)
+    #: Whether a long prompt is split over steps; None: as the library has it.
+    dynamic_split_fuse: bool | None = None
     #: OpenVINO's own properties.
     openvino: dict[str, JsonValue] = Field(default_factory=dict)
     generation: GenerationDefaults = GenerationDefaults()

@@ -28,6 +28,7 @@ from local_opus.values.checks import (
     Needs,
     TinyInference,
 )
+from local_opus.values.fits import DiskFit, MemoryFit, MemoryPart
 from local_opus.values.machine import (
     AcceleratorFacts,
     CpuFacts,
@@ -73,6 +74,7 @@ __all__ = [
     "DeviceChain",
     "DeviceFacts",
     "DiskFacts",
+    "DiskFit",
     "DriveFacts",
     "FileVerdict",
     "Fix",
@@ -88,7 +90,9 @@ __all__ = [
     "LinkState",
     "LocalSource",
     "MemoryFacts",
+    "MemoryFit",
     "MemoryNeed",
+    "MemoryPart",
     "Mended",
     "Model",
     "Needs",

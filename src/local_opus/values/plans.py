@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field, JsonValue
 
 from local_opus.values.base import Device, Scope, Value
+from local_opus.values.fits import DiskFit, MemoryFit
 
 
 class PlannedAction(Value):
@@ -33,5 +34,11 @@ class Plan(Value):
     )
     reasons: tuple[str, ...] = Field(
         default=(), description="why device and model are these, where a user may expect others"
+    )
+    memory: MemoryFit | None = Field(
+        default=None, description="what serving the model takes; null: no model"
+    )
+    disk: DiskFit | None = Field(
+        default=None, description="what comes onto the disk of the store; null: no model"
     )
     actions: tuple[PlannedAction, ...]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import ConfigDict, Field, JsonValue
+from pydantic import Field, JsonValue
 
 from local_opus.values.base import Sha256, Value
 
@@ -104,8 +104,6 @@ class Judged(Value):
 class Tuned(Value):
     """``tuned.json``: what was chosen, for what, and all that was tried."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
     schema_version: Literal[1] = 1
     tuned_for: TunedFor
     goal: Goal
@@ -123,3 +121,36 @@ class Tuned(Value):
     sum: Sha256 | None = Field(
         default=None, description="of all the rest; another one: edited since it was written"
     )
+
+
+class TuningOrder(Value):
+    """What is to be tuned, and what may be tried: plain data for a plan and its receipt."""
+
+    goal: Goal
+    seconds: int = Field(ge=1, le=600, description="of all of it, at most")
+    settings: tuple[Setting, ...]
+    device: str = Field(description="OpenVINO's name, e.g. CPU or GPU.1")
+    device_name: str
+    driver: str | None
+    openvino: str
+    base: dict[str, JsonValue] = Field(description="the profile's properties: the default here")
+    model: str | None = Field(description="null: a generated graph")
+    folder: str | None = Field(default=None, description="of the variant; null: a generated graph")
+    context_length: int = 2048
+    cache_size_gb: int = 1
+    memory: int = Field(default=0, description="bytes that one such server needs")
+    text: str | None = Field(default=None, description="of the canary")
+    band: tuple[float, float] | None = Field(
+        default=None, description="of its mean log-probability; null: none was measured"
+    )
+
+    def holds_for(self, weights_sha256: str | None) -> TunedFor:
+        """Return what a result of this order holds for."""
+        return TunedFor(
+            model=self.model,
+            weights_sha256=weights_sha256,
+            device=self.device,
+            device_name=self.device_name,
+            driver=self.driver,
+            openvino=self.openvino,
+        )

@@ -1,0 +1,103 @@
+"""``tune``: measure OpenVINO's settings on this machine, and keep the best."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from local_opus.cli import options
+
+if TYPE_CHECKING:
+    from local_opus.values.tuning import Goal
+
+
+@click.command()
+@options.option(
+    "--goal",
+    type=click.Choice(["latency", "throughput"]),
+    help="latency: one answer as soon as possible. throughput: many at once. Default: the "
+    "profile's.",
+)
+@options.option(
+    "--seconds",
+    type=click.IntRange(1, 600),
+    default=180,
+    show_default=True,
+    help="How long it may take, all in all.",
+)
+@options.option("--dry-run", is_flag=True, help="Show what would be tried, and measure nothing.")
+@options.option("--keep/--no-keep", "keep", envvar="LOCAL_OPUS_KEEP", default=True, show_default=True, help="Keep what is chosen, or only show it.")  # fmt: skip  # noqa: E501
+@options.option("--reset", is_flag=True, help="Go back to the defaults.")
+@options.option("--quiet", is_flag=True, help="Print errors alone.")
+@options.scope
+@options.as_json
+def command(
+    *,
+    goal: Goal | None,
+    seconds: int,
+    dry_run: bool,
+    keep: bool,
+    reset: bool,
+    quiet: bool,
+    scope: str | None,
+    as_json: bool,
+) -> None:
+    """Try OpenVINO's settings on this machine with the installed model, and keep what gains.
+
+    A server that runs is stopped meanwhile, and started again. Without a model a generated graph
+    is measured. Nothing is kept that does not beat the default by more than the noise, or that
+    takes the model's canary out of its band. Ctrl-C keeps what was set before.
+    """
+    import json
+
+    from local_opus import install, retune
+    from local_opus.cli.context import find_install, open_host
+    from local_opus.errors import BadInputError, LocalOpusError
+    from local_opus.report import reporter
+    from local_opus.report import tune as show
+
+    if reset and dry_run:
+        raise BadInputError("--reset and --dry-run: choose one", "Give one of them.")
+    host = open_host()
+    locations = find_install(host, scope)
+    if not dry_run:
+        install.require_rights(host, locations.scope)
+    wanted = retune.wanted(host, locations, goal=goal, seconds=seconds)
+    order = wanted.order
+    tell = reporter.make(quiet=quiet or as_json)
+    if dry_run:
+        if as_json:
+            click.echo(json.dumps(order.model_dump(mode="json"), indent=2))
+        else:
+            show.show_candidates(tell, order, wanted.own)
+        return
+    retune.require_unedited(host, locations)
+    if reset:
+        changed = retune.reset(host, locations, order)
+        if as_json:
+            click.echo(json.dumps({"reset": changed}))
+        else:
+            tell.say("back to the defaults" if changed else "no changes: the defaults are set")
+        return
+    tell.started(retune.ID, f"tune OpenVINO on {order.device} for {order.goal}")
+    try:
+        result = retune.measure(
+            host, locations, order, lambda what, at: tell.progress(what, int(at), None)
+        )
+        tell.finished(retune.ID, "done" if result.problem is None else "failed")
+    finally:
+        tell.close()
+    if not as_json:
+        show.show_table(tell, result)
+    if result.problem is not None:
+        raise LocalOpusError(
+            f"tune: {result.problem}", "What was set before stays; run `local-opus tune` again."
+        )
+    if keep:
+        retune.keep(host, locations, order, result)
+    if as_json:
+        document = result.model_dump(mode="json", exclude={"sum"})
+        click.echo(json.dumps({**document, "kept": keep, "path": locations.tuned}, indent=2))
+    else:
+        show.show_result(tell, result, locations.tuned if keep else None)

@@ -1,0 +1,109 @@
+"""``tuned.json``: what tuning chose, read and written, and put together with the server's settings.
+
+The file holds the sum of all its rest, so an edit is seen wherever the file came from. An edited
+one is used as it says, if what it says can be.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+
+from pydantic import JsonValue, ValidationError
+
+from local_opus.devices.settings import kind_of, refusals
+from local_opus.errors import BadInputError, did_you_mean
+from local_opus.values.tuning import Chosen, Tuned
+
+NAME = "tuned.json"
+_REMEDY = "Correct the file, or remove it: the server then runs with the defaults."
+
+
+def dump(tuned: Tuned) -> bytes:
+    """Return the file's bytes, with the sum of the rest in it."""
+    summed = tuned.model_copy(update={"sum": _sum(tuned)})
+    return json.dumps(summed.model_dump(mode="json"), indent=2).encode() + b"\n"
+
+
+def _sum(tuned: Tuned) -> str:
+    rest = tuned.model_dump(mode="json", exclude={"sum"})
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def is_edited(tuned: Tuned) -> bool:
+    """Whether it is not as it was written."""
+    return tuned.sum != _sum(tuned)
+
+
+def parse(text: str, path: str) -> Tuned:
+    """Return what the file at ``path`` says. Raises BadInputError that names the field."""
+    try:
+        tuned = Tuned.model_validate_json(text, strict=True)
+    except ValidationError as error:
+        lines = []
+        for detail in error.errors(include_url=False, include_input=False):
+            field = ".".join(map(str, detail["loc"])) or "the file"
+            if detail["type"] == "extra_forbidden":
+                lines.append(f"{field}: unknown key.{did_you_mean(field, Tuned.model_fields)}")
+            else:
+                lines.append(f"{field}: {detail['msg']}")
+        raise BadInputError(f"{path}: {lines[0]}", _REMEDY, details=lines[1:]) from None
+    try:
+        kind_of(tuned.tuned_for.device)
+    except ValueError:
+        raise BadInputError(
+            f"{path}: tuned_for.device: {tuned.tuned_for.device!r} is no device", _REMEDY
+        ) from None
+    chosen = tuned.chosen
+    found = refusals(tuned.tuned_for.device, chosen.properties, chosen.scheduler)
+    if found:
+        lines = [f"chosen.{line}" for line in found]
+        raise BadInputError(f"{path}: {lines[0]}", _REMEDY, details=lines[1:])
+    return tuned
+
+
+def mismatch(
+    tuned: Tuned,
+    *,
+    model: str | None,
+    weights_sha256: str | None,
+    device: str,
+    openvino: str | None,
+) -> str | None:
+    """Say for what else this was tuned; None: for just this."""
+    was = tuned.tuned_for
+    pairs = (
+        ("the model", was.model or "a generated graph", model or "a generated graph"),
+        ("the device", was.device, device),
+        ("OpenVINO", was.openvino, openvino or "of an unknown version"),
+    )
+    for what, tuned_value, now in pairs:
+        if tuned_value != now:
+            return f"tuned for {what} {tuned_value}, and this is {now}"
+    if was.weights_sha256 != weights_sha256:
+        return f"tuned for other weights of {was.model}"
+    return None
+
+
+def effective(
+    edited: Mapping[str, JsonValue], base: Mapping[str, JsonValue], chosen: Chosen
+) -> dict[str, JsonValue]:
+    """Return the properties to run with.
+
+    ``edited`` are those of openvino.json: a key that is not as it was when this was tuned
+    (``base``) is the user's, and wins.
+    """
+    own = {name for name, value in edited.items() if name not in base or base[name] != value}
+    tuned = {name: value for name, value in chosen.properties.items() if name not in own}
+    return {**edited, **tuned}
+
+
+def in_words(tuned: Tuned) -> str:
+    """Say in one line what was chosen."""
+    chosen = {**tuned.chosen.properties, **tuned.chosen.scheduler}
+    if not chosen:
+        return f"the defaults: {tuned.problem or 'nothing gained more than the noise'}"
+    words = ", ".join(f"{name}={value}" for name, value in chosen.items())
+    gain = f", {tuned.gain.median:.2f} times the default" if tuned.gain is not None else ""
+    return f"{words}{gain}"
