@@ -25,7 +25,7 @@ from local_opus.locations import Locations
 from local_opus.opening import open_journal
 from local_opus.receipts import is_there
 from local_opus.server.settings import Settings
-from local_opus.values import HostFacts, Model
+from local_opus.values import Device, HostFacts, Model
 
 _Made = TypeVar("_Made")
 #: Seconds for OpenVINO to name its devices; after a failure the CPU alone is asked once more.
@@ -141,6 +141,14 @@ class Context:
             return load_catalog(self.host, self.locations).get(name)
         except LocalOpusError as error:
             raise NotApplicableError(f"{name} is not in the catalog of this version") from error
+
+    def device(self) -> Device:
+        """Return the kind of the device that the server is set to."""
+        name = self.settings().device
+        kind = name.partition(".")[0]
+        if kind not in [*Device]:
+            raise NotApplicableError(f"the server is set to {name}, which chooses by itself")
+        return Device(kind)
 
     @property
     def scope(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 
+from local_opus import resources
 from local_opus.checks.base import (
     SECONDS_WITH_FACTS,
     Answer,
@@ -17,7 +18,6 @@ from local_opus.checks.context import Context
 from local_opus.devices.chain import chains
 from local_opus.facts.inference import try_device
 from local_opus.host import Host
-from local_opus.planner import LOCKS
 from local_opus.values import (
     CheckState,
     Device,
@@ -32,6 +32,7 @@ from local_opus.values import (
 
 #: Seconds of one tiny inference: an NPU compiles for some.
 TINY_SECONDS = 20.0
+_OPENVINO = "\nopenvino=="
 _INTEL = "vendor=0x8086"
 #: Devices that are tried at the same time.
 MOST_DEVICES = 16
@@ -54,7 +55,7 @@ def require_openvino(context: Context) -> None:
         lock = context.environment().lock
     except NotApplicableError:  # nothing is installed: this program's own environment is asked
         return
-    if lock == LOCKS["base"]:
+    if lock in resources.names("locks") and _OPENVINO not in resources.read("locks", lock):
         raise NotApplicableError("this install is without OpenVINO, as its profile wants")
 
 
