@@ -24,6 +24,7 @@ from pydantic import (
 
 from local_opus import profiles
 from local_opus.catalog import load as load_catalog
+from local_opus.devices.names import DeviceWord
 from local_opus.errors import BadInputError, did_you_mean
 from local_opus.validation import problems, shown
 from local_opus.values import Value
@@ -80,9 +81,7 @@ class Answers(Value):
     model: Annotated[_Line, AfterValidator(_known_model)] | None = Field(
         default=None, description="a model of the catalog (`models list`)"
     )
-    device: Literal["auto", "CPU", "GPU", "NPU"] | None = Field(
-        default=None, description="what runs the model"
-    )
+    device: DeviceWord | None = Field(default=None, description="what runs the model")
     use_case: Literal["chat", "coding", "analysis"] | None = Field(
         default=None, description="what the model is chosen for, where `model` names none"
     )

@@ -53,21 +53,27 @@ class Applier:
                     found[entry.id] = edit
         return found
 
-    def apply(self, plan: Plan, facts: dict[str, JsonValue], self_test: SelfTest) -> Outcome:
+    def apply(
+        self, plan: Plan, facts: dict[str, JsonValue], self_test: SelfTest, *, whole: bool = True
+    ) -> Outcome:
         """Take the machine to the plan; ``facts`` go into the receipt's RUN record.
+
+        Not the ``whole``: the plan is a part of what is there, and takes nothing else back.
 
         A failure takes the machine back to where the last finished run left it, and is raised
         again. An interruption (Ctrl-C) leaves what was done, to be resumed, and is raised as
         InterruptedRunError.
         """
         try:
-            return self._apply(plan, facts, self_test)
+            return self._apply(plan, facts, self_test, whole=whole)
         except KeyboardInterrupt as error:
             raise InterruptedRunError(
                 "interrupted; what was done so far is in the receipt", _GO_ON
             ) from error
 
-    def _apply(self, plan: Plan, facts: dict[str, JsonValue], self_test: SelfTest) -> Outcome:
+    def _apply(
+        self, plan: Plan, facts: dict[str, JsonValue], self_test: SelfTest, *, whole: bool
+    ) -> Outcome:
         outcome = Outcome()
         self._receipt.append(Event.RUN, data=facts)
         try:
@@ -88,7 +94,7 @@ class Applier:
                 ) from error
             raise
         # What the former plan alone held goes last: until here it was the way back.
-        for entry in self._stale(plan):
+        for entry in self._stale(plan) if whole else ():
             self._drop(entry, outcome)
         return outcome
 

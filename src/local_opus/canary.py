@@ -11,7 +11,6 @@ from local_opus.catalog.own import load_all as load_catalog
 from local_opus.errors import BadInputError, LocalOpusError, ProblemFoundError
 from local_opus.host import Host
 from local_opus.locations import Locations
-from local_opus.values import Device
 from local_opus.verification import Result
 
 
@@ -41,8 +40,7 @@ def ask(host: Host, locations: Locations, results: Iterable[Result]) -> dict[str
             f"{model.id}: no canary band was measured for this model",
             "Verify its files alone: leave --canary out.",
         )
-    device = Device(where.device)
     try:
-        return selftest.canary(host, where.model_folder, device, model.canary, before.seen)
+        return selftest.canary(host, where.model_folder, where.device, model.canary, before.seen)
     except LocalOpusError as error:
         raise ProblemFoundError(error.message, error.remedy) from error

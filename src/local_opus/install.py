@@ -27,23 +27,20 @@ from local_opus import (
 )
 from local_opus.actions.create_environment import CreateEnvironment
 from local_opus.apply import Applier
-from local_opus.catalog.choose import choose, fit, remedy
 from local_opus.catalog.licenses import is_free
-from local_opus.catalog.own import load_all as load_catalog
-from local_opus.errors import BadInputError, InterruptedRunError, MachineCannotError
+from local_opus.errors import BadInputError, InterruptedRunError
 from local_opus.facts import gather
 from local_opus.host import Host
 from local_opus.journal import Listener, Outcome
 from local_opus.licensing import Terms
 from local_opus.locations import Locations
 from local_opus.opening import open_journal
+from local_opus.picking import Served, asked_device, installed, pick_model
 from local_opus.profiles import Profile
 from local_opus.refusals import explained
 from local_opus.report.reporter import Reporter
-from local_opus.stock import is_stored
 from local_opus.values import Device, HostFacts, Model, Plan, Scope
 from local_opus.values.tuning import TuningOrder
-from local_opus.weights.sources import KINDS
 
 
 @dataclass(frozen=True)
@@ -59,10 +56,17 @@ class Choice:
     plan: Plan
     #: Absolute path of a profile that is not the program's own.
     profile_file: str | None = None
+    #: The device that the user or the profile named; None: the best was wanted.
+    device_asked: str | None = None
     #: The licence that must still be accepted; None: nothing must be.
     terms: Terms | None = None
     #: Whether the user said to tune, or not to; None: neither.
     tune: bool | None = None
+
+    @property
+    def device_name(self) -> str | None:
+        """OpenVINO's name of the device, e.g. GPU.1."""
+        return self.plan.device_name
 
     @property
     def environment(self) -> str:
@@ -85,58 +89,6 @@ def require_rights(host: Host, scope: Scope) -> None:
         raise BadInputError(
             "--scope system: needs root", "Run it with sudo, or use `--scope user`."
         )
-
-
-def pick_model(
-    host: Host,
-    locations: Locations,
-    profile: Profile,
-    facts: HostFacts,
-    model_id: str | None,
-    device: Device | None,
-    *,
-    beside: int = 0,
-) -> tuple[Model | None, Device | None]:
-    """Return the model and the device that a profile gets on this machine.
-
-    A model named by the user must fit; otherwise the best that fits is chosen. ``beside``: the
-    bytes that come onto the store's disk with it. Raises BadInputError for an unknown model and
-    MachineCannotError with the reasons when none fits.
-    """
-    catalog = load_catalog(host, locations)
-    if not profile.server.enabled:
-        if model_id is not None:
-            raise BadInputError(
-                f"model {model_id}: the profile {profile.name} installs no model",
-                "Choose a profile that does, e.g. --local-opus.",
-            )
-        return None, None
-    wanted = model_id or profile.model.id
-    if device is None and profile.model.device != "auto":
-        device = Device(profile.model.device)
-    if wanted is None:
-        sources = frozenset(KINDS)
-        use_case = profile.model.use_case
-        model = choose(
-            catalog,
-            facts,
-            use_case,
-            device,
-            sources=sources,
-            beside=beside,
-            stored=lambda model, device: is_stored(host, locations, model, device),
-        )
-    else:
-        model = catalog.get(wanted)
-    stored = is_stored(host, locations, model, device)
-    fitting = fit(model, facts, device, stored=stored, beside=beside)
-    if not fitting.fits:
-        raise MachineCannotError(
-            f"{model.id}: {fitting.reasons[0]}",
-            remedy(fitting, facts),
-            details=fitting.reasons[1:],
-        )
-    return model, fitting.device
 
 
 def program_facts(host: Host, scope: Scope) -> planner.ProgramFacts:
@@ -166,7 +118,7 @@ def prepare(
     facts: HostFacts,
     *,
     model_id: str | None,
-    device: Device | None,
+    device: str | None,
     port: int | None,
     trial_port: int | None = None,
     profile_file: str | None = None,
@@ -180,9 +132,17 @@ def prepare(
     control.require_known(host, locations)
     of_program = program_facts(host, locations.scope)
     coming = room.of_environment(host, locations, profile, of_program)
-    model, on_device = pick_model(
-        host, locations, profile, facts, model_id, device, beside=coming.on_disk_of_store
+    served = pick_model(
+        host,
+        locations,
+        profile,
+        facts,
+        model_id,
+        device,
+        beside=coming.on_disk_of_store,
+        before=installed(host, locations),
     )
+    model = served.model
     coming.require()
     if model is not None:
         licensing.require_token(host, locations, model)
@@ -191,7 +151,11 @@ def prepare(
     request = planner.Request(
         profile=profile,
         model=model,
-        device=on_device,
+        device=served.device,
+        device_name=served.device_name,
+        reasons=served.reasons,
+        memory=served.memory,
+        disk=served.disk,
         locations=locations,
         root=host.root,
         is_image=host.is_image,
@@ -200,17 +164,18 @@ def prepare(
         templates=templates(),
         port=at_port,
         trial_port=trial_port,
-        tuning=_tuning(locations, profile, facts, model, on_device) if tunes else None,
+        tuning=_tuning(locations, profile, facts, served) if tunes else None,
     )
     choice = Choice(
         profile,
         facts,
         model,
-        on_device,
+        served.device,
         locations,
         at_port,
         planner.plan(request),
         profile_file,
+        asked_device(profile, device),
         tune=tune,
     )
     if model is None or is_free(model.license.id):
@@ -226,20 +191,19 @@ def _tuning(
     locations: Locations,
     profile: Profile,
     facts: HostFacts,
-    model: Model | None,
-    device: Device | None,
+    served: Served,
 ) -> TuningOrder | None:
     """Return what is tuned; None where the environment that is planned has no OpenVINO."""
     lock = resources.read("locks", planner.lock_of(profile))
     version = re.search(r"^openvino==(\S+)", lock, re.MULTILINE)
     if version is None:
         return None
-    on = device or Device.CPU
+    model, on = served.model, served.device or Device.CPU
     return tuning_order.order(
         facts,
         goal=profile.tuning.goal,
         seconds=profile.tuning.seconds,
-        device=on.value,
+        device=served.device_name or on.value,
         openvino=version[1],
         base=planner.properties_of(profile),
         model=model,
@@ -290,6 +254,9 @@ def install(host: Host, choice: Choice, tell: Reporter) -> Result:
             "profile_file": choice.profile_file,
             "model": choice.model.id if choice.model else None,
             "device": choice.device.value if choice.device else None,
+            "device_name": choice.device_name,
+            "device_asked": choice.device_asked,
+            "use_case": choice.profile.model.use_case if choice.model else None,
             "scope": locations.scope.value,
             "port": choice.port,
             "tune": choice.tune,

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 from local_opus.actions import build
-from local_opus.catalog.needs import serving_memory
+from local_opus.catalog.needs import Serving, serving_memory
 from local_opus.interpreter import Interpreter
 from local_opus.locations import GROUP, UNIT, Locations
 from local_opus.profiles import Profile
 from local_opus.render import render
-from local_opus.values import Device, Model, Plan, PlannedAction, Scope
+from local_opus.values import Device, DiskFit, MemoryFit, Model, Plan, PlannedAction, Scope
 from local_opus.values.tuning import Tuned, TuningOrder
 from local_opus.weights.store import variant_names
 
@@ -55,6 +55,17 @@ class Request:
     trial_port: int | None = None
     #: What is to be tuned; None: nothing.
     tuning: TuningOrder | None = None
+    #: OpenVINO's name of the device, e.g. GPU.1; None: the device's own.
+    device_name: str | None = None
+    #: Why model and device are these.
+    reasons: tuple[str, ...] = ()
+    memory: MemoryFit | None = None
+    disk: DiskFit | None = None
+
+    @property
+    def on(self) -> str:
+        """The device in OpenVINO's words."""
+        return self.device_name or (self.device or Device.CPU).value
 
 
 class _List:
@@ -100,6 +111,10 @@ def plan(request: Request) -> Plan:
         root=request.root,
         model=request.model.id if request.model else None,
         device=request.device if request.model else None,
+        device_name=request.on if request.model else None,
+        reasons=request.reasons if request.model else (),
+        memory=request.memory,
+        disk=request.disk,
         actions=tuple(todo.actions),
     )
 
@@ -272,6 +287,22 @@ def properties_of(profile: Profile) -> dict[str, JsonValue]:
     return {name: value for name, value in named.items() if value is not None}
 
 
+def serving_of(profile: Profile) -> Serving:
+    """Return the requests and the context that a profile's server allows."""
+    return Serving(
+        requests=profile.server.max_concurrent,
+        context=profile.server.context,
+        cache_size_gb=profile.server.cache_size_gb,
+        kv_precision=profile.openvino.kv_cache_precision,
+    )
+
+
+def _context(profile: Profile, model: Model) -> int | None:
+    """Return the tokens that the model's config states; None: the weights' manifest says them."""
+    stated = (profile.server.context, model.context_length)
+    return min((tokens for tokens in stated if tokens is not None), default=None)
+
+
 def _server_values(
     request: Request, model: Model, environment: str, places: Locations, port: int
 ) -> dict[str, object]:
@@ -281,14 +312,15 @@ def _server_values(
     return {
         "model": model,
         "model_folder": model_folder(places, model, device),
-        "device": device.value,
-        "context_length": model.context_length,
+        "device": request.on,
+        "context_length": _context(profile, model),
         "generation": profile.generation,
         "cache_size_gb": profile.server.cache_size_gb,
         "properties": properties_of(profile),
         "server": {
             "host": profile.server.host,
             "port": port,
+            "max_concurrent": profile.server.max_concurrent,
             "max_queue": profile.server.max_queue,
         },
         "config": places.config,
@@ -382,9 +414,9 @@ def _trial(todo: _List, request: Request, environment: str, group: str | None) -
         "command": _serve_command(environment, places),
         "model": model.model_dump(mode="json"),
         "model_folder": str(values["model_folder"]),
-        "device": (request.device or Device.CPU).value,
+        "device": request.on,
         "port": port,
-        "memory": serving_memory(model, 1),
+        "memory": serving_memory(model, serving_of(request.profile)),
         "config": places.config,
         "runtime": places.runtime,
         "logs": places.logs,

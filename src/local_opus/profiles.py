@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, ValidationError
 
 from local_opus import resources
+from local_opus.devices.names import AUTO, DeviceWord
 from local_opus.errors import BadInputError, did_you_mean
 from local_opus.validation import problems, shown
 from local_opus.values import Identifier, Value
@@ -59,17 +60,25 @@ class ModelTable(Table):
 
     id: Identifier | None = None
     use_case: Literal["chat", "coding", "analysis"] = "chat"
-    device: Literal["auto", "CPU", "GPU", "NPU"] = "auto"
+    device: DeviceWord = AUTO
 
 
 class ServerTable(Table):
-    """The HTTP server. ``cache_size_gb`` is the memory for the context of all running requests."""
+    """The HTTP server.
+
+    ``cache_size_gb`` is the memory for the context of all running requests; ``max_concurrent`` are
+    those that are computed at the same time, ``context`` the tokens that each may have (None: as
+    many as the model was made for). What the two come to is told, and asked of the machine, before
+    a download.
+    """
 
     enabled: bool = False
     host: Annotated[str, AfterValidator(_loopback)] = "127.0.0.1"
     #: Ports below 1024 need rights that the service does not have.
     port: int = Field(default=8000, ge=1024, le=65535)
     max_queue: int = Field(default=64, ge=1, le=10_000)
+    max_concurrent: int = Field(default=128, ge=1, le=4096)
+    context: int | None = Field(default=None, ge=16, le=16_777_216)
     cache_size_gb: int = Field(default=1, ge=1, le=1024)
 
 

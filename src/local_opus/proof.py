@@ -36,7 +36,7 @@ def prove(host: Host, choice: Choice, tell: Reporter) -> dict[str, JsonValue]:
                 host, tuple(sorted(folders)), lambda folder: said.of(folder).sha256
             )
         with _step(tell, "canary"):
-            result |= selftest.canary(host, folder, device, model.canary)
+            result |= selftest.canary(host, folder, choice.device_name or device, model.canary)
         with _step(tell, "ask over HTTP"), server_log.kept(host, choice.locations):
             result |= selftest.server(host, choice.locations, model.id)
     tell.finished("self-test", "done")

@@ -11,7 +11,7 @@ from local_opus import node
 from local_opus.errors import LocalOpusError
 from local_opus.host import Host
 from local_opus.locations import Locations
-from local_opus.values import CanaryBand, Device, FileVerdict, Verdict
+from local_opus.values import CanaryBand, FileVerdict, Verdict
 from local_opus.weights import manifest
 from local_opus.weights.seen import Seen, changed_since, look
 from local_opus.weights.verify import SEVERITY, verify_folder
@@ -74,19 +74,20 @@ def weights(
 
 
 def canary(
-    host: Host, folder: str, device: Device, band: CanaryBand | None, seen: Seen | None = None
+    host: Host, folder: str, device: str, band: CanaryBand | None, seen: Seen | None = None
 ) -> dict[str, JsonValue]:
     """Force the model's canary text through it; its mean log-probability must lie in the band.
 
-    A model of the catalog without a measured band is not tested this way, and the result says so.
-    ``seen`` is what was verified; a file that is another one afterwards fails the test.
+    ``device`` is OpenVINO's name of it, such as GPU.1. A model of the catalog without a measured
+    band is not tested this way, and the result says so. ``seen`` is what was verified; a file that
+    is another one afterwards fails the test.
     """
     if band is None:
         return {"canary": None}
     before = look(host, folder) if seen is None else seen
     answer = host.processes.worker(
         "canary",
-        {"folder": host.files.real_path(folder), "device": device.value, "text": band.text},
+        {"folder": host.files.real_path(folder), "device": device, "text": band.text},
         timeout=_CANARY_SECONDS,
     )
     if (changed := changed_since(host, folder, before)) is not None:

@@ -40,6 +40,8 @@ class ServerFile(Value):
     host: str
     port: int
     max_queue: int
+    #: Files of former versions don't have it.
+    max_concurrent: int = 128
     model_config_path: AbsolutePath = Field(alias="model_config")
     generation_config: AbsolutePath
     openvino_config: AbsolutePath
@@ -93,7 +95,8 @@ def load(
     generation = _file(GenerationFile, read, server.generation_config)
     properties = _file(OpenVinoFile, read, server.openvino_config)
     proven = weights(model.folder)
-    tokens = model.context_length or proven.context_length
+    stated = (model.context_length, proven.context_length)
+    tokens = min((one for one in stated if one is not None), default=None)
     if tokens is None:
         raise BadInputError(
             f"{server.model_config_path}: context_length: neither given nor told by the weights",
@@ -104,6 +107,7 @@ def load(
         "host": server.host,
         "port": server.port,
         "max_queue": server.max_queue,
+        "max_concurrent": server.max_concurrent,
         "model": model.model,
         "model_folder": model.folder,
         "weights_digest": proven.manifest_sha256,
@@ -238,7 +242,13 @@ def port(read: Callable[[str], str], path: str) -> int:
 
     ``read`` and what is raised are as for ``load``.
     """
-    return _file(ServerFile, read, path).port
+    return listens(read, path)[1]
+
+
+def listens(read: Callable[[str], str], path: str) -> tuple[str, int]:
+    """Return address and port in ``server.json``; as for ``port``."""
+    found = _file(ServerFile, read, path)
+    return found.host, found.port
 
 
 def _file(kind: type[_Config], read: Callable[[str], str], path: str) -> _Config:

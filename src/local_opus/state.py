@@ -20,6 +20,7 @@ from local_opus.receipts import Receipt
 #: What is on its way lies beside the outermost folder, under one of these names.
 ARRIVING = ".local-opus-arriving"
 LEAVING = ".local-opus-leaving"
+_ON_WAY = (ARRIVING, LEAVING)
 _STILL_USED = {errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT, errno.EBUSY}
 
 
@@ -133,6 +134,19 @@ def recover(host: Host, locations: Locations) -> None:
         with ExitStack() as stack:
             if _locked(host, lock, stack):  # else who left has come to its end
                 _finish(host, locations, leaving)
+
+
+def on_the_way(host: Host, locations: Locations) -> list[str]:
+    """Return what ``recover`` would look at: the folders that a run has on their way."""
+    ways = (f"{parent}/{name}" for parent in _parents(locations.state) for name in _ON_WAY)
+    return [path for path in ways if _is_there(host, path)]
+
+
+def _is_there(host: Host, path: str) -> bool:
+    try:
+        return host.files.stat(path) is not None
+    except PermissionError:
+        return False
 
 
 def _finish(host: Host, locations: Locations, leaving: str) -> None:

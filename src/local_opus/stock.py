@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from local_opus import uses
 from local_opus.catalog.choose import fit
 from local_opus.catalog.own import load_all as load_catalog
+from local_opus.devices.names import kind_of
 from local_opus.facts import gather
 from local_opus.host import Host, locks
 from local_opus.locations import Locations
@@ -61,9 +62,9 @@ class Stock:
     notes: tuple[str, ...]
 
 
-def is_stored(host: Host, locations: Locations, model: Model, device: Device | None) -> bool:
+def is_stored(host: Host, locations: Locations, model: Model, device: str | None) -> bool:
     """Whether the variant that would be served lies in the store."""
-    wanted = variant_names(model, device or Device.CPU).served
+    wanted = variant_names(model, kind_of(device) if device else Device.CPU).served
     try:
         stored = list_variants(host, locations.models)
     except PermissionError:  # closed to this user, who may be about to repair that
@@ -79,14 +80,14 @@ def _holds(stored: Iterable[StoredVariant], model: Model, variant: str) -> bool:
 
 
 def row(
-    host: Host, locations: Locations, facts: HostFacts, model: Model, device: Device | None
+    host: Host, locations: Locations, facts: HostFacts, model: Model, device: str | None
 ) -> ModelRow:
     """Return the row of one model on a machine of which the facts are known."""
     stored = is_stored(host, locations, model, device)
     return ModelRow(model, fit(model, facts, device, stored=stored), stored)
 
 
-def rows(host: Host, locations: Locations, device: Device | None) -> list[ModelRow]:
+def rows(host: Host, locations: Locations, device: str | None) -> list[ModelRow]:
     """Return a row a model, in the catalog's order."""
     facts = gather(host, disk_path=locations.models)
     models = load_catalog(host, locations).models

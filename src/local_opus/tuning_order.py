@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from pydantic import JsonValue
 
-from local_opus.catalog.needs import serving_memory
+from local_opus.catalog.needs import Serving, serving_memory
 from local_opus.devices.settings import candidates, kind_of
 from local_opus.values import Device, HostFacts, Model
 from local_opus.values.tuning import Goal, TuningOrder
@@ -42,7 +42,9 @@ def order(
         folder=folder,
         context_length=length or 2048,
         cache_size_gb=cache_size_gb,
-        memory=serving_memory(model, 1) if model is not None else 0,
+        memory=serving_memory(model, Serving(cache_size_gb=cache_size_gb))
+        if model is not None
+        else 0,
         text=band.text if band is not None else None,
         band=(band.low, band.high) if band is not None else None,
     )

@@ -7,10 +7,14 @@ do configs, unit and command change. A failure anywhere leads back to the old ve
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from packaging.version import InvalidVersion, Version
+from pydantic import JsonValue
 
 from local_opus import __version__, install, profiles, server_config, whereabouts
 from local_opus.actions.create_environment import CreateEnvironment
+from local_opus.devices import names, usable
 from local_opus.errors import BadInputError, LocalOpusError, MachineCannotError
 from local_opus.history import History
 from local_opus.host import Host
@@ -53,7 +57,7 @@ def choose(host: Host, locations: Locations, facts: HostFacts, history: History)
     run = history.last_run or history.run  # an interrupted run chose nothing yet
     file = run.get("profile_file")
     profile = _profile(host, str(file or run["profile"]))
-    model, device, port = run.get("model"), run.get("device"), run.get("port")
+    model, port = run.get("model"), run.get("port")
     if not isinstance(port, int) and profile.server.enabled:  # of a receipt that does not say
         port = server_config.port(host.files.read_text, locations.server_config)
     tune = run.get("tune")
@@ -64,12 +68,26 @@ def choose(host: Host, locations: Locations, facts: HostFacts, history: History)
         profile,
         facts,
         model_id=str(model) if model else None,
-        device=Device(str(device)) if device else None,
+        device=_device(facts, run),
         port=at_port,
         trial_port=_free_port(host, profile.server.host, at_port),
         profile_file=str(file) if file else None,
         tune=tune if isinstance(tune, bool) else None,
     )
+
+
+def _device(facts: HostFacts, run: Mapping[str, JsonValue]) -> str | None:
+    """Return the device that was asked for: by its name, or by its kind where that name is gone.
+
+    None: the best was wanted, and what was chosen stays. Older versions wrote the kind alone that
+    was chosen, and a card may have been put in or taken out since.
+    """
+    name, kind = run.get("device_asked", run.get("device_name")), run.get("device")
+    if name is None and "device_asked" in run:
+        return None
+    if isinstance(name, str) and names.is_name(name) and usable.problem(facts, name) is None:
+        return name
+    return Device(str(kind)).value if kind else None
 
 
 def _profile(host: Host, name: str) -> profiles.Profile:

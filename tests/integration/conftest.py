@@ -10,11 +10,15 @@ from pathlib import Path
 
 import pytest
 from checkout_tree import Tree
+from fetching import HASTY, host_for
 from first_parts import Parts, locked
 from node_program import MODEL, FirstInstall, Program, copy_checkout
 from node_program import tree as tree_of
 
 import memory
+from hub import Hub
+from local_opus.host import Host
+from local_opus.weights.sources import web
 
 
 @pytest.fixture(scope="session")
@@ -120,3 +124,23 @@ def broken_profile(tmp_path: Path) -> Path:
         '[openvino]\nkv_cache_precision = "u3"\n'
     )
     return profile
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    """A hub on loopback."""
+    with Hub() as server:
+        yield server
+
+
+@pytest.fixture
+def host(tmp_path: Path, hub: Hub) -> Host:
+    """A host below an empty root, which knows that hub."""
+    return host_for(hub, tmp_path / "root")
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have downloads wait a moment where they would wait for minutes, and ask no proxy."""
+    monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.setattr(web, "PATIENT", HASTY)

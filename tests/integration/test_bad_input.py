@@ -37,6 +37,8 @@ BAD_WORDS = [
     (("--profile", "nowhere.toml", "--yes"), '"nowhere.toml": No such file'),
     (("--profile", ".", "--yes"), "profile"),
     (("--local-opus", "--device", "GPUU", "--yes"), 'Did you mean "GPU"?'),
+    (("--local-opus", "--device", "GPU.x", "--yes"), "--device GPU.x: no such device"),
+    (("models", "list", "--device", "NPU.0"), 'Did you mean "NPU"?'),
     (("--local-opus", "--use-case", "codding", "--yes"), 'Did you mean "coding"?'),
     (("--local-opus", "--hybrid", "--yes"), "profiles local-opus and hybrid: choose one"),
     (("--local-opus", "--profile", "military", "--yes"), "choose one"),
@@ -126,6 +128,22 @@ def test_a_port_that_another_program_holds(program):
         lines = error_lines(program.install(code=4))
     assert f"port {program.port} on 127.0.0.1: address already in use" in lines[0]
     assert "--port" in lines[1]
+
+
+@pytest.mark.parametrize("way", ["flag", "variable", "answers"])
+def test_a_gpu_that_is_not_there_can_not_be_had(program, tmp_path, way):
+    """Well named, and not on this machine: it can't, whoever asks for it."""
+    words, variables = ["--local-opus", "--model", MODEL, "--yes"], {}
+    if way == "flag":
+        words += ["--device", "GPU.99"]
+    elif way == "variable":
+        variables = {"LOCAL_OPUS_DEVICE": "gpu.99"}
+    else:
+        (tmp_path / "a.toml").write_text('device = "GPU.99"\n')
+        words += ["--answers", str(tmp_path / "a.toml")]
+    lines = error_lines(program.run(*words, code=4, **variables))
+    assert "GPU.99 not usable: " in lines[0]
+    assert len(lines) == 2
 
 
 def test_a_model_that_does_not_fit_tells_why(program):

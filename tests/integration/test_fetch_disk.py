@@ -8,13 +8,11 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fetching import (
-    HASTY,
     SMALL,
     count_received,
     float_gguf,
@@ -30,33 +28,18 @@ from local_opus.errors import ExitCode, LocalOpusError, MachineCannotError
 from local_opus.host import Host, Space
 from local_opus.values import Model
 from local_opus.weights.fetch import fetch_model
-from local_opus.weights.sources import arrival, web
+from local_opus.weights.sources import arrival
 from local_opus.weights.verify import is_proven, verify_folder
 from nobody import as_nobody, folder_of_nobody
 from syscalls import Call, watched
+
+pytestmark = pytest.mark.usefixtures("hasty")
 
 TESTS = Path(__file__).resolve().parent.parent
 FOLDER = "/models/tiny/gguf-q4_1"
 DATA = gguf_bytes(tensors=[("token_embd.weight", (22_000,), 0)])
 #: What five connections may have read and not written when an error comes, and more.
 IN_FLIGHT = 16 * SMALL
-
-
-@pytest.fixture(autouse=True)
-def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NO_PROXY", "*")
-    monkeypatch.setattr(web, "PATIENT", HASTY)
-
-
-@pytest.fixture
-def hub() -> Iterator[Hub]:
-    with Hub() as server:
-        yield server
-
-
-@pytest.fixture
-def host(tmp_path: Path, hub: Hub) -> Host:
-    return host_for(hub, tmp_path / "root")
 
 
 @pytest.fixture

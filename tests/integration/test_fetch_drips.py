@@ -10,28 +10,17 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from fetching import HASTY, host_for, hub_model
+from fetching import host_for, hub_model
 
 from builders import gguf_bytes
 from hub import Hub
 from local_opus.errors import LocalOpusError
 from local_opus.host import connections, downloads
 from local_opus.weights.fetch import fetch_model
-from local_opus.weights.sources import web
+
+pytestmark = pytest.mark.usefixtures("hasty")
 
 Serve = Callable[[Callable[[str], bytes]], str]
-
-
-@pytest.fixture(autouse=True)
-def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NO_PROXY", "*")
-    monkeypatch.setattr(web, "PATIENT", HASTY)
-
-
-@pytest.fixture
-def hub() -> Iterator[Hub]:
-    with Hub() as server:
-        yield server
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 from random import Random
 
 import pytest
@@ -37,11 +36,6 @@ def hub() -> Iterator[Hub]:
 @pytest.fixture
 def model(hub: Hub) -> Model:
     return hub_model(hub, CONTENTS)
-
-
-@pytest.fixture
-def host(tmp_path: Path, hub: Hub) -> Host:
-    return host_for(hub, tmp_path / "root")
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from fetching import HASTY, count_received, float_gguf, host_for, hub_model, small_pieces, tree
+from fetching import count_received, float_gguf, host_for, hub_model, small_pieces, tree
 
 from builders import gguf_bytes
 from fetch_runs import Ledger, Zygote
@@ -23,30 +23,14 @@ from local_opus.host import Host
 from local_opus.values import Model
 from local_opus.weights import store
 from local_opus.weights.fetch import fetch_model
-from local_opus.weights.sources import web
 from local_opus.weights.verify import is_proven, verify_folder
+
+pytestmark = pytest.mark.usefixtures("hasty")
 
 FOLDER = "/models/tiny/gguf-q4_1"
 LOCK = "/models/tiny/.partial/gguf-q4_1.lock"
 DATA = float_gguf(4)
 SMALL_FILE = gguf_bytes(tensors=[("token_embd.weight", (22_000,), 0)])
-
-
-@pytest.fixture(autouse=True)
-def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NO_PROXY", "*")
-    monkeypatch.setattr(web, "PATIENT", HASTY)
-
-
-@pytest.fixture
-def hub() -> Iterator[Hub]:
-    with Hub() as server:
-        yield server
-
-
-@pytest.fixture
-def host(tmp_path: Path, hub: Hub) -> Host:
-    return host_for(hub, tmp_path / "root")
 
 
 def is_whole(host: Host, model: Model) -> None:

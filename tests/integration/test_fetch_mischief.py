@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from email.utils import formatdate
-from pathlib import Path
 
 import pytest
 from fetching import (
@@ -21,7 +19,6 @@ from fetching import (
     STUBBORN,
     TOKEN,
     count_received,
-    host_for,
     hub_model,
     pinned,
     small_pieces,
@@ -174,17 +171,6 @@ def received(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     monkeypatch.setenv("NO_PROXY", "*")
     small_pieces(monkeypatch)
     return count_received(monkeypatch)
-
-
-@pytest.fixture
-def hub() -> Iterator[Hub]:
-    with Hub() as server:
-        yield server
-
-
-@pytest.fixture
-def host(tmp_path: Path, hub: Hub) -> Host:
-    return host_for(hub, tmp_path / "root")
 
 
 def is_stored(host: Host, model: Model) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fetching import float_gguf, host_for, hub_model, pinned, tree
+from fetching import float_gguf, hub_model, pinned, tree
 
 from builders import LLAMA, gguf_header, pad, tensor_info
 from fetch_runs import Ledger, Zygote
@@ -28,17 +28,6 @@ SMALL = float_gguf(3)
 def zygote() -> Iterator[Zygote]:
     with Zygote() as started:
         yield started
-
-
-@pytest.fixture
-def hub() -> Iterator[Hub]:
-    with Hub() as server:
-        yield server
-
-
-@pytest.fixture
-def host(tmp_path: Path, hub: Hub) -> Host:
-    return host_for(hub, tmp_path / "root")
 
 
 @pytest.mark.parametrize("files", [1, 4])

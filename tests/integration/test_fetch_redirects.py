@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator
 
 import pytest
-from fetching import HASTY, TOKEN, host_for, hub_model, tree
+from fetching import TOKEN, host_for, hub_model, tree
 
 from builders import gguf_bytes
 from hub import Hub, Mischief
@@ -15,15 +14,10 @@ from local_opus.errors import ExitCode, LocalOpusError
 from local_opus.host import Host
 from local_opus.values import Model
 from local_opus.weights.fetch import fetch_model
-from local_opus.weights.sources import web
+
+pytestmark = pytest.mark.usefixtures("hasty")
 
 DATA = gguf_bytes()
-
-
-@pytest.fixture(autouse=True)
-def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NO_PROXY", "*")
-    monkeypatch.setattr(web, "PATIENT", HASTY)
 
 
 @pytest.fixture(scope="module")
@@ -38,12 +32,6 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
 def context(certificate: Certificate, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate.path))
     return certificate.context()
-
-
-@pytest.fixture
-def hub() -> Iterator[Hub]:
-    with Hub() as server:
-        yield server
 
 
 def refused(host: Host, model: Model) -> LocalOpusError:

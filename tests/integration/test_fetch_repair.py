@@ -6,7 +6,7 @@ import errno
 import os
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -51,17 +51,6 @@ def received(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     monkeypatch.setenv("NO_PROXY", "*")
     monkeypatch.setattr(web, "PATIENT", HASTY)
     return count_received(monkeypatch)
-
-
-@pytest.fixture
-def hub() -> Iterator[Hub]:
-    with Hub() as server:
-        yield server
-
-
-@pytest.fixture
-def host(tmp_path: Path, hub: Hub) -> Host:
-    return host_for(hub, tmp_path / "root")
 
 
 @pytest.fixture

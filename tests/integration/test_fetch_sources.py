@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fetching import HASTY, REPO, count_received, host_for, pinned, small_pieces
+from fetching import HASTY, REPO, count_received, pinned, small_pieces
 
 from builders import IR_BIN, gguf_bytes, ir_xml
 from hub import Hub
@@ -30,17 +30,6 @@ def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "*")
     monkeypatch.setattr(web, "PATIENT", HASTY)
     small_pieces(monkeypatch)
-
-
-@pytest.fixture
-def hub() -> Iterator[Hub]:
-    with Hub() as server:
-        yield server
-
-
-@pytest.fixture
-def host(tmp_path: Path, hub: Hub) -> Host:
-    return host_for(hub, tmp_path / "root")
 
 
 def fails(host: Host, model: Model, kind: type[LocalOpusError] = LocalOpusError) -> LocalOpusError:

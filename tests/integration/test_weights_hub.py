@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fetching import HASTY, REPO, TOKEN, host_for, hub_model, large_gguf, pinned
+from fetching import REPO, TOKEN, host_for, hub_model, large_gguf, pinned
 
 from builders import IR_BIN, gguf_bytes, ir_xml
 from fakes import FakeHost
@@ -19,30 +18,15 @@ from local_opus.weights.fetch import fetch_model
 from local_opus.weights.sources import web
 from local_opus.weights.verify import is_proven, verify_folder
 
+pytestmark = pytest.mark.usefixtures("hasty")
+
 SOUND = gguf_bytes()
 WORK = "/models/tiny/.partial/gguf-q4_1"
-
-
-@pytest.fixture(autouse=True)
-def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NO_PROXY", "*")
-    monkeypatch.setattr(web, "PATIENT", HASTY)
-
-
-@pytest.fixture
-def hub() -> Iterator[Hub]:
-    with Hub() as server:
-        yield server
 
 
 @pytest.fixture
 def model(hub: Hub) -> Model:
     return hub_model(hub, {"tiny.gguf": SOUND})
-
-
-@pytest.fixture
-def host(tmp_path: Path, hub: Hub) -> Host:
-    return host_for(hub, tmp_path / "root")
 
 
 def fails(host: Host, model: Model) -> LocalOpusError:

@@ -18,7 +18,8 @@ from local_opus.actions.install_unit import InstallUnit
 from local_opus.apply import Applier
 from local_opus.errors import LocalOpusError, SilentSystemdError
 from local_opus.history import Event
-from local_opus.host import Completed, Files, Services
+from local_opus.host import Completed, Files
+from local_opus.host.services import Services
 from local_opus.journal import Journal
 from local_opus.locations import UNIT
 from local_opus.receipts import Receipt

@@ -144,4 +144,4 @@ def test_what_a_killed_trial_left_is_cleared_away_first(host: FakeHost) -> None:
 def test_every_path_lies_below_the_known_roots() -> None:
     for path in trial().paths():
         assert any(path == root or path.startswith(f"{root}/") for root in PLACES.roots)
-    assert trial().device is Device.CPU
+    assert trial().device == Device.CPU

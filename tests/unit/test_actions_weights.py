@@ -294,6 +294,20 @@ def test_a_file_that_is_swapped_while_the_canary_is_asked_fails_it(host, tmp_pat
     assert "verify" in caught.value.remedy
 
 
+@pytest.mark.parametrize("device", ["CPU", "GPU.1", Device.NPU])
+def test_the_canary_is_asked_on_the_device_of_that_name(host, device):
+    run(FETCH, host)
+    asked = []
+
+    def work(_module: str, request: dict[str, str], **_: object) -> dict[str, object]:
+        asked.append(request["device"])
+        return {"mean_log_probability": -2.5}
+
+    host.processes.worker = work  # type: ignore[method-assign]
+    selftest.canary(host, "/models/tiny/gguf-q4_1", device, BAND)
+    assert asked == [str(device)]
+
+
 @pytest.mark.parametrize("answer", [-3.1, -1.9, float("nan"), float("-inf"), None, "-2.5", []])
 def test_a_canary_outside_of_its_band_or_without_a_number_fails(host, answer):
     run(FETCH, host)

@@ -14,7 +14,6 @@ from pathlib import Path
 import click
 import pytest
 from click.shell_completion import BashComplete
-from facts_tree import MACHINES, machine_host
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -26,6 +25,7 @@ from local_opus.cli.given import Given, Way
 from local_opus.errors import BadInputError, InterruptedRunError
 from local_opus.facts import gather
 from local_opus.values import DiskFacts, HostFacts
+from machines import MACHINES, machine_host
 
 Call = Callable[..., tuple[Given, Way]]
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import pytest
 
 from local_opus.catalog import Catalog, load, needs
-from local_opus.catalog.choose import choose, fit, remedy
-from local_opus.errors import ExitCode, MachineCannotError
-from local_opus.units import size_text
+from local_opus.catalog.choose import fit, remedy
 from local_opus.values import (
     AcceleratorFacts,
     CpuFacts,
@@ -15,9 +13,7 @@ from local_opus.values import (
     DeviceFacts,
     DiskFacts,
     HostFacts,
-    HubSource,
     MemoryFacts,
-    Model,
     OpenVinoFacts,
     OsFacts,
 )
@@ -43,7 +39,7 @@ def machine(
         efficiency_cores=None, isa=("avx2",),
     )  # fmt: skip
     system = OsFacts(
-        id="debian", version="12", name="Debian", kernel="6.1", init="init", systemd_running=False,
+        id="debian", version="12", name="Debian", kernel="6.14.0", init="init", systemd_running=False,
         container=None, python="3.11",
     )  # fmt: skip
     return HostFacts(
@@ -128,14 +124,6 @@ def test_what_else_comes_onto_the_disk_counts(catalog: Catalog) -> None:
     )
 
 
-def test_a_full_disk_holds_what_is_stored_and_no_other(catalog: Catalog) -> None:
-    full = machine(disk=0.01)
-    with pytest.raises(MachineCannotError):
-        choose(catalog, full, "chat", None)
-    chosen = choose(catalog, full, "chat", None, stored=lambda model, _: model.id == "smollm2-135m")
-    assert chosen.id == "smollm2-135m"
-
-
 def test_all_reasons_are_told(catalog: Catalog) -> None:
     found = fit(catalog.get("qwen3-14b-q8_0"), machine(memory=2, disk=2), None)
     assert [reason.split(" GiB ")[1][:6] for reason in found.reasons] == [
@@ -174,17 +162,23 @@ def test_another_architecture_cannot(catalog: Catalog) -> None:
     ("facts", "says"),
     [
         (machine(), "NPU not usable: this machine shows no Intel NPU"),
-        (machine(accelerators=(seen(Device.NPU, driver=None),)), "0000:00:0b.0 has no driver"),
-        (machine(accelerators=(seen(Device.NPU, node=None),)), "made no device node"),
+        (
+            machine(accelerators=(seen(Device.NPU, driver=None),)),
+            "NPU not usable: kernel driver: no ",
+        ),
+        (machine(accelerators=(seen(Device.NPU, node=None),)), "NPU not usable: firmware: "),
         (
             machine(accelerators=(seen(Device.NPU, node_problem="permission denied"),)),
-            "NPU not usable: /dev/accel/accel0: permission denied",
+            "NPU not usable: permission: /dev/accel/accel0: permission denied",
         ),
         (
             machine(accelerators=(seen(Device.NPU),), problem="not installed"),
-            "OpenVINO can't be asked: not installed",
+            "OpenVINO plugin: ",
         ),
-        (machine(accelerators=(seen(Device.NPU),)), "OpenVINO does not list it"),
+        (
+            machine(accelerators=(seen(Device.NPU),)),
+            "OpenVINO plugin: OpenVINO 2026.4.1 does not list it",
+        ),
     ],
 )
 def test_why_an_npu_cannot_be_used(catalog: Catalog, facts: HostFacts, says: str) -> None:
@@ -244,80 +238,6 @@ def test_an_ir_is_not_converted(catalog: Catalog) -> None:
     assert needs.disk(model) == pytest.approx(model.size * 1.05, abs=1)
 
 
-# --- choose
-
-
-@pytest.mark.parametrize(
-    ("facts", "use_case", "chosen"),
-    [
-        (machine(memory=0.8), "chat", "smollm2-135m"),
-        (machine(memory=16, cores=2), "chat", "qwen3-1.7b-q8_0"),
-        (machine(memory=16, cores=4), "chat", "qwen3-4b-int4-ov"),
-        (machine(memory=16, cores=8), "chat", "qwen3-8b-int4-ov"),
-        (machine(memory=64, cores=16), "chat", "qwen3-14b-q4_k_m"),
-        (machine(memory=64, cores=16), "coding", "qwen2.5-coder-7b-instruct-q4_k_m"),
-        (machine(memory=64, cores=16), "analysis", "qwen3-14b-q4_k_m"),
-        (machine(memory=16, cores=2, devices=(gpu(15, "INTEGRATED"),)), "chat", "qwen3-8b-int4-ov"),
-        (machine(memory=16, cores=0.5), "chat", "smollm2-135m"),
-        (machine(memory=16, cores=0.01), "chat", "smollm2-135m"),
-    ],
-)  # fmt: skip
-def test_the_choice(catalog: Catalog, facts: HostFacts, use_case: str, chosen: str) -> None:
-    assert choose(catalog, facts, use_case, None).id == chosen  # type: ignore[arg-type]
-
-
-def test_the_choice_fits_wherever_it_is_made(catalog: Catalog) -> None:
-    for memory in (0.6, 2, 4, 8, 16, 32, 128):
-        for cores in (1, 4, 16, 64):
-            facts = machine(memory=memory, cores=cores)
-            model = choose(catalog, facts, "chat", None)
-            assert fit(model, facts, None).fits, (memory, cores, model.id)
-            assert model.license.id in {"Apache-2.0", "MIT"}
-
-
-def test_only_what_can_be_fetched_is_chosen(catalog: Catalog) -> None:
-    assert choose(catalog, machine(), "chat", None, sources=("wheel",)).id == "smollm2-135m"
-
-
-def test_a_gated_model_is_never_chosen(catalog: Catalog) -> None:
-    gated = [_with_gate(model) for model in catalog.models]
-    chosen = choose(Catalog(models=tuple(gated)), machine(), "chat", None)
-    assert not isinstance(chosen.source, HubSource)
-
-
-def _with_gate(model: Model) -> Model:
-    if not isinstance(model.source, HubSource):
-        return model
-    license_ = model.license.model_copy(update={"gated": True})
-    return model.model_copy(update={"license": license_})
-
-
-def test_when_nothing_fits_the_reasons_are_told(catalog: Catalog) -> None:
-    with pytest.raises(MachineCannotError) as caught:
-        choose(catalog, machine(memory=0.1), "chat", None)
-    assert caught.value.exit_code is ExitCode.MACHINE_CANNOT
-    assert caught.value.details[0].startswith("smollm2-135m: needs 461 MiB memory")
-
-
-@pytest.mark.parametrize("disk", [0, 0.1])
-def test_a_full_disk_is_told_with_the_bytes_to_free_and_their_place(
-    catalog: Catalog, disk: float
-) -> None:
-    facts = machine(disk=disk)
-    model = catalog.get("smollm2-135m")
-    missing = needs.disk(model) - facts.disk.free
-    found = remedy(fit(model, facts, None), facts)
-    assert found.startswith(f"Free {size_text(missing)} ({missing:,} bytes) on the disk of /store, or choose another")  # fmt: skip
-    with pytest.raises(MachineCannotError) as caught:
-        choose(catalog, facts, "chat", None)
-    assert caught.value.remedy == found
-
-
 def test_free_space_alone_does_not_help_where_more_is_missing(catalog: Catalog) -> None:
     facts = machine(memory=2, disk=2)
     assert remedy(fit(catalog.get("qwen3-14b-q8_0"), facts, None), facts).startswith("Choose")
-
-
-def test_a_device_that_is_not_there_is_the_reason(catalog: Catalog) -> None:
-    with pytest.raises(MachineCannotError, match="NPU not usable: this machine shows no Intel NPU"):
-        choose(catalog, machine(), "chat", Device.NPU)

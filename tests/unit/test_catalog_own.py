@@ -6,7 +6,6 @@ import threading
 from pathlib import Path
 
 import pytest
-from facts_tree import MACHINES, machine_host
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,8 +13,8 @@ from builders import gguf_bytes, wheel_model
 from fakes import FakeHost
 from local_opus import stock, uninstall, verification
 from local_opus.catalog import load, own, parse
-from local_opus.catalog.choose import choose
 from local_opus.catalog.entry_text import dump
+from local_opus.catalog.pick import choose
 from local_opus.errors import BadInputError, ExitCode, LocalOpusError
 from local_opus.facts import gather
 from local_opus.host import Host
@@ -34,6 +33,7 @@ from local_opus.values import (
     Scope,
     Trust,
 )
+from machines import MACHINES, machine_host
 
 BUILT_IN = load()
 
@@ -135,9 +135,9 @@ def test_a_pinned_model_is_not_chosen_unasked(host, places, facts):
     need = MemoryNeed(bytes=1, estimated=True, source="x")
     write(host, places, dump(model(parameters="999B", context_length=10**6, memory=need)))
     catalog = own.load_all(host, places)
-    assert choose(catalog, facts, "chat", Device.CPU).id != "mine"
+    assert choose(catalog, facts, "chat", Device.CPU).taken.model.id != "mine"
     unowned = catalog.model_copy(update={"own": frozenset()})
-    assert choose(unowned, facts, "chat", Device.CPU).id == "mine"
+    assert choose(unowned, facts, "chat", Device.CPU).taken.model.id == "mine"
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from local_opus import cli
 from local_opus.cli import context, given, options, prompts
 from local_opus.errors import BadInputError, ExitCode, InterruptedRunError, LocalOpusError
 from local_opus.host import Host
-from local_opus.values import Device, Scope
+from local_opus.values import Scope
 
 
 def said(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
@@ -62,6 +62,9 @@ def test_a_variable_is_read_and_a_flag_outranks_it(capsys, monkeypatch):
     monkeypatch.setenv("LOCAL_OPUS_DEVICE", "GPUU")
     code, _, err = said(capsys, "models", "list")
     assert (code, "--device GPUU" in err) == (2, True)
+    monkeypatch.setenv("LOCAL_OPUS_DEVICE", "GPU.x")
+    code, _, err = said(capsys, "--local-opus", "--yes")
+    assert (code, "GPU.0, GPU.1" in err) == (2, True)
     code, _, err = said(capsys, "models", "list", "--device", "NPPU")
     assert (code, "--device NPPU" in err) == (2, True)
 
@@ -149,13 +152,29 @@ def test_a_command_may_choose_its_exit_code(result):
 
 @pytest.mark.parametrize(
     ("word", "device"),
-    [("auto", None), ("AUTO", None), ("cpu", Device.CPU), ("Gpu", Device.GPU), ("NPU", Device.NPU)],
-)
+    [("auto", None), ("AUTO", None), ("cpu", "CPU"), ("Gpu", "GPU"), ("NPU", "NPU"),
+     ("gpu.1", "GPU.1"), ("GPU.0", "GPU.0"), ("GPU.12", "GPU.12")],
+)  # fmt: skip
 def test_devices(word, device):
-    assert given.parse_device(word) is device
+    assert given.parse_device(word) == device
 
 
-@pytest.mark.parametrize("word", ["", "GPU.0", "TPU", "CPU,GPU", "CPU "])
+@pytest.mark.parametrize(
+    "word",
+    [
+        "",
+        "GPU.",
+        "GPU.01",
+        "GPU.100",
+        "GPU.x",
+        "CPU.0",
+        "NPU.0",
+        "TPU",
+        "CPU,GPU",
+        "CPU ",
+        "GPU.1\n",
+    ],
+)
 def test_no_such_device(word):
     with pytest.raises(BadInputError, match="no such device"):
         given.parse_device(word)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from facts_tree import MACHINES, cpu_tree, host_on, write
 
 from local_opus.facts import cgroup, cpu, memory
 from local_opus.facts.cgroup import Folder
+from machines import MACHINES, cpu_tree, host_on, write
 
 V2 = "31 23 0:28 / /sys/fs/cgroup rw,relatime - cgroup2 cgroup2 rw,nsdelegate\n"
 V1_MEMORY = "35 31 0:32 / /sys/fs/cgroup/memory rw,relatime shared:9 - cgroup cgroup rw,memory\n"
@@ -99,6 +99,6 @@ def test_usable_cores(case: str, tmp_path: Path) -> None:
     files, expected = CPU_QUOTAS[case]
     mounts = V1_CPU if any("cfs" in path for path in files) else V2
     root = write(tmp_path / "root", {
-        **cpu_tree(MACHINES["lunar-lake-256v"]["cpu"]),
+        **cpu_tree(MACHINES["lunar-lake-256v"].cpu),
         "/proc/self/cgroup": "3:cpu,cpuacct:/a\n0::/a\n", "/proc/self/mountinfo": mounts, **files})  # fmt: skip
     assert cpu.parse(cpu.read(host_on(root))).usable_cores == expected

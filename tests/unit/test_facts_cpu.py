@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from facts_tree import CPU_ONLY, MACHINES, cpu_tree, cpuinfo, host_on, write
 
 from local_opus.errors import ExitCode, MachineCannotError
 from local_opus.facts import cpu, gather
@@ -13,6 +12,7 @@ from local_opus.facts.cpu import Named
 from local_opus.facts.openvino import Raw, parse_cpu
 from local_opus.runtime.protocol import Message
 from local_opus.values import CpuFacts
+from machines import CPU_ONLY, MACHINES, cpu_tree, cpuinfo, host_on, write
 
 ONLINE = "/sys/devices/system/cpu/online"
 #: Two cores of an Arm board: no model, no flags in our words, and a last block about the board.
@@ -28,17 +28,17 @@ def facts_of(tmp_path: Path, files: dict[str, str | bytes], named: Named | None 
 
 
 def test_sysfs_is_missing(tmp_path: Path) -> None:
-    found = facts_of(tmp_path, {"/proc/cpuinfo": cpuinfo(MACHINES["xeon-amx-two-sockets"]["cpu"])})
+    found = facts_of(tmp_path, {"/proc/cpuinfo": cpuinfo(MACHINES["xeon-amx-two-sockets"].cpu)})
     assert (found.sockets, found.physical_cores, found.logical_cores) == (2, 4, 4)
 
 
 def test_threads_of_one_core_without_sysfs(tmp_path: Path) -> None:
-    found = facts_of(tmp_path, {"/proc/cpuinfo": cpuinfo(MACHINES["amd-ryzen-6800h"]["cpu"])})
+    found = facts_of(tmp_path, {"/proc/cpuinfo": cpuinfo(MACHINES["amd-ryzen-6800h"].cpu)})
     assert (found.physical_cores, found.logical_cores) == (8, 16)
 
 
 def test_offline_cores_do_not_count(tmp_path: Path) -> None:
-    files = cpu_tree(MACHINES["amd-ryzen-6800h"]["cpu"]) | {ONLINE: "0-3\n"}
+    files = cpu_tree(MACHINES["amd-ryzen-6800h"].cpu) | {ONLINE: "0-3\n"}
     found = facts_of(tmp_path, files)
     assert (found.physical_cores, found.logical_cores, found.usable_cores) == (4, 4, 4.0)
 
@@ -64,7 +64,7 @@ def test_an_extension_counts_only_where_every_core_has_it(tmp_path: Path) -> Non
 
 
 def test_one_kind_of_core_alone_is_no_hybrid(tmp_path: Path) -> None:
-    files = cpu_tree(MACHINES["amd-ryzen-6800h"]["cpu"]) | {"/sys/devices/cpu_core/cpus": "0-15\n"}
+    files = cpu_tree(MACHINES["amd-ryzen-6800h"].cpu) | {"/sys/devices/cpu_core/cpus": "0-15\n"}
     found = facts_of(tmp_path, files)
     assert (found.performance_cores, found.efficiency_cores) == (None, None)
 
@@ -77,13 +77,13 @@ def test_py_cpuinfo_fills_in_what_the_kernel_does_not_say(tmp_path: Path) -> Non
 
 
 def test_the_kernel_goes_before_py_cpuinfo(tmp_path: Path) -> None:
-    files = cpu_tree(MACHINES["meteor-lake-155h"]["cpu"])
+    files = cpu_tree(MACHINES["meteor-lake-155h"].cpu)
     found = facts_of(tmp_path, files, Named("other", "other", "other", frozenset({"amx_int8"})))
     assert found == facts_of(tmp_path / "again", files)
 
 
 @pytest.mark.parametrize(("content", "asked"), [
-    (cpuinfo(MACHINES["meteor-lake-155h"]["cpu"]), False), (ARM, True), ("", True)])  # fmt: skip
+    (cpuinfo(MACHINES["meteor-lake-155h"].cpu), False), (ARM, True), ("", True)])  # fmt: skip
 def test_py_cpuinfo_is_asked_only_when_needed(content: str, asked: bool, tmp_path: Path) -> None:
     root = write(tmp_path / "root", {
         "/proc/cpuinfo": content, ONLINE: "0-1", "/proc/meminfo": "MemTotal: 8 kB\n"})  # fmt: skip

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from facts_tree import MACHINES, host_on, machine_host, write
 
 from local_opus.errors import MachineCannotError
 from local_opus.facts import disk, gather, memory, system
 from local_opus.host import Host
 from local_opus.values import MemoryFacts
+from machines import MACHINES, host_on, machine_host, write
 
 DEBIAN = 'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nNAME="Debian"\nVERSION_ID="12"\nID=debian\n'
 

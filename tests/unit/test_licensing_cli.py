@@ -9,12 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from facts_tree import MACHINES, machine_host
 
 from local_opus import answers, cli, install, shelf
 from local_opus.cli import choices, prompts
 from local_opus.facts import gather
 from local_opus.values import DiskFacts, HostFacts
+from machines import MACHINES, machine_host
 
 LLAMA = "llama-3.2-1b-instruct-q8_0"
 WORDS = ("install", "--local-opus", "--model", LLAMA, "--scope", "user", "--device", "CPU")

@@ -15,10 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from facts_tree import MACHINES, machine_host
 
 from fakes import FakeHost
-from local_opus import install, planner, profiles
+from local_opus import install, picking, planner, profiles
 from local_opus.actions import build
 from local_opus.catalog import load as load_catalog
 from local_opus.errors import MachineCannotError
@@ -27,6 +26,7 @@ from local_opus.interpreter import Interpreter
 from local_opus.locations import locate
 from local_opus.profiles import Profile
 from local_opus.values import Device, DiskFacts, HostFacts, Plan, Scope
+from machines import MACHINES, machine_host
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden"
 RENDERED = GOLDEN / "rendered"
@@ -41,7 +41,14 @@ PROGRAM = planner.ProgramFacts(
 SYSTEM = (Scope.SYSTEM, True)
 OTHERS = {"system-no-systemd": (Scope.SYSTEM, False), "user": (Scope.USER, True),
           "user-no-systemd": (Scope.USER, False)}  # fmt: skip
-CASES = [(profile, machine, "") for profile in profiles.names() for machine in MACHINES]
+#: More machines add nothing that these do not try, and each takes a while.
+PLANNED = (
+    *("amd-epyc-7c13-two-arc-docker", "amd-epyc-no-intel", "amd-ryzen-6800h"),
+    *("arrow-lake-270k-rtx5090", "arrow-lake-275hx-npu-missing", "arrow-lake-nixos-npu"),
+    *("core-ultra-5-225-arc-b580", "dual-arc-b60-a770", "i9-13900hk-iris-xe-a770"),
+    *("lunar-lake-256v", "meteor-lake-155h", "panther-lake-x7-358h", "xeon-amx-two-sockets"),
+)
+CASES = [(profile, machine, "") for profile in profiles.names() for machine in PLANNED]
 CASES += [("local-opus", "xeon-amx-two-sockets", variant) for variant in OTHERS]
 
 
@@ -69,9 +76,10 @@ def request(profile: Profile, facts: HostFacts, root: Path, scope: Scope, *, sys
     root.mkdir(exist_ok=True)
     host = FakeHost(root)
     places = locate(scope, host.environ)
-    model, device = install.pick_model(host, places, profile, facts, model_id, None)
+    served = picking.pick_model(host, places, profile, facts, model_id, None)
     return planner.Request(
-        profile=profile, model=model, device=device, locations=places, root="/", is_image=False, systemd=systemd,
+        profile=profile, model=served.model, device=served.device,
+        device_name=served.device_name, reasons=served.reasons, locations=places, root="/", is_image=False, systemd=systemd,
         program=PROGRAM, templates=install.templates(), port=profile.server.port,
     )  # fmt: skip
 
@@ -218,6 +226,20 @@ def test_an_ir_is_not_converted(base):
     wanted = replace(base, model=ir, device=Device.CPU)
     assert "variant" not in ids(wanted)
     assert planner.model_folder(base.locations, ir, Device.CPU) == planner.source_folder(base.locations, ir)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["GPU.0", "GPU.1", "CPU", "NPU"])
+def test_the_server_is_set_to_the_device_by_its_name(base, name):
+    """One word in model.json, in the trial and in the plan; the variant stays that of the kind."""
+    device = Device(name.partition(".")[0])
+    wanted = replace(base, device=device, device_name=name, trial_port=8001)
+    assert f'"device": "{name}"' in str(params(wanted, "config:model")["content"])
+    trial = params(wanted, "trial")
+    assert (trial["device"], f'"device": "{name}"' in str(trial["configs"])) == (name, True)
+    assert params(wanted, "variant")["device"] == device.value
+    plan = planner.plan(wanted)
+    assert (plan.device, plan.device_name) == (device, name)
+    assert build("try_server", trial).device == name
 
 
 def test_a_hostile_name_can_not_enter_a_file(base):

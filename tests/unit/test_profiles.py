@@ -156,6 +156,8 @@ def test_a_file_with_three_errors_shows_all_three() -> None:
         (HEAD + "[generation]\ntop_p = 0", "x.toml: generation.top_p: must be greater than 0"),
         (HEAD + "[generation]\ntemperature = nan", "x.toml: generation.temperature: must be"),
         (HEAD + '[model]\ndevice = "gpu"', 'Did you mean "GPU"?'),
+        (HEAD + '[model]\ndevice = "GPU.x"', "x.toml: model.device: must be one of auto, CPU"),
+        (HEAD + "[model]\ndevice = 1", "x.toml: model.device: must be a valid string"),
         (HEAD + '[model]\nid = "../../x"', "x.toml: model.id: "),
         (HEAD + '[model]\nuse_case = "caht"', 'Did you mean "chat"?'),
         (HEAD + '[environment]\nextras = ["bas"]', "x.toml: environment.extras.0: must be one of"),

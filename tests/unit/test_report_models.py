@@ -94,7 +94,7 @@ def test_markup_in_data_is_text() -> None:
 def test_json_holds_the_entry_and_the_fit() -> None:
     found = json.loads(json.dumps(model_json(row("smollm2-135m", NO))))
     assert found["fit"] == {
-        "fits": False, "device": None, "reasons": list(NO.reasons),
+        "fits": False, "device": None, "device_name": None, "reasons": list(NO.reasons),
         "memory": 12 * 2**30, "disk": 9 * 2**30,
     }  # fmt: skip
     assert found["size"] == 98_362_432

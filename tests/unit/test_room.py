@@ -8,7 +8,7 @@ import pytest
 from test_catalog_fit import machine
 
 from fakes import FakeHost
-from local_opus import environment, install, planner, profiles, resources, room
+from local_opus import environment, install, picking, planner, profiles, resources, room
 from local_opus.catalog import needs
 from local_opus.errors import MachineCannotError
 from local_opus.host import Space
@@ -128,10 +128,12 @@ def test_an_install_without_a_model_asks_too_and_changes_nothing(host, name, mon
 def test_a_model_is_chosen_that_leaves_room_for_the_environment(host, monkeypatch):
     monkeypatch.setattr(install, "program_facts", lambda *_: PROGRAM)
     disks(monkeypatch, host, both=10_000)
-    alone = install.pick_model(host, PLACES, profile("local-opus"), machine(disk=6), None, None)[0]
+    alone = picking.pick_model(
+        host, PLACES, profile("local-opus"), machine(disk=6), None, None
+    ).model
     assert alone is not None
     tight = machine(disk=needs.disk(alone) / 2**30)
-    assert install.pick_model(host, PLACES, profile("local-opus"), tight, None, None)[0] == alone
+    assert picking.pick_model(host, PLACES, profile("local-opus"), tight, None, None).model == alone
     both = prepared(host, "local-opus", tight).model
     assert both is not None
     assert needs.disk(both) + environment.ROOM["requirements-server.lock"] <= needs.disk(alone)

@@ -48,6 +48,11 @@ def without(name: str, field: str) -> dict[str, Any]:
     }
 
 
+@pytest.mark.parametrize("device", ["GPU", "GPU.0", "GPU.1", "NPU"])
+def test_one_of_several_gpus_can_be_named(device: str) -> None:
+    assert load(changed("model", device=device)).device == device
+
+
 def test_all_that_the_files_say_is_in_the_settings():
     found = load(FILES)
     assert (found.host, found.port, found.max_queue) == ("127.0.0.1", 8000, 64)

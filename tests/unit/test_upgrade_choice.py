@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from test_catalog_fit import gpu, machine
 
 from fakes import FakeHost
 from local_opus import __version__, install, upgrade
@@ -12,7 +13,7 @@ from local_opus.errors import BadInputError, LocalOpusError, MachineCannotError
 from local_opus.history import Entry, Event, History
 from local_opus.locations import Locations
 from local_opus.receipts import Receipt
-from local_opus.values import Device
+from local_opus.values import Device, HostFacts
 
 RUN = {"program": "0.0.1", "profile": "local-opus", "model": "smollm2-135m", "device": "CPU",
        "port": 8100}  # fmt: skip
@@ -68,8 +69,33 @@ def prepared(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
     return found
 
 
-def choose(host: FakeHost, places: Locations, found: History) -> None:
-    upgrade.choose(host, places, None, found)  # type: ignore[arg-type]
+def choose(
+    host: FakeHost, places: Locations, found: History, facts: HostFacts | None = None
+) -> None:
+    upgrade.choose(host, places, facts, found)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("run", "device"),
+    [
+        ({"device": "GPU", "device_name": "GPU.1"}, "GPU.1"),
+        ({"device": "GPU", "device_name": "GPU.0"}, "GPU.0"),
+        ({"device": "GPU", "device_name": "GPU.2"}, "GPU"),  # it was taken out
+        ({"device": "GPU", "device_name": "GPU.1", "device_asked": "GPU"}, "GPU"),
+        ({"device": "GPU", "device_name": "GPU.1", "device_asked": "GPU.1"}, "GPU.1"),
+        ({"device": "GPU", "device_name": "GPU.2", "device_asked": "GPU.2"}, "GPU"),
+        ({"device": "GPU", "device_name": "GPU.1", "device_asked": None}, None),
+        ({"device": "GPU"}, "GPU"),  # of an older version: the best of them
+        ({"device": "GPU", "device_name": 7}, "GPU"),
+        ({"device": "GPU", "device_name": "../x"}, "GPU"),
+        ({"device": "CPU", "device_name": "CPU"}, "CPU"),
+        ({"device": None, "device_name": None}, None),
+    ],
+)
+def test_a_device_stays_where_it_is_there(host, places, prepared, run, device):
+    both = (gpu(15, "INTEGRATED", name="GPU.0"), gpu(12, "DISCRETE", name="GPU.1"))
+    choose(host, places, history(**run), machine(devices=both))
+    assert prepared["device"] == device
 
 
 def test_what_was_chosen_stays(host, places, prepared, monkeypatch):

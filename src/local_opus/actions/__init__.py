@@ -13,6 +13,7 @@ from local_opus.actions.enable_service import EnableService
 from local_opus.actions.fetch_weights import FetchWeights
 from local_opus.actions.install_unit import InstallUnit
 from local_opus.actions.link_command import LinkCommand
+from local_opus.actions.set_mode import SetMode
 from local_opus.actions.start_server import StartServer
 from local_opus.actions.try_server import TryServer
 from local_opus.actions.tune_openvino import TuneOpenvino
@@ -29,6 +30,7 @@ REGISTRY: dict[str, type[Action]] = {
         FetchWeights,
         ConvertWeights,
         WriteFile,
+        SetMode,
         LinkCommand,
         TuneOpenvino,
         InstallUnit,

@@ -8,6 +8,7 @@ from typing import ClassVar
 from local_opus import node, selftest, server_log
 from local_opus.actions.base import Action, Inspection, Progress, Record, Reverted, State
 from local_opus.actions.ownership import group_number
+from local_opus.devices.names import DeviceName
 from local_opus.facts import memory
 from local_opus.host import Host
 from local_opus.locations import Locations, locate
@@ -37,7 +38,8 @@ class TryServer(Action):
     command: tuple[str, ...]
     model: Model
     model_folder: str
-    device: Device
+    #: OpenVINO's name; what older versions wrote is one, too.
+    device: DeviceName
     port: int
     #: Bytes that the new server needs.
     memory: int
@@ -97,7 +99,7 @@ class TryServer(Action):
         places = locate(self.scope, host.environ)
         running = node.serving(host, places)
         fits = memory.parse(memory.read(host)).usable >= self.memory
-        if running is not None and not (fits and self.device is Device.CPU):
+        if running is not None and not (fits and self.device == Device.CPU):
             node.stop(host, places, running)
 
     def _start(self, host: Host, places: Locations, progress: Progress) -> None:

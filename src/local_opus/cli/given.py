@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from local_opus.errors import BadInputError, did_you_mean
-from local_opus.values import Device
+from local_opus.devices import names
+from local_opus.errors import BadInputError
 
 
 @dataclass(frozen=True)
@@ -50,21 +50,21 @@ def one_profile(flags: Sequence[str], name: str | None) -> str | None:
     return named[0] if named else None
 
 
-def parse_device(word: str) -> Device | None:
-    """Return the device; None for auto. Raises BadInputError with the nearest name."""
-    if word.casefold() == "auto":
+def parse_device(word: str) -> str | None:
+    """Return the device's name, such as GPU.1, in any case; None for auto.
+
+    Raises BadInputError with the nearest name.
+    """
+    if word.casefold() == names.AUTO:
         return None
-    try:
-        return Device(word.upper())
-    except ValueError:
-        names = ["auto", *(device.value for device in Device)]
+    if not names.is_name(word.upper()):
         raise BadInputError(
-            f"--device {word}: no such device.{did_you_mean(word, names)}",
-            f"Choose one of {', '.join(names)}.",
-        ) from None
+            f"--device {word}: no such device.{names.near(word)}",
+            f"Choose one of {names.CHOICES}.",
+        )
+    return word.upper()
 
 
 def device_word(word: str) -> str:
     """Return ``auto`` or the device's name. Raises BadInputError with the nearest name."""
-    device = parse_device(word)
-    return "auto" if device is None else device.value
+    return parse_device(word) or names.AUTO

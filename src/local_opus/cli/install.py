@@ -52,7 +52,8 @@ def _insisted(ctx: click.Context) -> tuple[str, ...]:
 @options.option(
     "--device",
     shell_complete=options.complete_device,
-    help="auto, CPU, GPU or NPU. Default: what the profile says, which is auto as a rule.",
+    help="auto, CPU, GPU, NPU, or one of several GPUs: GPU.0, GPU.1. Default: what the profile "
+    "says, which is auto as a rule.",
 )
 @options.option(
     "--use-case",

@@ -20,7 +20,7 @@ def command() -> None:
     shell_complete=options.complete_device,
     default="auto",
     show_default=True,
-    help="auto, CPU, GPU or NPU.",
+    help="auto, CPU, GPU, NPU, or one of several GPUs: GPU.0, GPU.1.",
 )
 @options.option("--fitting", is_flag=True, help="Only models that fit this machine.")
 @options.option("--stored", is_flag=True, help="Only the store: what lies there, and its size.")

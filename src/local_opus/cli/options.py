@@ -101,10 +101,10 @@ def complete_profile(ctx: click.Context, param: click.Parameter, incomplete: str
 
 def complete_device(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001
     """Return the devices that begin with what is typed, in any case."""
-    from local_opus.values import Device
+    from local_opus.devices import names
 
-    names = ["auto", *(device.value for device in Device)]
-    return [name for name in names if name.casefold().startswith(incomplete.casefold())]
+    words = [*names.WORDS, "GPU.0", "GPU.1"]
+    return [name for name in words if name.casefold().startswith(incomplete.casefold())]
 
 
 def complete_use_case(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001

@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 from local_opus import profiles
-from local_opus.catalog.choose import choose, fit
+from local_opus.catalog.choose import fit
 from local_opus.catalog.own import load_all as load_catalog
+from local_opus.catalog.pick import choose
 from local_opus.cli import prompts
 from local_opus.cli.given import Given, parse_device
+from local_opus.devices import ranking
+from local_opus.devices.reasons import figures
 from local_opus.host import Host
 from local_opus.locations import Locations
-from local_opus.values import Device, HostFacts, Scope
+from local_opus.values import HostFacts, Scope
 from local_opus.weights.sources import KINDS
 
 _GIB = 1024**3
@@ -38,14 +41,17 @@ def ask_rest(
         return given
     model, device = given.model or profile.model.id, given.device
     if device is None and profile.model.device == "auto":
-        names = [d.name for d in facts.openvino.devices if d.name in {x.value for x in Device}]
-        if len(names) > 1:
-            options = [("auto", "auto (the fastest that fits)"), *((name, name) for name in names)]
+        there = ranking.ranked(ranking.candidates(facts))
+        if len(there) > 1:
+            options = [("auto", "auto (the best for the model)")]
+            options += [(one.name, figures(one)) for one in there]
             device = prompts.select("Which device?", options, "auto")
     if model is None:
         on = parse_device(device or profile.model.device)
         catalog = load_catalog(host, locations)
-        best = choose(catalog, facts, profile.model.use_case, on, sources=frozenset(KINDS))
+        best = choose(
+            catalog, facts, profile.model.use_case, on, sources=frozenset(KINDS)
+        ).taken.model
         fitting = [one for one in catalog.models if fit(one, facts, on).fits]
         width = max(len(one.id) for one in fitting)
         texts = [

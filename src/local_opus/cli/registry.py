@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 COMMANDS: dict[str, tuple[str, str]] = {
     "install": ("install", "Take this machine to a profile (the default command)."),
     "detect": ("detect", "Show what this machine is and what OpenVINO can use."),
+    "doctor": ("doctor", "Find what keeps it from working, with evidence and a fix."),
     "verify": ("verify", "Prove weights: a verdict for every file."),
     "models": ("models", "The catalog and the store of weights."),
     "start": ("start", "Start the server."),
@@ -24,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("status", "Show what runs, which model, and where."),
     "chat": ("chat", "Ask the running model."),
     "logs": ("logs", "Show what the server printed."),
+    "bench": ("bench", "Measure this machine's devices against their published peaks."),
     "tune": ("tune", "Measure OpenVINO's settings here, and keep the best."),
     "receipt": ("receipt", "Show what an install did to this machine."),
     "upgrade": ("upgrade", "Bring what is installed to this version, or back."),

@@ -3,28 +3,50 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypedDict
 
-from local_opus.facts import accelerators, cpu, disk, memory, openvino, system
-from local_opus.host import Host
-from local_opus.values import AcceleratorFacts, DiskFacts, HostFacts, MemoryFacts, OsFacts
+from local_opus.facts import (
+    accelerators,
+    cpu,
+    disk,
+    drives,
+    memory,
+    numa,
+    openvino,
+    software,
+    system,
+)
+from local_opus.facts.joining import join
+from local_opus.host import BegunWorker, Host
+from local_opus.probing import TIMEOUT
+from local_opus.values import (
+    AcceleratorFacts,
+    DiskFacts,
+    DriveFacts,
+    ForeignFacts,
+    HostFacts,
+    MemoryFacts,
+    NumaFacts,
+    OsFacts,
+    SoftwareFacts,
+)
 
 __all__ = ["gather"]
-
-#: Seconds. A device list takes about one on a healthy machine.
-PROBE_TIMEOUT = 30.0
 
 
 def gather(
     host: Host,
     *,
     disk_path: str,
-    probe_timeout: float = PROBE_TIMEOUT,
+    probe_timeout: float = TIMEOUT,
     machine: Host | None = None,
+    begun: BegunWorker | None = None,
 ) -> HostFacts:
     """Return the facts of ``host``; ``disk_path`` names the file system to look at.
 
     ``machine`` is where processor, memory, accelerators and OpenVINO are read: give this
-    machine when ``host`` is an image, which has no /proc of its own. Raises MachineCannotError
+    machine when ``host`` is an image, which has no /proc of its own. ``begun`` is a probe that runs
+    already (``probing.begin``). Raises MachineCannotError
     when the files do not tell the memory or the number of cores, or the disk can't be read.
     """
     machine = machine or host
@@ -33,26 +55,49 @@ def gather(
     with ThreadPoolExecutor(1) as pool:
         light = pool.submit(_light, host, machine, disk_path)
         probe = openvino.read(
-            machine, timeout=probe_timeout, ask_cpu_name=not cpu.names_a_processor(processor)
+            machine,
+            timeout=probe_timeout,
+            ask_cpu_name=not cpu.names_a_processor(processor),
+            begun=begun,
         )
-    memory_facts, disk_facts, os_facts, accelerator_facts = light.result()
-    # The registry of facts: a new one is read above or in _light, and gets its line here.
+    usable = openvino.parse(probe)
+    found = light.result()
     return HostFacts(
-        cpu=cpu.parse(processor, openvino.parse_cpu(probe)),
-        memory=memory_facts,
-        disk=disk_facts,
-        os=os_facts,
-        accelerators=accelerator_facts,
-        openvino=openvino.parse(probe),
+        cpu=cpu.parse(processor, openvino.parse_cpu(probe, usable)),
+        memory=found["memory"],
+        disk=found["disk"],
+        os=found["os"],
+        accelerators=join(found["accelerators"], usable),
+        openvino=usable,
+        numa=found["numa"],
+        drives=found["drives"],
+        foreign=found["foreign"],
+        software=found["software"],
     )
 
 
-def _light(
-    host: Host, machine: Host, disk_path: str
-) -> tuple[MemoryFacts, DiskFacts, OsFacts, tuple[AcceleratorFacts, ...]]:
-    return (
-        memory.parse(memory.read(machine)),
-        disk.parse(disk.read(host, disk_path)),
-        system.parse(system.read(host)),
-        accelerators.parse(accelerators.read(machine)),
-    )
+class _Light(TypedDict):
+    """The registry of facts: what is read from files, by the names that HostFacts has for it."""
+
+    memory: MemoryFacts
+    disk: DiskFacts
+    os: OsFacts
+    accelerators: tuple[AcceleratorFacts, ...]
+    foreign: tuple[ForeignFacts, ...]
+    numa: tuple[NumaFacts, ...]
+    drives: tuple[DriveFacts, ...]
+    software: SoftwareFacts
+
+
+def _light(host: Host, machine: Host, disk_path: str) -> _Light:
+    bus = accelerators.read(machine)
+    return {
+        "memory": memory.parse(memory.read(machine)),
+        "disk": disk.parse(disk.read(host, disk_path)),
+        "os": system.parse(system.read(host)),
+        "accelerators": accelerators.parse(bus),
+        "foreign": accelerators.parse_foreign(bus),
+        "numa": numa.parse(numa.read(machine)),
+        "drives": drives.parse(drives.read(machine)),
+        "software": software.parse(software.read(machine)),
+    }

@@ -7,10 +7,10 @@ py-cpuinfo beside OpenVINO and hands its answer to ``parse``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from local_opus.errors import MachineCannotError
-from local_opus.facts import cgroup, reading
+from local_opus.facts import cgroup, frequency, reading
 from local_opus.host import Host
 from local_opus.values import CpuFacts
 
@@ -22,6 +22,7 @@ ISA = ("avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16
 _PERFORMANCE = "cpu_core"
 _EFFICIENCY = ("cpu_atom", "cpu_lowpower")
 _CPU = "/sys/devices/system/cpu"
+_NO_PACE = frequency.Raw()
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Raw:
     kinds: dict[str, str]
     status: str | None
     quotas: tuple[str, ...]
+    pace: frequency.Raw = _NO_PACE
 
 
 @dataclass(frozen=True)
@@ -61,14 +63,20 @@ def read(host: Host) -> Raw:
     online = reading.text(host, f"{_CPU}/online")
     kinds = {name: reading.text(host, f"/sys/devices/{name}/cpus")
              for name in (_PERFORMANCE, *_EFFICIENCY)}  # fmt: skip
+    threads = tuple(_thread(host, number) for number in sorted(reading.cpu_list(online) or ()))
+    machine = reading.text(host, "/proc/sys/kernel/arch")
     return Raw(
         cpuinfo=reading.text(host, "/proc/cpuinfo"),
-        machine=reading.text(host, "/proc/sys/kernel/arch"),
+        # The file is of Linux 6.1, and hidden where /proc is.
+        machine=host.kernel.machine() if machine is None else machine,
         online=online,
-        threads=tuple(_thread(host, number) for number in sorted(reading.cpu_list(online) or ())),
+        threads=threads,
         kinds={name: cpus for name, cpus in kinds.items() if cpus is not None},
         status=reading.text(host, "/proc/self/status"),
         quotas=tuple(_quotas(host)),
+        pace=frequency.read(
+            host, ((one.number, f"{one.package} {one.core or one.number}") for one in threads)
+        ),
     )
 
 
@@ -125,6 +133,7 @@ def parse(raw: Raw, named: Named = Named()) -> CpuFacts:
         performance_cores=_of_kinds(raw, cores, (_PERFORMANCE,)),
         efficiency_cores=_of_kinds(raw, cores, _EFFICIENCY),
         isa=tuple(word for word in ISA if word in common),
+        **asdict(frequency.parse(raw.pace)),
     )
 
 
@@ -140,7 +149,7 @@ def _blocks(cpuinfo: str) -> list[dict[str, str]]:
 
 
 def _architecture(raw: Raw, block: dict[str, str]) -> str:
-    # The file is of Linux 6.1. "lm", long mode, is a flag of x86-64 processors and of no others.
+    # "lm", long mode, is a flag of x86-64 processors and of no others.
     long_mode = "lm" in block.get("flags", "").split()
     return (raw.machine or "").strip() or ("x86_64" if long_mode else "")
 

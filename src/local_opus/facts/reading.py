@@ -45,6 +45,25 @@ def link_name(host: Host, path: str) -> str | None:
         return None
 
 
+def word(host: Host, path: str) -> str | None:
+    """Return a file's text without the blanks around it; None where there is none."""
+    return (text(host, path) or "").strip() or None
+
+
+def number(host: Host, path: str) -> int | None:
+    """Return the whole number that a file holds; None where it holds none."""
+    found = word(host, path) or ""
+    return int(found) if found.isascii() and found.isdecimal() else None
+
+
+def exists(host: Host, path: str) -> bool:
+    """Tell whether something is at a path. What can't be reached counts as not there."""
+    try:
+        return host.files.stat(path) is not None
+    except OSError:
+        return False
+
+
 def cpu_list(given: str | None) -> frozenset[int] | None:
     """Return the numbers of a kernel list such as ``0-3,8``; None where it is no such list."""
     numbers: set[int] = set()

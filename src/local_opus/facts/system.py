@@ -32,13 +32,14 @@ class Raw:
 def read(host: Host) -> Raw:
     """Read what says which system runs, and what runs it."""
     release = reading.text(host, "/etc/os-release")
-    marks = tuple(path for path in _MARKS if host.files.stat(path) is not None)
+    marks = tuple(path for path in _MARKS if reading.exists(host, path))
+    kernel = reading.text(host, "/proc/sys/kernel/osrelease")
     return Raw(
         # os-release(5): /etc first, then /usr/lib.
         os_release=release if release is not None else reading.text(host, "/usr/lib/os-release"),
-        kernel=reading.text(host, "/proc/sys/kernel/osrelease"),
+        kernel=host.kernel.release() if kernel is None else kernel,
         init=reading.text(host, "/proc/1/comm"),
-        systemd_folder=host.files.stat("/run/systemd/system") is not None,
+        systemd_folder=reading.exists(host, "/run/systemd/system"),
         systemd_container=reading.text(host, "/run/systemd/container"),
         container_marks=marks,
         init_environment=reading.text(host, "/proc/1/environ"),

@@ -7,23 +7,30 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING
 
+from local_opus.host import timekeeping
 from local_opus.host.accounts import Accounts
 from local_opus.host.files import Files, FileStat, Space
-from local_opus.host.network import HttpStatusError, Network
+from local_opus.host.kernel import Kernel, Memory
 from local_opus.host.processes import Completed, Processes
-from local_opus.host.services import Services
+from local_opus.host.workers import BegunWorker
+
+if TYPE_CHECKING:
+    from local_opus.host.network import Network
+    from local_opus.host.services import Services
 
 __all__ = [
     "Accounts",
+    "BegunWorker",
     "Completed",
     "FileStat",
     "Files",
     "Host",
-    "HttpStatusError",
-    "Network",
+    "Kernel",
+    "Memory",
     "Processes",
-    "Services",
     "Space",
 ]
 
@@ -36,12 +43,25 @@ class Host:
         self.files = Files(root)
         image = self.files.root if self.files.is_image else None
         self.processes = Processes(self.environ, image)
-        self.services = Services(self.files, self.processes)
-        self.network = Network()
         self.accounts = Accounts(self.files)
+        self.kernel = Kernel(is_image=self.files.is_image)
         self.euid = os.geteuid()
         self.pid = os.getpid()
         self.cores = len(os.sched_getaffinity(0))
+
+    @cached_property
+    def network(self) -> Network:
+        """The network, whose modules (http, ssl) most commands do without."""
+        from local_opus.host.network import Network  # noqa: PLC0415
+
+        return Network()
+
+    @cached_property
+    def services(self) -> Services:
+        """The service manager. Late too: it speaks in values of pydantic."""
+        from local_opus.host.services import Services  # noqa: PLC0415
+
+        return Services(self.files, self.processes)
 
     @property
     def root(self) -> str:
@@ -64,6 +84,11 @@ class Host:
                 return log.name
         except OSError as error:
             return f"not kept ({(error.strerror or str(error)).lower()})"
+
+    @staticmethod
+    def clock_kept() -> bool | None:
+        """Tell whether something keeps this machine's clock; None: not told."""
+        return timekeeping.clock_kept()
 
     @staticmethod
     @contextmanager

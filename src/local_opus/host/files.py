@@ -25,6 +25,11 @@ def new_name(name: str) -> str:
     return f".{name}{_NEW_SUFFIX}"
 
 
+def is_new_name(name: str) -> bool:
+    """Tell whether a file or folder of this name is one that is being written."""
+    return name.startswith(".") and name.endswith(_NEW_SUFFIX)
+
+
 def _new_path(path: str) -> str:
     folder, _, name = path.rpartition("/")
     return f"{folder}/{new_name(name)}"

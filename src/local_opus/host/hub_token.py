@@ -30,7 +30,7 @@ def hub_token(environ: Mapping[str, str]) -> str | None:
     for name in _VARIABLES:
         if word := environ.get(name, "").strip():
             return _checked(word, name)
-    path = _path(environ)
+    path = token_file(environ)
     if path is None:
         return None
     try:
@@ -56,7 +56,7 @@ def _checked(word: str, where: str) -> str:
     return word
 
 
-def _path(environ: Mapping[str, str]) -> str | None:
+def token_file(environ: Mapping[str, str]) -> str | None:
     """Return the token's file, by the variables of ``huggingface_hub``."""
     if named := environ.get("HF_TOKEN_PATH"):
         return os.path.expanduser(named)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import selectors
-import signal
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from local_opus.children import dies_with_me
 from local_opus.errors import LocalOpusError, WorkerError
 from local_opus.host.dialogue import Dialogue
 from local_opus.host.worker_command import worker_command
+from local_opus.host.workers import Asked, BegunWorker, end, give
 from local_opus.runtime import protocol
 
 _KEPT = frozenset(
@@ -75,6 +75,8 @@ class Processes:
         #: The interpreter of workers: of the environment that has the native libraries. This
         #: program's own, until the environment of an install is there.
         self.worker_python = sys.executable
+        #: Returns the command of a worker, by its module, that is to run in a sandbox.
+        self.launch: Callable[[str], list[str]] | None = None
 
     def clean_environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
         """Return the environment that children get: what they need, in the C locale."""
@@ -142,39 +144,36 @@ class Processes:
         Raises WorkerError when it reports an error, crashes, breaks the protocol or runs over
         ``timeout`` seconds.
         """
-        frames, err, answers = protocol.Decoder(), bytearray(), []
+        asked = Asked(module, on_event)
+        command = self._worker_command(asked.name)
+        given = protocol.encode(request)
+        hears = (asked.hear, asked.err.extend)
+        return asked.answer(self._communicate(command, timeout, given, extra_env, *hears))
 
-        def on_output(data: bytes) -> None:
-            for message in frames.feed(data):
-                if "event" in message:
-                    if on_event is not None:
-                        on_event(message)
-                else:
-                    answers.append(message)
+    def begin_worker(
+        self,
+        module: str,
+        request: protocol.Message,
+        *,
+        timeout: float,
+        extra_env: Mapping[str, str] | None = None,
+    ) -> BegunWorker:
+        """Start a worker as ``worker`` does, and return at once; ``result`` waits for it.
 
-        command = worker_command(self.worker_python, f"local_opus.runtime.{module}")
-        try:
-            code = self._communicate(
-                command, timeout, protocol.encode(request), extra_env, on_output, err.extend
-            )
-        except protocol.FrameError as error:
-            raise WorkerError(f"{module} worker: {error}", "Run it again with --debug.") from error
-        if not answers:
-            how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-            text = err.decode("utf-8", errors="replace").strip().splitlines()[-1:]
-            said = f": {text[0]}" if text else ""
-            raise WorkerError(
-                f"{module} worker ended without an answer ({how}){said}",
-                "Run it again with --debug for more.",
-            )
-        answer = answers[-1]
-        if isinstance(result := answer.get("result"), dict):
-            return result
-        error_frame = answer.get("error")
-        text_of = error_frame.get("text") if isinstance(error_frame, dict) else answer
-        first = str(text_of).strip().splitlines()[0] if str(text_of).strip() else "no text"
-        raise WorkerError(f"{module} worker: {first}", "Run it again with --debug for more.",
-                          details=str(text_of).splitlines()[1:])  # fmt: skip
+        A worker that still runs is ended when the ``with`` block of what is returned is left.
+        """
+        asked = Asked(module)
+        command = self._worker_command(asked.name)
+        limit = (time.monotonic() + timeout, timeout)
+        child = self._open(command, extra_env, piped=True)
+        give(child, protocol.encode(request))
+        return BegunWorker(
+            child, asked,
+            lambda: self._finish(child, command, limit, None, asked.hear, asked.err.extend),
+        )  # fmt: skip
+
+    def _worker_command(self, name: str) -> list[str]:
+        return self.launch(name) if self.launch else worker_command(self.worker_python, name)
 
     def dialogue(self, module: str) -> Dialogue:
         """Start the worker ``local_opus.runtime.<module>`` to ask it several things."""
@@ -254,10 +253,24 @@ class Processes:
         undisturbed: bool = False,
     ) -> int:
         deadline = time.monotonic() + timeout
+        piped = given is not None
+        child = self._open(command, extra_env, piped=piped, undisturbed=undisturbed)
+        return self._finish(
+            child, command, (deadline, timeout), given, on_out, on_err, undisturbed=undisturbed
+        )
+
+    def _open(
+        self,
+        command: Sequence[str],
+        extra_env: Mapping[str, str] | None,
+        *,
+        piped: bool,
+        undisturbed: bool = False,
+    ) -> subprocess.Popen[bytes]:
         try:
-            child = subprocess.Popen(
+            return subprocess.Popen(
                 list(command),
-                stdin=subprocess.PIPE if given is not None else subprocess.DEVNULL,
+                stdin=subprocess.PIPE if piped else subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 env=self.clean_environment(extra_env),
@@ -271,6 +284,20 @@ class Processes:
             raise LocalOpusError(
                 f"{command[0]}: program not found", f"Install {command[0]} and run this again."
             ) from error
+
+    def _finish(
+        self,
+        child: subprocess.Popen[bytes],
+        command: Sequence[str],
+        limit: tuple[float, float],
+        given: bytes | None,
+        on_out: Callable[[bytes], None],
+        on_err: Callable[[bytes], None],
+        *,
+        undisturbed: bool = False,
+    ) -> int:
+        """Talk with a child to its end; ``limit`` is its deadline, and the seconds it was given."""
+        deadline, timeout = limit
         with child:
             try:
                 self._pump(child, deadline, given, on_out, on_err)
@@ -287,9 +314,7 @@ class Processes:
                     child.wait(max(0.1, deadline - time.monotonic()))
                 raise
             finally:
-                if child.poll() is None:
-                    with suppress(ProcessLookupError):
-                        os.killpg(child.pid, signal.SIGKILL)
+                end(child)
 
     @staticmethod
     def _pump(
@@ -301,12 +326,8 @@ class Processes:
     ) -> None:
         if child.stdout is None or child.stderr is None:
             raise ValueError("the child has no pipes")
-        if given is not None and child.stdin is not None:
-            with suppress(BrokenPipeError):  # it ended early: its exit code tells more
-                child.stdin.write(given)
-                child.stdin.flush()
-            with suppress(BrokenPipeError):
-                child.stdin.close()
+        if given is not None:
+            give(child, given)
         with selectors.DefaultSelector() as selector:
             selector.register(child.stdout, selectors.EVENT_READ, on_out)
             selector.register(child.stderr, selectors.EVENT_READ, on_err)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pydantic import JsonValue
 from rich.markup import escape
 
+from local_opus.report import fits
 from local_opus.report.reporter import Reporter
 from local_opus.values import HostFacts, Plan
 
@@ -33,8 +34,15 @@ def show_machine(tell: Reporter, facts: HostFacts) -> None:
 def show_plan(tell: Reporter, plan: Plan, pending: Sequence[str]) -> None:
     """List the actions that will run; a settled one is counted only."""
     settled = len(plan.actions) - sum(action.id in pending for action in plan.actions)
-    model = f", model {plan.model} on {plan.device}" if plan.model else ", no model"
+    on = plan.device_name or plan.device
+    model = f", model {plan.model} on {on}" if plan.model else ", no model"
     tell.say(f"[bold]Plan[/bold]          profile {plan.profile}, scope {plan.scope}{model}")
+    for number, line in enumerate(plan.reasons):
+        tell.say(f"{'              ' if number else '[bold]Why[/bold]           '}{escape(line)}")
+    if plan.memory is not None:
+        tell.say(f"  memory: {escape(fits.memory_text(plan.memory))}")
+    if plan.disk is not None:
+        tell.say(f"  disk: {escape(fits.disk_text(plan.disk))}")
     for action in plan.actions:
         if action.id in pending:
             tell.say(f"  • {escape(action.summary)}")

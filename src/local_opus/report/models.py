@@ -13,6 +13,7 @@ from rich.text import Text
 
 from local_opus.catalog.choose import Fit
 from local_opus.catalog.licenses import is_free, page
+from local_opus.report import fits
 from local_opus.units import size_text
 from local_opus.values import HttpsSource, HubSource, License, Model, WheelSource
 
@@ -57,7 +58,7 @@ def _print_columns(console: Console, rows: Sequence[ModelRow]) -> None:
         table.add_row(
             Text(row.model.id),
             size_text(row.model.size),
-            _memory(row.fit.memory, estimated=row.model.memory.estimated),
+            _memory(row.fit.memory, estimated=_is_estimated(row)),
             _context(row.model),
             _devices(row.model),
             _license(row.model.license),
@@ -80,7 +81,7 @@ def _print_stacked(console: Console, rows: Sequence[ModelRow]) -> None:
         line.add_column(justify="right", no_wrap=True)
         line.add_row(Text(model.id, style="bold"), _verdict(row))
         console.print(line)
-        memory = _memory(row.fit.memory, estimated=model.memory.estimated)
+        memory = _memory(row.fit.memory, estimated=_is_estimated(row))
         facts = (
             size_text(model.size),
             f"memory {memory}",
@@ -111,8 +112,9 @@ def model_details(console: Console, row: ModelRow) -> None:
         ("Model", f"{model.id} ({model.name}, {model.family}, {model.parameters} parameters)"),
         ("Format", f"{model.format}, {model.quantization}"),
         ("Size", f"{size_text(model.size)} ({model.size:,} bytes, {files})"),
-        ("Memory", f"{memory} ({model.memory.source})"),
-        ("Disk", f"{size_text(row.fit.disk)} with what is made from it"),
+        ("Memory", fits.memory_text(row.fit.memory_fit) if row.fit.memory_fit else ""),
+        ("Catalog says", f"{memory} ({model.memory.source})"),
+        ("Disk", _disk(row.fit)),
         ("Context", f"{_context(model)} tokens" if model.context_length else "as the file says"),
         ("Prompt", model.prompt_format or _UNKNOWN),
         ("Devices", _devices(model)),
@@ -137,6 +139,12 @@ def model_details(console: Console, row: ModelRow) -> None:
     console.print(table)
 
 
+def _disk(fit: Fit) -> str:
+    if fit.disk_fit is None:
+        return f"{size_text(fit.disk)} with what is made from it"
+    return fits.disk_text(fit.disk_fit)
+
+
 def _source(model: Model) -> str:
     source = model.source
     if isinstance(source, HubSource):
@@ -151,6 +159,7 @@ def _source(model: Model) -> str:
 def model_json(row: ModelRow) -> dict[str, JsonValue]:
     """Return one model as JSON holds it: the catalog's entry, its size, and whether it fits."""
     entry: dict[str, JsonValue] = row.model.model_dump(mode="json")
+    memory, disk = row.fit.memory_fit, row.fit.disk_fit
     return entry | {
         "size": row.model.size,
         "license_is_free": is_free(row.model.license.id),
@@ -159,9 +168,12 @@ def model_json(row: ModelRow) -> dict[str, JsonValue]:
         "fit": {
             "fits": row.fit.fits,
             "device": row.fit.device.value if row.fit.device else None,
+            "device_name": row.fit.name,
             "reasons": list(row.fit.reasons),
             "memory": row.fit.memory,
             "disk": row.fit.disk,
+            "memory_parts": fits.memory_json(memory) if memory is not None else None,
+            "disk_parts": fits.disk_json(disk) if disk is not None else None,
         },
     }
 
@@ -174,8 +186,14 @@ def models_json(rows: Sequence[ModelRow]) -> dict[str, JsonValue]:
 def _verdict(row: ModelRow) -> Text:
     if not row.fit.fits:
         return Text("no", style="yellow")
-    device = f" ({row.fit.device.value})" if row.fit.device else ""
+    on = row.fit.name or row.fit.device
+    device = f" ({on})" if on else ""
     return Text(f"yes{device}{', in the store' if row.stored else ''}", style="green")
+
+
+def _is_estimated(row: ModelRow) -> bool:
+    found = row.fit.memory_fit
+    return row.model.memory.estimated if found is None else found.estimated
 
 
 def _memory(size: int, *, estimated: bool) -> str:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import math
 import re
-from concurrent.futures import ThreadPoolExecutor
+import sys
+from importlib.util import find_spec
+from types import ModuleType
 from typing import Protocol
 
 from local_opus.runtime.protocol import Message
@@ -37,24 +39,54 @@ def handle(request: Message, _emit: Emit) -> Message:
     """Answer one request."""
     devices = request.get("devices")
     only = [str(name) for name in devices] if isinstance(devices, list) else None
+    if not request.get("cpu_name"):
+        return _ask_openvino(only)
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(1) as pool:
-        cpu = pool.submit(_cpu_name) if request.get("cpu_name") else None
-        result = _ask_openvino(only)
-    return result if cpu is None else {**result, "cpu": cpu.result()}
+        cpu = pool.submit(_cpu_name)
+        return {**_ask_openvino(only), "cpu": cpu.result()}
 
 
 def _ask_openvino(only: list[str] | None) -> Message:
     try:
-        import openvino
+        bindings = load_bindings()
     except ModuleNotFoundError as error:
         if error.name != "openvino":
             return _failed(f"openvino can't be imported: {_plain(error)}")
         return _failed("the openvino package is not installed in this environment")
     except (ImportError, OSError) as error:  # a library of the system that it needs
         return _failed(f"openvino can't be imported: {_plain(error)}")
-    core = openvino.Core()
-    version = str(openvino.get_version())
+    core = bindings.Core()
+    version = str(bindings.get_version())
     return {"version": version, "problem": None, **ask_devices(core, only)}
+
+
+def load_bindings() -> ModuleType:
+    """Import openvino's native bindings; the whole package where they can't be had alone.
+
+    The package around them imports numpy and the model converters, which takes five times as long
+    as all questions together. Raises ImportError and OSError as an import does.
+    """
+    package = find_spec("openvino")
+    folders = package.submodule_search_locations if package is not None else None
+    # Without numpy the package can't be used, and its own error tells so best.
+    if folders and find_spec("numpy") is not None:
+        bare = ModuleType("openvino")
+        bare.__path__ = list(folders)
+        sys.modules["openvino"] = bare
+        try:
+            from openvino import _pyopenvino
+        except (ImportError, OSError):
+            for name in [name for name in sys.modules if name.partition(".")[0] == "openvino"]:
+                del sys.modules[name]
+        else:
+            bindings: ModuleType = _pyopenvino
+            return bindings
+    import openvino
+
+    whole: ModuleType = openvino
+    return whole
 
 
 def _failed(problem: str) -> Message:

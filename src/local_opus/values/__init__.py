@@ -24,9 +24,11 @@ from local_opus.values.checks import (
     Link,
     LinkName,
     LinkState,
+    Mended,
     Needs,
     TinyInference,
 )
+from local_opus.values.fits import DiskFit, MemoryFit, MemoryPart
 from local_opus.values.machine import (
     AcceleratorFacts,
     CpuFacts,
@@ -72,6 +74,7 @@ __all__ = [
     "DeviceChain",
     "DeviceFacts",
     "DiskFacts",
+    "DiskFit",
     "DriveFacts",
     "FileVerdict",
     "Fix",
@@ -87,7 +90,10 @@ __all__ = [
     "LinkState",
     "LocalSource",
     "MemoryFacts",
+    "MemoryFit",
     "MemoryNeed",
+    "MemoryPart",
+    "Mended",
     "Model",
     "Needs",
     "NumaFacts",

@@ -23,6 +23,8 @@ class LinkState(StrEnum):
 class LinkName(StrEnum):
     """The links, from the hardware to the proof."""
 
+    #: In place of all links up to the plugin: the CPU needs no driver.
+    PROCESSOR = "processor"
     PCI = "PCI device"
     DRIVER = "kernel driver"
     FIRMWARE = "firmware"
@@ -98,9 +100,20 @@ class CheckResult(Value):
 
     id: str = Field(description="e.g. weights, gpu-chain")
     title: str = Field(description="the question, for a person")
+    group: str = Field(default="", description="what it is about, e.g. Devices, Model, Server")
     state: CheckState
     evidence: str = Field(description="one line")
     details: tuple[str, ...] = Field(default=(), description="more lines, for a person")
     fix: Fix | None = None
     fixable: bool = Field(default=False, description="``doctor --fix`` does it")
     seconds: float = 0.0
+
+
+class Mended(Value):
+    """One step of ``doctor --fix``."""
+
+    lines: tuple[str, ...] = Field(description="what it does, a line each")
+    checks: tuple[str, ...] = Field(description="ids of the checks that are asked again")
+    done: bool = Field(description="false: it failed, or was only to be shown")
+    problem: str | None = Field(default=None, description="null: it did not fail")
+    remedy: str | None = Field(default=None, description="what to do about the problem")

@@ -65,7 +65,7 @@ class MemoryFacts(Value):
 class NumaFacts(Value):
     """One NUMA node."""
 
-    node: int
+    node: int = Field(description="the kernel's number of it")
     cpus: str = Field(description="its logical cores as a list of the kernel, e.g. 0-3,8")
     memory: int | None = Field(description="bytes; null: not told")
 
@@ -138,7 +138,7 @@ class ForeignFacts(Value):
     """A GPU or NPU of another maker: its node and name can be taken for Intel's."""
 
     kind: Device
-    pci_address: str
+    pci_address: str = Field(description="e.g. 0000:01:00.0")
     pci_id: str = Field(description="vendor:device in hexadecimal, e.g. 10de:2b85")
     driver: str | None = Field(description="kernel driver that is bound; null: none")
     node: str | None = Field(description="device node; null: none made")

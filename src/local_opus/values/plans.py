@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import JsonValue
+from pydantic import Field, JsonValue
 
 from local_opus.values.base import Device, Scope, Value
+from local_opus.values.fits import DiskFit, MemoryFit
 
 
 class PlannedAction(Value):
@@ -27,8 +28,17 @@ class Plan(Value):
     root: str
     model: str | None
     device: Device | None
-    #: OpenVINO's name of the device: "GPU" alone means the first, often the integrated one.
-    device_name: str | None = None
-    #: Why the device and the model are these, where a user may expect others; one line each.
-    reasons: tuple[str, ...] = ()
+    device_name: str | None = Field(
+        default=None,
+        description="OpenVINO's name of the device, e.g. GPU.1; null: no model, or not told",
+    )
+    reasons: tuple[str, ...] = Field(
+        default=(), description="why device and model are these, where a user may expect others"
+    )
+    memory: MemoryFit | None = Field(
+        default=None, description="what serving the model takes; null: no model"
+    )
+    disk: DiskFit | None = Field(
+        default=None, description="what comes onto the disk of the store; null: no model"
+    )
     actions: tuple[PlannedAction, ...]

@@ -1,0 +1,45 @@
+"""Whether everything is as the receipt says it was left."""
+
+from __future__ import annotations
+
+from local_opus.apply import Applier
+from local_opus.checks.base import (
+    Answer,
+    Check,
+    Group,
+    advise,
+    by_doctor,
+    failed,
+    passed,
+    told,
+    warned,
+)
+from local_opus.checks.context import Context
+from local_opus.restoring import damages, install_command
+
+_SECONDS = 30.0
+
+
+def ask(context: Context) -> Answer:
+    """Look at each action of the install: what is missing or damaged, and what was edited."""
+    journal = context.journal()
+    edits = Applier(journal).edits()
+    found = damages(journal, edits)
+    lines = [f"{one.what}: {one.evidence}" for one in found]
+    kept = [f"{edit} (kept as it is)" for edit in edits.values()]
+    if found:
+        rest = [one for one in found if not one.is_safe]
+        evidence, details = told(lines, "things are missing or damaged")
+        fix = by_doctor("Have it restored from the receipt.")
+        if rest:
+            fix = advise("Install the same again.", install_command(journal.history))
+        fixable = len(rest) < len(found)
+        return failed(evidence, fix, details=(*details, *kept), fixable=fixable)
+    if kept:
+        evidence, details = told(kept, "files were edited since they were written")
+        return warned(evidence, details=details)
+    count = sum(entry.active for entry in journal.history.entries)
+    return passed(f"{count} actions of the receipt are as they were left")
+
+
+CHECK = Check("drift", "as installed", Group.INSTALL, ask, _SECONDS)
