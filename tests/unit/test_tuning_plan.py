@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from facts_tree import MACHINES, machine_host
 
 from fakes import FakeHost
 from local_opus import install, planner, profiles, tuning_order
@@ -13,9 +12,11 @@ from local_opus.catalog import load as load_catalog
 from local_opus.facts import gather
 from local_opus.interpreter import Interpreter
 from local_opus.locations import locate
+from local_opus.picking import Served
 from local_opus.profiles import Profile
 from local_opus.values import Device, HostFacts, Plan, Scope
 from local_opus.values.tuning import TuningOrder
+from machines import MACHINES, machine_host
 
 PROGRAM = planner.ProgramFacts(
     locks={lock: f"{number:064x}" for number, lock in enumerate(planner.LOCKS.values(), 1)},
@@ -38,7 +39,8 @@ def profile_of(name: str) -> Profile:
 def order(facts: HostFacts, profile: Profile, tmp_path: Path, scope: Scope = Scope.SYSTEM) -> TuningOrder | None:  # fmt: skip
     model = load_catalog().get("smollm2-135m") if profile.server.enabled else None
     places = locate(scope, FakeHost(tmp_path).environ)
-    return install._tuning(places, profile, facts, model, Device.CPU if model else None)
+    served = Served(model, Device.CPU, "CPU") if model else Served()
+    return install._tuning(places, profile, facts, served)
 
 
 def plan(
@@ -150,6 +152,16 @@ def test_the_version_is_that_of_the_lock(facts, tmp_path, checkout):
     wanted = order(facts, profile_of("local-opus"), tmp_path)
     assert wanted is not None
     assert f"openvino=={wanted.openvino} " in (checkout / "requirements-server.lock").read_text()
+
+
+def test_the_second_of_two_cards_is_tuned_where_it_is_chosen(facts, tmp_path):
+    served = Served(load_catalog().get("smollm2-135m"), Device.GPU, "GPU.1")
+    places = locate(Scope.SYSTEM, FakeHost(tmp_path).environ)
+    wanted = install._tuning(places, profile_of("local-opus"), facts, served)
+    assert wanted is not None
+    assert wanted.device == "GPU.1"
+    assert wanted.folder == f"{places.models}/smollm2-135m/gpu-q4_1"
+    assert {"DYNAMIC_QUANTIZATION_GROUP_SIZE"} <= {k for one in wanted.settings for k in one.properties}  # fmt: skip
 
 
 def test_the_order_holds_the_models_canary(facts, tmp_path):
