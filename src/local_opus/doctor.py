@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
 
-from local_opus import as_service, checks
+from local_opus import checks
 from local_opus.checks.base import Check
 from local_opus.checks.context import look
 from local_opus.checks.runner import Tell
@@ -14,8 +15,10 @@ from local_opus.checks.runner import run as run_checks
 from local_opus.errors import ExitCode
 from local_opus.host import Host
 from local_opus.locations import Locations
-from local_opus.mending import Step
 from local_opus.values import CheckResult, CheckState, Mended, Value
+
+if TYPE_CHECKING:
+    from local_opus.mending import Step
 
 
 class Diagnosis(Value):
@@ -63,6 +66,8 @@ def examine_as_service(host: Host, locations: Locations) -> Diagnosis:
 
     Raises MachineCannotError where there is none.
     """
+    from local_opus import as_service  # noqa: PLC0415 - what installs, and renders, comes with it
+
     return examine(host, locations, registry=[as_service.check(host, locations)])
 
 

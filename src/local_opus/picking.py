@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from pydantic import JsonValue
 
-from local_opus import measurements, whereabouts
+from local_opus import measurements, tuned, whereabouts
 from local_opus.catalog import reasons
 from local_opus.catalog.choose import fit, remedy
 from local_opus.catalog.engine_memory import Dimensions
@@ -66,9 +66,9 @@ NOTHING = Installed({})
 
 
 def installed(host: Host, locations: Locations) -> Installed:
-    """Read the receipt; one that is closed to this user says nothing.
+    """Read the receipt, and what was tuned; what is closed to this user says nothing.
 
-    Raises LocalOpusError where it is damaged.
+    Raises LocalOpusError where the receipt is damaged.
     """
     try:
         receipt = whereabouts.receipt(host, locations)
@@ -76,7 +76,16 @@ def installed(host: Host, locations: Locations) -> Installed:
         return NOTHING
     history = receipt.history
     run = history.last_run if history.rested is Event.FINISHED else {}
-    return Installed(run, measurements.of_records(receipt.records))
+    return Installed(run, (*measurements.of_records(receipt.records), *_tuned(host, locations)))
+
+
+def _tuned(host: Host, locations: Locations) -> tuple[Measured, ...]:
+    path = f"{locations.config}/{tuned.NAME}"
+    try:
+        found = measurements.of_tuned(tuned.parse(host.files.read_text(path), path))
+    except (OSError, UnicodeDecodeError, BadInputError):  # none, closed, or what a server refuses
+        return ()
+    return () if found is None else (found,)
 
 
 def asked_device(profile: Profile, device: str | None) -> str | None:

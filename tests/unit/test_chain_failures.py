@@ -267,6 +267,14 @@ CASES = {
             "version": "2026.4.1", "devices": [listed("CPU")], "problem": "ended (SIGSEGV)"}},
         LinkName.PLUGIN, "asking OpenVINO for all devices failed: ended (SIGSEGV)",
         "linux-npu-driver/releases"),
+    "no OpenVINO, and firmware that may be missing": Case(
+        "GPU", lambda: changed(gpu_machine("Alchemist"), firmware=[]) | {"openvino": {
+            "version": None, "devices": [], "problem": "not installed"}},
+        LinkName.PLUGIN, "OpenVINO does not answer", "Repair OpenVINO"),
+    "the query crashed, and a bound driver that may be too old": Case(
+        "NPU", lambda: on(npu_machine(), kernel="6.5.0-1") | {"openvino": {
+            "version": "2026.4.1", "devices": [], "problem": "ended (SIGSEGV)"}},
+        LinkName.PLUGIN, "SIGSEGV", "6.6 or newer", Needs.REBOOT),
     "everything is there, and still no NPU": Case(
         "NPU", lambda: unlist(npu_machine("Arrow Lake"), "NPU", "No available backend"),
         LinkName.PLUGIN, "OpenVINO 2026.4.1 does not list it: No available backend",
@@ -356,6 +364,87 @@ def test_a_listed_card_shows_that_the_other_has_its_user_space() -> None:
     assert second.broken.name is LinkName.PLUGIN
     libraries = next(one for one in second.links if one.name is LinkName.LIBRARIES)
     assert (libraries.state, "GPU.0" in libraries.evidence) == (LinkState.HOLDS, True)
+
+
+def state_of(machine: Facts, kind: str, name: LinkName, *tiny: TinyInference) -> LinkState:
+    return next(one.state for one in chain(machine, kind, *tiny).links if one.name is name)
+
+
+def test_a_listed_npu_says_nothing_of_the_gpus_user_space() -> None:
+    machine = facts(gpu(), npu()) | {"software": {}}
+    assert state_of(unlist(machine, "GPU"), "GPU", LinkName.LIBRARIES) is LinkState.UNKNOWN
+
+
+def test_a_right_inference_needs_no_word_of_a_compiler() -> None:
+    machine = npu_machine()
+    machine["openvino"]["devices"][-1]["properties"] = {"NPU_COMPILER_VERSION": 0}
+    found = [state_of(machine, "NPU", LinkName.LIBRARIES, *tiny) for tiny in
+             ([right("NPU")], [wrong("NPU", "the result is wrong")], [])]  # fmt: skip
+    assert found == [LinkState.HOLDS, LinkState.BROKEN, LinkState.BROKEN]
+
+
+@pytest.mark.parametrize(("name", "driver"), [(None, "1.28.0-1"), ("1.39.1", "1.19.0")])
+def test_the_file_tells_the_drivers_version_before_the_package(
+    name: str | None, driver: str
+) -> None:
+    machine = npu_machine("Panther Lake")
+    libraries = machine["software"]["libraries"]
+    libraries["libze_intel_npu.so.1"] = library("libze_intel_npu.so.1", name)
+    machine["software"]["packages"] = {"intel-level-zero-npu": driver}
+    assert state_of(unlist(machine, "NPU"), "NPU", LinkName.LIBRARIES) is LinkState.HOLDS
+
+
+@pytest.mark.parametrize(("version", "state"), [
+    ("1.13.0", LinkState.BROKEN), (None, LinkState.BROKEN), ("1.39.1", LinkState.HOLDS)])  # fmt: skip
+def test_the_older_name_may_be_a_link_to_the_new_driver(
+    version: str | None, state: LinkState
+) -> None:
+    machine = npu_machine()
+    old = library("libze_intel_vpu.so.1", version)
+    machine["software"]["libraries"]["libze_intel_vpu.so.1"] = old
+    assert state_of(unlist(machine, "NPU"), "NPU", LinkName.LIBRARIES) is state
+
+
+def test_gen9_with_the_runtime_and_the_kernel_of_yesterday() -> None:
+    machine = on(with_software(gen9(), libraries=igdrcl("22.43.24595")), kernel="6.1.0-18-amd64")
+    assert state_of(machine, "GPU", LinkName.LIBRARIES) is LinkState.HOLDS
+
+
+def test_an_unknown_npu_whose_firmware_is_too_old() -> None:
+    machine = npu_machine()
+    machine["accelerators"][0].update(pci_id="8086:abcd", name=None)
+    fix = chain(machine, "NPU", wrong("NPU", ELF)).fix
+    assert fix is not None
+    assert "intel/vpu/" in fix.text
+
+
+def test_a_package_tells_that_the_driver_is_too_old() -> None:
+    machine = npu_machine("Panther Lake")
+    libraries = machine["software"]["libraries"]
+    libraries["libze_intel_npu.so.1"] = library("libze_intel_npu.so.1")
+    machine["software"]["packages"] = {"intel-npu-driver": "1.27.0"}
+    assert state_of(unlist(machine, "NPU"), "NPU", LinkName.LIBRARIES) is LinkState.BROKEN
+
+
+@pytest.mark.parametrize(("node", "state"), [
+    ("/dev/dri/renderD128", LinkState.HOLDS), (None, LinkState.UNKNOWN)])  # fmt: skip
+def test_i915_up_to_raptor_lake_goes_on_without_firmware(
+    node: str | None, state: LinkState
+) -> None:
+    machine = changed(gpu_machine(), pci_id="8086:a7a0", firmware=[], node=node)
+    assert state_of(machine, "GPU", LinkName.FIRMWARE) is state
+
+
+def test_a_known_device_is_not_said_to_be_too_new() -> None:
+    machine = modules(gpu_machine(), i915="loaded")
+    machine["accelerators"][0]["pci_id"] = "8086:a7a0"
+    fix = chain(machine, "GPU").fix
+    assert fix is not None
+    assert "too old" not in fix.text
+    assert fix.commands == ("sudo dmesg | grep -i -E 'i915|xe |guc'",)
+    npu_fix = chain(modules(npu_machine(), intel_vpu="loaded"), "NPU").fix
+    assert npu_fix is not None
+    assert npu_fix.commands == ("sudo dmesg | grep -i -E 'intel_vpu|ivpu'",)
 
 
 def test_a_virtual_machine_without_any_has_the_cpu_alone() -> None:

@@ -21,15 +21,26 @@ MACHINES = {
     "GPU libraries": lambda: unlist(gpu_machine() | {"software": NO_OPENCL}, "GPU"),
     "NPU libraries": lambda: lost(npu_machine(), "libze_loader.so.1", "libze_intel_npu.so.1"),
     "NPU firmware": lambda: bare(npu_machine()),
+    "NPU stack": lambda: lost(
+        npu_machine(),
+        "libze_loader.so.1",
+        "libze_intel_npu.so.1",
+        "libnpu_driver_compiler.so",
+        "libopenvino_intel_npu_compiler.so",
+    ),
+    "GPU firmware": lambda: bare(gpu_machine("Battlemage")),
     "kernel": lambda: on_kernel(npu_machine(), "6.1.0"),
     "group": lambda: denied(npu_machine()),
 }
 #: What the fix's text and commands must hold, by distribution.
 WORDS = {
     "debian 12": {
+        "GPU firmware": ["sudo apt install firmware-misc-nonfree"],
+        "NPU stack": ["the Level Zero loader, the NPU's user-space driver and the NPU's compiler"],
         "NPU libraries": [UPSTREAM, "oneapi-src/level-zero", "install ./level-zero_*.deb"],
     },
     "debian": {
+        "GPU firmware": ["sudo apt install firmware-intel-graphics", "xe/bmg_guc_70.bin"],
         "GPU libraries": ["sudo apt install ocl-icd-libopencl1 intel-opencl-icd"],
         "NPU libraries": [UPSTREAM, "sudo apt install libze1 ./intel-level-zero-npu_*.deb"],
         "NPU firmware": ["sudo apt install ./intel-fw-npu_*.deb", UPSTREAM],
@@ -37,6 +48,7 @@ WORDS = {
         "group": ["sudo usermod -aG render $USER"],
     },
     "ubuntu": {
+        "GPU firmware": ["sudo apt install linux-firmware"],
         "GPU libraries": ["sudo apt install ocl-icd-libopencl1 intel-opencl-icd"],
         "NPU libraries": [UPSTREAM, "sudo apt install libze1 ./intel-level-zero-npu_*.deb"],
         "NPU firmware": ["sudo apt install ./intel-fw-npu_*.deb"],
@@ -46,6 +58,8 @@ WORDS = {
     "pop": {"NPU libraries": ["sudo apt install libze1"], "kernel": ["sudo apt"]},
     "linuxmint": {"NPU libraries": ["sudo apt install libze1"], "kernel": ["sudo apt"]},
     "fedora": {
+        "GPU firmware": ["sudo dnf install intel-gpu-firmware"],
+        "NPU stack": ["oneapi-level-zero intel-npu-driver intel-npu-compiler"],
         "GPU libraries": ["sudo dnf install 'libOpenCL.so.1()(64bit)' intel-opencl"],
         "NPU libraries": ["sudo dnf install oneapi-level-zero intel-npu-driver", UPSTREAM],
         "NPU firmware": ["sudo dnf install intel-npu-firmware", "sudo modprobe intel_vpu"],
@@ -62,6 +76,8 @@ WORDS = {
     },
     "sles": {"GPU libraries": ["sudo zypper install"], "kernel": ["sudo zypper"]},
     "arch": {
+        "GPU firmware": ["sudo pacman -S linux-firmware-intel"],
+        "NPU stack": ["level-zero-loader intel-npu-driver intel-npu-compiler"],
         "GPU libraries": ["sudo pacman -S ocl-icd intel-compute-runtime"],
         "NPU libraries": ["sudo pacman -S level-zero-loader intel-npu-driver"],
         "NPU firmware": ["sudo pacman -S linux-firmware-intel"],
@@ -76,6 +92,7 @@ WORDS = {
         "group": ['extraGroups = [ "render" ]'],
     },
     "gentoo": {
+        "GPU firmware": ["xe/bmg_guc_70.bin (linux-firmware)"],
         "GPU libraries": ["libOpenCL.so.1", "compute-runtime/releases"],
         "NPU libraries": [UPSTREAM],
         "NPU firmware": [UPSTREAM, "sudo modprobe intel_vpu"],
@@ -88,7 +105,7 @@ NEEDS = {"kernel": Needs.REBOOT, "group": Needs.NEW_LOGIN}
 
 def bare(machine: Facts) -> Facts:
     unbind(machine)["accelerators"][0]["firmware"] = []
-    return unlist(machine, "NPU")
+    return unlist(machine, machine["accelerators"][0]["kind"])
 
 
 def on_kernel(machine: Facts, kernel: str) -> Facts:
@@ -112,6 +129,15 @@ def test_words(system: str, what: str) -> None:
     assert [words for words in WORDS[system][what] if words not in said] == []
     if what in NEEDS:
         assert fix.needs is NEEDS[what]
+
+
+def test_a_loader_that_is_good_enough_is_not_to_be_replaced() -> None:
+    machine = lost(npu_machine(), "libze_intel_npu.so.1")
+    machine["os"].update(id="debian", version="12")
+    fix = chain(machine, "NPU").fix
+    assert fix is not None
+    assert "level-zero/releases" not in fix.text
+    assert "level-zero_" not in " ".join(fix.commands)
 
 
 @pytest.mark.parametrize("what", MACHINES)

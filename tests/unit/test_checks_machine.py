@@ -232,3 +232,13 @@ def test_foreign(host, seen, listed, device, state, words):
     server = settings(device=device) if device else None
     found = one(foreign.CHECK, context(host, of=of, server=server))
     assert (found.state, words in found.evidence) == (state, True), found
+
+
+def test_the_name_to_use_is_told(host):
+    listed = (gpu("GPU.0", "0x10de"), gpu("GPU.1", "0x8086"))
+    found = one(foreign.CHECK, context(host, of=facts(openvino={"devices": listed})))
+    assert found.fix is not None
+    assert found.fix.text == "Where you name a GPU yourself, name Intel's: GPU.1."
+    found = one(foreign.CHECK, context(host, of=facts(openvino={"devices": listed[:1]})))
+    assert found.fix is not None
+    assert found.fix.text == "Name no GPU: none of OpenVINO's list is Intel's."

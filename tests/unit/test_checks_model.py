@@ -152,9 +152,10 @@ def test_weights_that_are_gone_altogether(host):
     ("available", "limit", "held", "state", "words"),
     [
         (12 * GIB, None, 0, "pass", "12 GiB available"),
+        (GIB, None, 0, "warn", "with the 128 requests at a time that its config allows it needs"),
         (GIB // 8, None, 0, "fail", "128 MiB usable"),
         (12 * GIB, GIB // 8, 0, "fail", "128 MiB usable"),
-        (GIB // 8, None, 600 * 1024, "pass", "600 MiB held by our server"),
+        (GIB, None, 2000 * 1024, "pass", "2 GiB held by our server"),
     ],
 )
 def test_memory(host, monkeypatch, available, limit, held, state, words):
@@ -180,6 +181,22 @@ def test_without_a_config_nothing_is_to_fit(host, error, words):
     for check in (memory, disk):
         found = one(check.CHECK, at)
         assert (found.state, words in found.evidence) == ("not applicable", True)
+
+
+@pytest.mark.parametrize("device", ["AUTO", "HETERO:GPU,CPU", "MULTI:CPU"])
+def test_a_device_that_is_none_is_not_guessed(host, device):
+    at = context(host, server=settings(device=device))
+    for check in (memory, disk):
+        found = one(check.CHECK, at)
+        assert found.evidence == f"the server is set to {device}, which chooses by itself"
+
+
+def test_a_precision_that_nobody_knows_is_named(host):
+    server = settings(openvino={"KV_CACHE_PRECISION": "fp17"})
+    found = one(memory.CHECK, context(host, server=server))
+    assert (found.state, found.evidence) == (
+        "not applicable", "the server's KV_CACHE_PRECISION is fp17, which is not known",
+    )  # fmt: skip
 
 
 def test_a_model_that_this_catalog_does_not_know(host):

@@ -16,9 +16,18 @@ from local_opus import checks, cli, doctor
 from local_opus.checks.base import Group
 from local_opus.doctor import Diagnosis
 from local_opus.errors import WorkerError
-from local_opus.locations import Locations
+from local_opus.locations import Locations, locate
 from local_opus.report import doctor as report
-from local_opus.values import CheckResult, CheckState, Fix, Mended, Needs
+from local_opus.values import (
+    CheckResult,
+    CheckState,
+    Fix,
+    Mended,
+    Needs,
+    Scope,
+    TinyInference,
+)
+from machines import MACHINES, machine_host
 
 DOCS = Path(__file__).resolve().parent.parent.parent / "docs"
 LONG = (
@@ -215,6 +224,33 @@ def test_an_installed_home_whose_receipt_is_garbage(bare, places: Locations, cap
     assert path.read_bytes() == b"\x00\xff" * 500 + b"\n"
 
 
+OF_FACTS = ("devices", "foreign", "facts", "limits", "governor", "throttling", "swap", "huge-pages")
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_every_recorded_machine_gets_its_answers(tmp_path, name, monkeypatch):
+    host = machine_host(tmp_path, MACHINES[name])
+    host.environ = {"HOME": "/home/user"}
+    # This host is a folder of files: no worker runs on it but the scripted probe.
+    monkeypatch.setattr(
+        "local_opus.checks.devices.try_device", lambda _host, device, _s: untried(device)
+    )
+    registry = [check for check in checks.REGISTRY if check.id in OF_FACTS]
+    found = doctor.examine(host, locate(Scope.USER, host.environ), registry=registry)
+    ids = {one.id for one in found.results}
+    assert {"device-cpu", "foreign", "facts", "limits", "governor", "swap", "huge-pages"} <= ids
+    assert len(ids) == len(found.results)
+    for one in found.results:
+        assert "broke" not in one.evidence.partition(": ")[0], one
+        assert one.evidence.isprintable(), one
+        assert (one.fix is not None) or one.state is not CheckState.FAIL, one
+    jsonschema.validate(report.diagnosis_json(found), json.loads(report.schema_text()))
+
+
+def untried(device: str) -> TinyInference:
+    return TinyInference(device=device, ran_on=None, right=False, problem="not here", seconds=0)
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -231,6 +267,13 @@ def test_words_that_make_no_sense_ask_nothing(bare, capsys, words, says):
     code = cli.main(["doctor", *words])
     assert (code, says in capsys.readouterr().err) == (2, True)
     assert bare.processes.calls == []
+
+
+def test_variables_that_are_meant_for_other_commands_stop_nothing(bare, capsys, monkeypatch):
+    monkeypatch.setenv("LOCAL_OPUS_YES", "1")
+    monkeypatch.setenv("LOCAL_OPUS_DRY_RUN", "1")
+    code, found, _ = run(capsys)
+    assert (code, "facts" in found) == (3, True)
 
 
 def test_as_service_without_systemd_can_not_be(bare, capsys):

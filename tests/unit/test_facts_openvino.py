@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
+from contextlib import nullcontext
 from enum import Enum
 from pathlib import Path
 
 import pytest
 
+from local_opus import probing
+from local_opus.cli import main
+from local_opus.errors import WorkerError
 from local_opus.facts import openvino
-from local_opus.host import Host, Processes
+from local_opus.host import BegunWorker, Host, Processes
 from local_opus.runtime import probe
 from local_opus.runtime.protocol import Message
-from local_opus.values import OpenVinoFacts
-from machines import CPU_ONLY, Answers, host_on
+from local_opus.values import HostFacts, OpenVinoFacts
+from machines import CPU_ONLY, Answers, host_on, write
 
 
 class Mode(Enum):
@@ -146,6 +152,7 @@ MISDEEDS = {
     "an exit": (CORE.format(misdeed="os._exit(3)"), ["CPU"], "exit code 3"),
     "an exception": (CORE.format(misdeed="raise RuntimeError('broken driver')"), ["CPU"], "broken driver"),
     "noise on both outputs": (CORE.format(misdeed="os.write(1, b'{}garbage' * 9); print('x'); sys.stdout.flush()"), ["CPU"], None),
+    "garbage among the frames": (CORE.format(misdeed="[os.write(fd, b'\\xff garbage') for fd in range(3, 9) if os.path.exists(f'/proc/self/fd/{fd}')]"), ["CPU"], "this is not a frame"),
     "a crash at every time": (f"import os\n{KILLED}\n", [], "SIGSEGV"),
     "a missing library": ("raise ImportError('libtbb.so.12: cannot open')", [], "libtbb.so.12"),
     "a missing module of its own": ("import numpy_of_openvino", [], "numpy_of_openvino"),
@@ -155,6 +162,10 @@ MISDEEDS = {
 
 class WithPackages(Processes):
     """Lets the worker find the packages of a folder first."""
+
+    def begin(self) -> BegunWorker:
+        return self.begin_worker("probe", {"devices": None, "cpu_name": False}, timeout=1.5,
+                                 extra_env={"PYTHONPATH": self.path})  # fmt: skip
 
     def __init__(self, folder: Path) -> None:
         super().__init__(os.environ)
@@ -166,17 +177,120 @@ class WithPackages(Processes):
         return super().worker(module, request, timeout=timeout, extra_env={"PYTHONPATH": self.path})
 
 
+@pytest.mark.parametrize("begun", [False, True], ids=["asked", "begun before"])
 @pytest.mark.parametrize("case", MISDEEDS)
-def test_a_misdeed_of_native_code_is_a_fact(case: str, tmp_path: Path) -> None:
+def test_a_misdeed_of_native_code_is_a_fact(case: str, begun: bool, tmp_path: Path) -> None:
     source, devices, problem = MISDEEDS[case]
     (tmp_path / "packages" / "openvino").mkdir(parents=True)
     (tmp_path / "packages" / "openvino" / "__init__.py").write_text(source)
     host = Host()
-    host.processes = WithPackages(tmp_path / "packages")
-    found = openvino.parse(openvino.read(host, timeout=1.5))
+    processes = WithPackages(tmp_path / "packages")
+    host.processes = processes
+    with processes.begin() if begun else nullcontext() as worker:
+        found = openvino.parse(openvino.read(host, timeout=1.5, begun=worker))
     assert [device.name for device in found.devices] == devices
     if problem is None:
         assert found.problem is None
     else:
         assert problem in str(found.problem)
         assert "\n" not in str(found.problem)
+
+
+def test_a_worker_that_nobody_waits_for_is_ended(tmp_path: Path) -> None:
+    (tmp_path / "openvino").mkdir()
+    (tmp_path / "openvino" / "__init__.py").write_text(CORE.format(misdeed="time.sleep(600)"))
+    with WithPackages(tmp_path).begin() as worker:
+        pid = worker._child.pid
+        assert Path(f"/proc/{pid}").exists()
+    assert not Path(f"/proc/{pid}").exists()
+
+
+class Begun:
+    """A probe that runs already, and says what it is told to."""
+
+    def __init__(self, answer: Message | str) -> None:
+        self.answer = answer
+
+    def result(self) -> Message:
+        if isinstance(self.answer, str):
+            raise WorkerError(self.answer, "Run it again.")
+        return self.answer
+
+
+NAMED = {"cpu": {"model": "Neoverse"}}
+
+
+@pytest.mark.parametrize(("begun", "beside", "model", "problem"), [
+    (CPU_ONLY, {**CPU_ONLY, **NAMED}, "Neoverse", None),
+    (CPU_ONLY, "the second crashed", "", None),  # the devices are known all the same
+    ("the first crashed", {**CPU_ONLY, **NAMED}, "Neoverse", "the first crashed")])  # fmt: skip
+def test_the_processors_name_is_asked_beside_a_probe_that_runs(
+    begun: Message | str, beside: Message | str, model: str, problem: str | None, tmp_path: Path
+) -> None:
+    host = host_on(tmp_path, lambda _: beside)
+    raw = openvino.read(host, timeout=1, ask_cpu_name=True, begun=Begun(begun))
+    assert openvino.parse_cpu(raw).model == model
+    found = openvino.parse(raw)
+    assert ([device.name for device in found.devices], found.problem) == (["CPU"], problem)
+
+
+# -- the bindings without the package around them ------------------------------------------------
+
+LOADED = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+from local_opus.runtime import probe
+print(json.dumps([probe.load_bindings().get_version(), "openvino.whole" in sys.modules]))
+"""
+BINDINGS = 'def get_version(): return "bare"\n'
+WHOLE = 'import openvino.whole\ndef get_version(): return "whole"\n'
+PACKAGES = {
+    "bindings and numpy": ({"openvino/_pyopenvino.py": BINDINGS, "numpy/__init__.py": ""}, ["bare", False]),
+    "no bindings of that name": ({"numpy/__init__.py": ""}, ["whole", True]),
+    "bindings that do not load": ({"openvino/_pyopenvino.py": "raise OSError('libtbb')", "numpy/__init__.py": ""}, ["whole", True]),
+    # Without numpy the package itself can't be imported, and must say so.
+    "no numpy": ({"openvino/_pyopenvino.py": BINDINGS}, ["whole", True]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", PACKAGES)
+def test_bindings(case: str, tmp_path: Path) -> None:
+    files, expected = PACKAGES[case]
+    write(tmp_path, {"/openvino/__init__.py": WHOLE, "/openvino/whole.py": "",
+                     **{f"/{path}": text for path, text in files.items()}})  # fmt: skip
+    source = str(Path(probe.__file__).parents[2])
+    command = [sys.executable, "-S", "-c", LOADED, str(tmp_path)]
+    done = subprocess.run(
+        command, env={"PYTHONPATH": source}, capture_output=True, text=True, check=True
+    )
+    assert json.loads(done.stdout) == expected
+
+
+# -- the whole command, with a Python for workers that misbehaves -------------------------------
+
+PYTHONS = {
+    "garbage": ("echo garbage that is no frame", "this is not a frame"),
+    "nothing": ("exit 3", "exit code 3"),
+    "a crash": ("kill -SEGV $$", "SIGSEGV"),
+    "half a frame": ("printf '\\000\\000\\000\\011{'", "ended without an answer"),
+    "a frame that is no object": ("printf '\\000\\000\\000\\002[]'", "no object"),
+    # The second worker, which is asked for the CPU alone, ends at once.
+    "a hang": ('if mkdir "$0.once"; then sleep 600; else exit 3; fi', "time limit of 0.5 s"),
+}
+
+
+@pytest.mark.parametrize("case", PYTHONS)
+def test_detect_lives_on(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script, words = PYTHONS[case]
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/bash\n{script}\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    monkeypatch.setattr(probing, "TIMEOUT", 0.5 if case == "a hang" else 30)
+    assert main(["detect", "--json"]) == 0
+    facts = HostFacts.model_validate_json(capsys.readouterr().out)
+    assert (facts.openvino.version, facts.openvino.devices) == (None, ())
+    assert words in str(facts.openvino.problem)
+    assert facts.memory.total > 0

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
-from facts_tree import MACHINES, machine_host
 
-from local_opus.devices.settings import LEGAL, candidates, kind_of, refusals, thread_counts
+from local_opus.devices.names import kind_of
+from local_opus.devices.settings import LEGAL, candidates, refusals, thread_counts
 from local_opus.facts import gather
 from local_opus.values import CpuFacts, Device, HostFacts
 from local_opus.values.tuning import Goal, Setting
+from machines import MACHINES, machine_host
 
 BASE = {"PERFORMANCE_HINT": "LATENCY"}
 GOALS: tuple[Goal, Goal] = ("latency", "throughput")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 
+from local_opus import resources
 from local_opus.checks.base import (
     SECONDS_WITH_FACTS,
     Answer,
@@ -13,11 +13,10 @@ from local_opus.checks.base import (
     NotApplicableError,
     advise,
 )
-from local_opus.checks.context import Context
+from local_opus.checks.context import Context, Once, begin
 from local_opus.devices.chain import chains
 from local_opus.facts.inference import try_device
 from local_opus.host import Host
-from local_opus.planner import LOCKS
 from local_opus.values import (
     CheckState,
     Device,
@@ -32,19 +31,17 @@ from local_opus.values import (
 
 #: Seconds of one tiny inference: an NPU compiles for some.
 TINY_SECONDS = 20.0
+_OPENVINO = "\nopenvino=="
 _INTEL = "vendor=0x8086"
-#: Devices that are tried at the same time.
-MOST_DEVICES = 16
 
 
 def ask(context: Context) -> list[Answer]:
     """Walk each device's chain to its end, a real inference on it."""
     require_openvino(context)
-    with ThreadPoolExecutor(MOST_DEVICES) as pool:
-        # The CPU is always there: it need not wait for OpenVINO's list.
-        first = {"CPU": pool.submit(try_device, context.host, "CPU", TINY_SECONDS)}
-        facts = context.facts()
-        tiny = try_all(pool, context.host, facts, first)
+    # The CPU is always there: it need not wait for OpenVINO's list.
+    first = {"CPU": _begin(context.host, "CPU")}
+    facts = context.facts()
+    tiny = try_all(context.host, facts, first)
     return answers(facts, tiny, used(context))
 
 
@@ -54,22 +51,23 @@ def require_openvino(context: Context) -> None:
         lock = context.environment().lock
     except NotApplicableError:  # nothing is installed: this program's own environment is asked
         return
-    if lock == LOCKS["base"]:
+    if lock in resources.names("locks") and _OPENVINO not in resources.read("locks", lock):
         raise NotApplicableError("this install is without OpenVINO, as its profile wants")
 
 
 def try_all(
-    pool: ThreadPoolExecutor,
-    host: Host,
-    facts: HostFacts,
-    begun: Mapping[str, Future[TinyInference]],
+    host: Host, facts: HostFacts, begun: Mapping[str, Once[TinyInference]]
 ) -> dict[str, TinyInference]:
     """Try each of Intel's devices that OpenVINO lists, all at the same time."""
     waiting = dict(begun)
     for device in facts.openvino.devices:
         if _is_intel(device) and device.name not in waiting:
-            waiting[device.name] = pool.submit(try_device, host, device.name, TINY_SECONDS)
-    return {name: future.result() for name, future in waiting.items()}
+            waiting[device.name] = _begin(host, device.name)
+    return {name: result() for name, result in waiting.items()}
+
+
+def _begin(host: Host, name: str) -> Once[TinyInference]:
+    return begin(Once(lambda: try_device(host, name, TINY_SECONDS)))
 
 
 def answers(

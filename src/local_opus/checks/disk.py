@@ -10,7 +10,6 @@ from local_opus.checks.base import Answer, Check, Group, advise, failed, passed,
 from local_opus.checks.context import Context
 from local_opus.facts import disk
 from local_opus.units import size_text
-from local_opus.values import Device
 
 #: Bytes: below that the receipt, logs and caches soon have no room.
 _LITTLE = 256 * 2**20
@@ -18,9 +17,8 @@ _LITTLE = 256 * 2**20
 
 def ask(context: Context) -> Answer:
     """Compare what is free with the model, where it is not stored yet."""
-    model, where = context.model(), context.settings()
+    model, device = context.model(), context.device()
     found = disk.parse(disk.read(context.host, context.locations.models))
-    device = Device(where.device.partition(".")[0])
     stored = stock.is_stored(context.host, context.locations, model, device)
     said = f"{size_text(found.free)} free for {context.locations.models}"
     free_it = advise(

@@ -35,9 +35,18 @@ def ask(context: Context) -> Answer:
             )
     if listed:
         first = listed[0]
+        kind = first.name.partition(".")[0]
+        ours = [
+            device.name
+            for device in facts.openvino.devices
+            if device not in listed and device.name.partition(".")[0] == kind
+        ]
+        text = f"Where you name a {kind} yourself, name Intel's: {', '.join(ours)}."
+        if not ours:
+            text = f"Name no {kind}: none of OpenVINO's list is Intel's."
         return warned(
             f"OpenVINO lists {first.name}, {first.full_name}: not Intel's, and never chosen here",
-            advise("Name Intel's by its number where you name one yourself, e.g. GPU.1."),
+            advise(text),
         )
     return passed(f"{', '.join(seen)}: not Intel's, OpenVINO does not list it, nothing uses it")
 

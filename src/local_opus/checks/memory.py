@@ -12,11 +12,11 @@ from local_opus.checks.base import (
     advise,
     failed,
     passed,
+    warned,
 )
 from local_opus.checks.context import Context
 from local_opus.host import Host
 from local_opus.units import size_text
-from local_opus.values import Device
 
 _KIB = 1024
 _MOST_PROCESSES = 64
@@ -25,25 +25,29 @@ _MOST_PROCESSES = 64
 def ask(context: Context) -> Answer:
     """Compare the need with what is available, and with what our own server holds already."""
     model, where, facts = context.model(), context.settings(), context.facts()
-    device = Device(where.device.partition(".")[0])
+    context.device()
     running = node.serving(context.host, context.locations)
     held = _resident(context.host, running.pid) if running is not None else 0
     memory = facts.memory.model_copy(update={"available": facts.memory.available + held})
     seen = facts.model_copy(update={"memory": memory})
     sized = stock.dimensions_of(context.host, context.locations, model)
-    found = fit(model, seen, device, context.serving(), stored=True, sized=sized)
-    about = "about " if found.memory_fit is None or found.memory_fit.estimated else ""
-    said = f"{model.id} needs {about}{size_text(found.memory)} on the {where.device}"
-    besides = f"; {size_text(facts.memory.usable)} available"
+    one = fit(model, seen, where.device, context.serving(requests=1), stored=True, sized=sized)
+    fewer = advise("Free memory, or serve a model that fits.", "local-opus models list --fitting")
+    if not one.fits:
+        return failed(f"{model.id}: {one.reasons[0]}", fewer, details=one.reasons[1:])
+    about = "about " if one.memory_fit is None or one.memory_fit.estimated else ""
+    said = f"{model.id} needs {about}{size_text(one.memory)} on the {where.device}"
+    said += f"; {size_text(facts.memory.usable)} available"
     if held:
-        besides += f", {size_text(held)} held by our server"
-    if not found.fits:
-        return failed(
-            f"{model.id}: {found.reasons[0]}",
-            advise("Free memory, or serve a model that fits.", "local-opus models list --fitting"),
-            details=found.reasons[1:],
+        said += f", {size_text(held)} held by our server"
+    many = fit(model, seen, where.device, context.serving(), stored=True, sized=sized)
+    if not many.fits:
+        return warned(
+            f"{said}; with the {where.max_concurrent} requests at a time that its config allows"
+            f" it needs {size_text(many.memory)}",
+            fewer,
         )
-    return passed(said + besides)
+    return passed(said)
 
 
 def _resident(host: Host, pid: int) -> int:

@@ -9,8 +9,9 @@ from local_opus.values import LibraryFacts
 
 LOADER = "libze_loader.so.1"
 DRIVER = "libze_intel_npu.so.1"
-#: The driver's name before its release 1.16. Both at once do not mix.
+#: The driver's name before its release 1.16. An older driver beside a new one does harm.
 STALE = "libze_intel_vpu.so.1"
+_RENAMED = (1, 16)
 #: The compiler's names: until release 1.32, and since.
 COMPILERS = ("libnpu_driver_compiler.so", "libopenvino_intel_npu_compiler.so")
 #: The first loader that has every function that OpenVINO's plugin asks for (Level Zero 1.6),
@@ -74,7 +75,7 @@ def _driver(case: Case) -> Found | None:
         if stale is not None:
             return broken(f"only {stale.path} is there, of a driver older than 1.16", fix)
         return broken(f"{DRIVER}, the NPU's user-space driver, is not found", fix)
-    if stale is not None and not _is_link(stale, found.get(DRIVER)):
+    if stale is not None and _is_older_driver(stale):
         return broken(
             f"{stale.path} of an older driver lies beside {DRIVER}", fixes.remove_stale(stale.path)
         )
@@ -124,8 +125,9 @@ def _is_named(case: Case) -> bool:
     return any("npu" in library for library in case.facts.software.icds.values())
 
 
-def _is_link(stale: LibraryFacts, driver: LibraryFacts | None) -> bool:
-    return driver is not None and stale.path == driver.path
+def _is_older_driver(library: LibraryFacts) -> bool:
+    """Say whether a library of the older name is an older driver, not a link to the new one."""
+    return library.version is None or is_older(library.version, _RENAMED)
 
 
 def _version(case: Case, name: str, packages: tuple[str, ...]) -> str | None:

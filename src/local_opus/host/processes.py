@@ -151,7 +151,12 @@ class Processes:
         return asked.answer(self._communicate(command, timeout, given, extra_env, *hears))
 
     def begin_worker(
-        self, module: str, request: protocol.Message, *, timeout: float
+        self,
+        module: str,
+        request: protocol.Message,
+        *,
+        timeout: float,
+        extra_env: Mapping[str, str] | None = None,
     ) -> BegunWorker:
         """Start a worker as ``worker`` does, and return at once; ``result`` waits for it.
 
@@ -160,7 +165,7 @@ class Processes:
         asked = Asked(module)
         command = self._worker_command(asked.name)
         limit = (time.monotonic() + timeout, timeout)
-        child = self._open(command, None, piped=True)
+        child = self._open(command, extra_env, piped=True)
         give(child, protocol.encode(request))
         return BegunWorker(
             child, asked,
