@@ -73,6 +73,7 @@ class Commands:
             "PATH": PATH,
             "HOME": str(self.home.folder),
             "LOCAL_OPUS_SCOPE": "user",
+            "LOCAL_OPUS_TUNE": "0",
             "PIP_CONFIG_FILE": os.devnull,
             "PIP_NO_INDEX": "1",
             "PIP_FIND_LINKS": " ".join(str(link) for link in links),

@@ -182,15 +182,11 @@ def _write(host: Host, locations: Locations, order: TuningOrder, result: Tuned) 
         journal = open_journal(host, locations, held=True)
         applier = Applier(journal)
         group = _group(host, locations)
-        entries = journal.history
-        for action in (
-            planner.config_folder(locations, group),
-            planner.tuning_action(locations, order, group, result),
-        ):
-            entry = entries.get(action.id)
-            of_plan = entry is not None and entry.active and not entry.outside
-            if action.id == ID or not of_plan:
-                applier.ensure(action, outside=not of_plan)
+        folder = planner.config_folder(locations, group)
+        if journal.history.get(folder.id) is None:
+            applier.ensure(folder, outside=True)
+        # Of no plan: what a failed upgrade takes back is not what a person measured since.
+        applier.ensure(planner.tuning_action(locations, order, group, result), outside=True)
 
 
 def _group(host: Host, locations: Locations) -> str | None:

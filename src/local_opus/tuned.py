@@ -12,7 +12,8 @@ from collections.abc import Mapping
 
 from pydantic import JsonValue, ValidationError
 
-from local_opus.devices.settings import kind_of, refusals
+from local_opus.devices.names import kind_of
+from local_opus.devices.settings import refusals
 from local_opus.errors import BadInputError, did_you_mean
 from local_opus.values.tuning import Chosen, Tuned
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pydantic import JsonValue
 
 from local_opus.catalog.needs import Serving, serving_memory
-from local_opus.devices.settings import candidates, kind_of
+from local_opus.devices.names import kind_of
+from local_opus.devices.settings import candidates
 from local_opus.values import Device, HostFacts, Model
 from local_opus.values.tuning import Goal, TuningOrder
 

@@ -9,7 +9,8 @@ from typing import Literal, Self
 
 from pydantic import JsonValue
 
-from local_opus.devices.settings import OF_PIPELINE, kind_of, refusals
+from local_opus.devices.names import kind_of
+from local_opus.devices.settings import OF_PIPELINE, refusals
 from local_opus.errors import WorkerError
 from local_opus.host import Host
 from local_opus.host.dialogue import Dialogue

@@ -15,7 +15,8 @@ from builders import wheel_model
 from local_opus import install, planner, profiles
 from local_opus.interpreter import Interpreter
 from local_opus.locations import UNIT, Locations, locate
-from local_opus.values import CanaryBand, Device, MemoryNeed, Scope
+from local_opus.values import CanaryBand, Device, MemoryNeed, Plan, Scope
+from local_opus.values.tuning import Chosen, Tuned, TuningOrder
 
 HOME = "/home/user"
 #: A user that is not this one, and a time long ago.
@@ -28,6 +29,17 @@ MODEL = wheel_model(SOUND).model_copy(
         "memory": MemoryNeed(bytes=10**7, estimated=False, source="test"),
     }
 )
+
+
+#: What was tuned, on a generated graph: it holds whatever the weights are.
+TUNING = TuningOrder(
+    goal="latency", seconds=30, settings=(), device="CPU", device_name="A CPU", driver=None, openvino="1",
+    base={}, model=None,
+)  # fmt: skip
+TUNED = Tuned(
+    tuned_for=TUNING.holds_for(None), goal="latency", base={}, seconds=1.0, at="2026-01-01T00:00:00+00:00",
+    chosen=Chosen(properties={"INFERENCE_NUM_THREADS": 1}),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -96,11 +108,22 @@ def choice(variant: Variant, version: int = 1, root: str = "/") -> install.Choic
         templates=texts,
         port=profile.server.port,
         trial_port=profile.server.port + 1 if version > 1 else None,
+        tuning=TUNING if profile.tuning.enabled else None,
     )
     return install.Choice(
         profile=profile, facts=None, model=request.model, device=request.device,  # type: ignore[arg-type]
-        locations=variant.places, port=request.port, plan=planner.plan(request),
+        locations=variant.places, port=request.port, plan=_measured(planner.plan(request)),
     )  # fmt: skip
+
+
+def _measured(plan: Plan) -> Plan:
+    """Have the plan keep a result that is there: what a measurement says differs each time."""
+    result = {"result": TUNED.model_dump(mode="json")}
+    actions = (
+        one.model_copy(update={"params": {**one.params, **result}}) if one.id == "tuning" else one
+        for one in plan.actions
+    )
+    return plan.model_copy(update={"actions": tuple(actions)})
 
 
 def build(root: Path, variant: Variant) -> None:

@@ -90,7 +90,9 @@ class Program:
         }
         self.environ |= {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(home), "PIP_CACHE_DIR": pip_cache,
                          "PYTHONPATH": str(checkout / "src"), "COLUMNS": "200", "TERM": "dumb",
-                         "NO_COLOR": "1", "LOCAL_OPUS_SCOPE": "user"}  # fmt: skip
+                         "NO_COLOR": "1", "LOCAL_OPUS_SCOPE": "user",
+                         # Tests of tuning say --tune; the others need not wait for it.
+                         "LOCAL_OPUS_TUNE": "0"}  # fmt: skip
         #: Words in front of the program, e.g. to enter a mount namespace.
         self.enter: tuple[str, ...] = ()
         self.prefix = home / ".local/share/local-opus"

@@ -40,7 +40,15 @@ def test_nothing_installed_is_no_problem(host, check):
     )
 
 
-@pytest.mark.parametrize("check", [secrets, leftovers, locks, partials])
+def test_without_secrets_none_is_closed(host):
+    found = one(secrets.CHECK, context(host))
+    assert (found.state, found.evidence) == (
+        "not applicable",
+        "no receipt, no config and no token is here",
+    )
+
+
+@pytest.mark.parametrize("check", [leftovers, locks, partials])
 def test_what_looks_at_files_alone_passes_where_there_are_none(host, check):
     assert one(check.CHECK, context(host)).state == "pass"
 

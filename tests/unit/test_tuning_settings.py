@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from local_opus.devices.settings import LEGAL, candidates, kind_of, refusals, thread_counts
+from local_opus.devices.names import kind_of
+from local_opus.devices.settings import LEGAL, candidates, refusals, thread_counts
 from local_opus.facts import gather
 from local_opus.values import CpuFacts, Device, HostFacts
 from local_opus.values.tuning import Goal, Setting

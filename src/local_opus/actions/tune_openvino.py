@@ -25,9 +25,10 @@ from local_opus.errors import LocalOpusError
 from local_opus.host import Host
 from local_opus.values.tuning import Tuned, TuningOrder
 
-#: What of an order may differ without a new measurement: how long it may take, and which
-#: candidates a version of this program knows.
-_LOOSE = {"seconds", "settings", "memory", "text", "band"}
+#: What of an order asks for a new measurement where it is another. How long it may take, and which
+#: candidates a version of this program knows, do not.
+_HOLDS_FOR = {"model", "folder", "device", "device_name", "driver", "openvino"}
+_BY_PROFILE = {"goal", "base"}
 
 
 class TuneOpenvino(Action):
@@ -86,8 +87,8 @@ class TuneOpenvino(Action):
         """What was tuned for the same holds; whoever ran `tune` chose the goal himself."""
         if self.result is not None:
             return False
-        loose = _LOOSE | ({"goal", "base"} if earlier.result is not None else set())
-        mine, its = (one.order.model_dump(exclude=loose) for one in (self, earlier))
+        said = _HOLDS_FOR | (_BY_PROFILE if earlier.result is None else set())
+        mine, its = (one.order.model_dump(include=said) for one in (self, earlier))
         same = (self.path, self.mode, self.group) == (earlier.path, earlier.mode, earlier.group)
         return same and mine == its
 

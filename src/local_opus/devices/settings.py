@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from pydantic import JsonValue
 
+from local_opus.devices.names import kind_of
 from local_opus.values import Device, DeviceFacts, HostFacts
 from local_opus.values.tuning import Goal, Setting
 
@@ -89,11 +90,6 @@ _SDPA = "the server answers several requests at once, and this attention one aft
 _PREFIX = "an answer would depend on what was asked before, so the same seed not give the same text"
 #: The words of OpenVINO's types and of its settings.
 _TYPES = {"bfloat16": "bf16", "float16": "f16", "float32": "f32", "uint8_t": "u8", "uint4_t": "u4"}
-
-
-def kind_of(device: str) -> Device:
-    """Return the kind of OpenVINO's ``device``, e.g. GPU of "GPU.1". Raises ValueError."""
-    return Device(device.partition(".")[0])
 
 
 def refusals(
