@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from local_opus import install
 from local_opus.checks import devices
-from local_opus.checks.base import Check, Group
+from local_opus.checks.base import Answer, Check, Group
 from local_opus.checks.context import PROBE_SECONDS, Context
 from local_opus.errors import LocalOpusError, MachineCannotError
 from local_opus.facts import gather
@@ -58,15 +58,15 @@ def check(host: Host, locations: Locations) -> Check:
         *(python, "-s", "-P", "-m", module),
     ]
 
-    def ask(context: Context) -> object:
+    def ask(context: Context) -> list[Answer]:
         devices.require_openvino(context)
         facts = gather(
             host, disk_path=locations.models, probe_timeout=PROBE_SECONDS, machine=inside
         )
         tiny = devices.try_all(inside, facts, {})
-        return devices.answers(facts, tiny, devices.used(context), service=True)
+        return devices.answers(facts, tiny, context.used_device(), service=True)
 
-    return Check("devices", "devices", Group.DEVICES, ask, devices.CHECK.seconds)  # type: ignore[arg-type]
+    return Check("devices", "devices", Group.DEVICES, ask, devices.CHECK.seconds)
 
 
 def _unit(host: Host, locations: Locations) -> tuple[str, list[str]]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pydantic import ValidationError
 
 from local_opus import node
+from local_opus.devices.matching import is_foreign
 from local_opus.devices.measured import (
     WITHOUT_OPENVINO,
     Measured,
@@ -33,7 +34,6 @@ _BEGINNING = 0.6
 #: Share of free memory that a device may take, and the most that is of use.
 _MEMORY_SHARE = 0.5
 _MAX_MEMORY = 8 * 1024**3
-_INTEL = "vendor=0x8086"
 
 Tell = Callable[[str, Measurement], None]
 
@@ -49,12 +49,7 @@ def listed(facts: HostFacts) -> tuple[DeviceFacts, ...]:
             f"bench device: {why}",
             "Install a profile with OpenVINO (`local-opus install`), then run this again.",
         )
-    return tuple(one for one in facts.openvino.devices if not _is_foreign(one))
-
-
-def _is_foreign(device: DeviceFacts) -> bool:
-    architecture = str(device.properties.get("DEVICE_ARCHITECTURE", ""))
-    return "vendor=" in architecture and _INTEL not in architecture
+    return tuple(one for one in facts.openvino.devices if not is_foreign(one))
 
 
 def check_name(name: str) -> None:

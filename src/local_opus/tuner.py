@@ -13,13 +13,13 @@ from local_opus.errors import LocalOpusError, MachineCannotError
 from local_opus.facts import memory
 from local_opus.host import Host
 from local_opus.tuning import Outcome, Search, Tell
+from local_opus.units import size_text
 from local_opus.values.tuning import Tuned, TunedFor, TuningOrder
 from local_opus.weights import manifest
 from local_opus.workbench import Subject, Workbench, generated
 
 #: Bytes that one generated graph takes while it runs: measured 0.55 GB with 8 threads at most.
 GRAPH_MEMORY = 700_000_000
-_GIB = 1024**3
 
 
 def weights_digest(host: Host, order: TuningOrder) -> str | None:
@@ -98,7 +98,7 @@ def _require_memory(host: Host, order: TuningOrder) -> None:
     needed = 2 * (order.memory if order.folder is not None else GRAPH_MEMORY)
     if needed > usable:
         raise MachineCannotError(
-            f"two settings are measured side by side, which needs {needed / _GIB:.1f} GiB of "
-            f"memory, and {usable / _GIB:.1f} GiB are free",
+            f"two settings are measured side by side, which needs {size_text(needed)} of memory, "
+            f"and {size_text(usable)} are free",
             "End other programs, then run `local-opus tune`.",
         )

@@ -213,6 +213,9 @@ def gpu(name: str, vendor: str) -> DeviceFacts:
     )  # fmt: skip
 
 
+NAMELESS = DeviceFacts(name="GPU", full_name="NVIDIA GeForce RTX 5090 (dGPU)", properties={})
+
+
 @pytest.mark.parametrize(
     ("seen", "listed", "device", "state", "words"),
     [
@@ -225,6 +228,8 @@ def gpu(name: str, vendor: str) -> DeviceFacts:
         ((NVIDIA,), (gpu("GPU.0", "0x10de"), gpu("GPU.1", "0x8086")), "GPU", "fail", "set to GPU, which is card of 0x10de"),
         ((NVIDIA,), (gpu("GPU.0", "0x10de"), gpu("GPU.1", "0x8086")), "GPU.1", "warn", "OpenVINO lists GPU.0"),
         ((NVIDIA,), (gpu("GPU.0", "0x10de"),), None, "warn", "OpenVINO lists GPU.0"),
+        # Its plugin states no vendor: the name tells.
+        ((NVIDIA,), (NAMELESS,), "GPU", "fail", "which is NVIDIA GeForce RTX 5090"),
     ],
 )  # fmt: skip
 def test_foreign(host, seen, listed, device, state, words):

@@ -14,11 +14,12 @@ from typing import BinaryIO
 import pytest
 
 from local_opus.cli import main
+from local_opus.devices import matching
 from local_opus.devices.chain import chains
 from local_opus.errors import MachineCannotError
-from local_opus.facts import accelerators, gather, joining
+from local_opus.facts import accelerators, gather
 from local_opus.host import FileStat, Host, Space
-from local_opus.values import HostFacts
+from local_opus.values import DeviceFacts, HostFacts
 from machines import CPU_ONLY, MACHINES, ReplayedFiles, host_on, machine_host, pci_tree, write
 from nobody import as_nobody
 
@@ -233,13 +234,13 @@ def test_the_table_agrees_with_openvino() -> None:
     for machine in MACHINES.values():
         facts = machine.golden["facts"]["accelerators"]
         for device in machine.answer["devices"]:
-            uuid = joining._UUID.match(str(device["properties"].get("DEVICE_UUID", "")))
+            stated = matching.pci_id(DeviceFacts.model_validate(device))
             for item in facts:
                 if item["kind"] == "NPU" == device["name"]:
                     told = device["properties"].get("DEVICE_ARCHITECTURE", item["architecture"])
                     assert item["architecture"] == told
                     compared += 1
-                elif uuid and item["pci_id"] == f"8086:{uuid[2]}{uuid[1]}":
+                elif stated is not None and item["pci_id"] == stated:
                     words = str(device["properties"].get("DEVICE_ARCHITECTURE", ""))
                     assert words.endswith(f"v{item['architecture']}") or not words
                     kind = {True: "INTEGRATED", False: "DISCRETE"}[item["integrated"]]

@@ -174,6 +174,13 @@ class Context:
             raise NotApplicableError(f"the server is set to {name}, which chooses by itself")
         return Device(kind)
 
+    def used_device(self) -> str | None:
+        """Return the device that the server is set to; None: there is no server, or no telling."""
+        try:
+            return self.settings().device
+        except NotApplicableError:
+            return None
+
     @property
     def scope(self) -> str:
         """The scope's word."""

@@ -15,13 +15,13 @@ from local_opus.checks.base import (
 )
 from local_opus.checks.context import Context, Once, begin
 from local_opus.devices.chain import chains
+from local_opus.devices.matching import is_foreign
 from local_opus.facts.inference import try_device
 from local_opus.host import Host
 from local_opus.values import (
     CheckState,
     Device,
     DeviceChain,
-    DeviceFacts,
     HostFacts,
     Link,
     LinkName,
@@ -32,7 +32,6 @@ from local_opus.values import (
 #: Seconds of one tiny inference: an NPU compiles for some.
 TINY_SECONDS = 20.0
 _OPENVINO = "\nopenvino=="
-_INTEL = "vendor=0x8086"
 
 
 def ask(context: Context) -> list[Answer]:
@@ -42,7 +41,7 @@ def ask(context: Context) -> list[Answer]:
     first = {"CPU": _begin(context.host, "CPU")}
     facts = context.facts()
     tiny = try_all(context.host, facts, first)
-    return answers(facts, tiny, used(context))
+    return answers(facts, tiny, context.used_device())
 
 
 def require_openvino(context: Context) -> None:
@@ -61,7 +60,7 @@ def try_all(
     """Try each of Intel's devices that OpenVINO lists, all at the same time."""
     waiting = dict(begun)
     for device in facts.openvino.devices:
-        if _is_intel(device) and device.name not in waiting:
+        if not is_foreign(device) and device.name not in waiting:
             waiting[device.name] = _begin(host, device.name)
     return {name: result() for name, result in waiting.items()}
 
@@ -154,19 +153,6 @@ def _title(chain: DeviceChain) -> str:
         return chain.openvino_name
     address = (chain.pci_address or "").removeprefix("0000:")
     return f"{chain.device.value} {address}".strip()
-
-
-def _is_intel(device: DeviceFacts) -> bool:
-    architecture = str(device.properties.get("DEVICE_ARCHITECTURE", ""))
-    return "vendor=" not in architecture or _INTEL in architecture
-
-
-def used(context: Context) -> str | None:
-    """Return the device that the server is set to; None: there is no server, or no telling."""
-    try:
-        return context.settings().device
-    except NotApplicableError:
-        return None
 
 
 CHECK = Check(

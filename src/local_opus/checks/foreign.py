@@ -14,19 +14,18 @@ from local_opus.checks.base import (
     warned,
 )
 from local_opus.checks.context import Context
+from local_opus.devices.matching import is_foreign, kind_of
 from local_opus.values import DeviceFacts, Fix
-
-_INTEL = "vendor=0x8086"
 
 
 def ask(context: Context) -> Answer:
     """Look for devices of others, on the bus and in OpenVINO's list."""
     facts = context.facts()
-    listed = [device for device in facts.openvino.devices if _is_foreign(device)]
+    listed = [device for device in facts.openvino.devices if is_foreign(device)]
     seen = [f"{one.kind.value} {one.pci_id}{_node(one.node)}" for one in facts.foreign]
     if not listed and not seen:
         raise NotApplicableError("no GPU or NPU of another maker")
-    used = _used(context)
+    used = context.used_device()
     for device in listed:
         if used in _names(device):
             return failed(
@@ -35,11 +34,11 @@ def ask(context: Context) -> Answer:
             )
     if listed:
         first = listed[0]
-        kind = first.name.partition(".")[0]
+        kind = kind_of(first)
         ours = [
             device.name
             for device in facts.openvino.devices
-            if device not in listed and device.name.partition(".")[0] == kind
+            if device not in listed and kind_of(device) is kind
         ]
         text = f"Where you name a {kind} yourself, name Intel's: {', '.join(ours)}."
         if not ours:
@@ -51,11 +50,6 @@ def ask(context: Context) -> Answer:
     return passed(f"{', '.join(seen)}: not Intel's, OpenVINO does not list it, nothing uses it")
 
 
-def _is_foreign(device: DeviceFacts) -> bool:
-    architecture = str(device.properties.get("DEVICE_ARCHITECTURE", ""))
-    return "vendor=" in architecture and _INTEL not in architecture
-
-
 def _names(device: DeviceFacts) -> set[str]:
     """Return what a config may call a device: plain GPU is the first."""
     kind, _, number = device.name.partition(".")
@@ -64,13 +58,6 @@ def _names(device: DeviceFacts) -> set[str]:
 
 def _node(node: str | None) -> str:
     return f" ({node})" if node else ""
-
-
-def _used(context: Context) -> str | None:
-    try:
-        return context.settings().device
-    except NotApplicableError:
-        return None
 
 
 def _other_device(context: Context) -> Fix:

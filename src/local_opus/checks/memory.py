@@ -15,6 +15,7 @@ from local_opus.checks.base import (
     warned,
 )
 from local_opus.checks.context import Context
+from local_opus.facts import reading
 from local_opus.host import Host
 from local_opus.units import size_text
 
@@ -51,25 +52,20 @@ def ask(context: Context) -> Answer:
 
 
 def _resident(host: Host, pid: int) -> int:
-    """Return the bytes that a process and its children hold (proc_pid_status(5), VmRSS)."""
+    """Return the bytes that a process and its children hold (proc_pid_status(5), VmRSS).
+
+    One that has ended meanwhile, or is another user's, tells nothing.
+    """
     total, waiting, seen = 0, [pid], 0
     while waiting and seen < _MOST_PROCESSES:
         one = waiting.pop()
         seen += 1
-        for line in _text(host, f"/proc/{one}/status").splitlines():
+        for line in (reading.text(host, f"/proc/{one}/status") or "").splitlines():
             if line.startswith("VmRSS:"):
                 total += int(line.split()[1]) * _KIB
-        below = _text(host, f"/proc/{one}/task/{one}/children")
+        below = reading.text(host, f"/proc/{one}/task/{one}/children") or ""
         waiting += [int(word) for word in below.split() if word.isdecimal()]
     return total
-
-
-def _text(host: Host, path: str) -> str:
-    """Return what a process tells; nothing of one that has ended, or is another user's."""
-    try:
-        return host.files.read_text(path, 8192)
-    except OSError:
-        return ""
 
 
 CHECK = Check("memory", "memory fit", Group.MODEL, ask, SECONDS_WITH_FACTS)

@@ -7,6 +7,7 @@ import time
 
 from local_opus.checks.base import Answer, Check, Group, NotApplicableError, advise, passed, warned
 from local_opus.checks.context import Context
+from local_opus.facts import reading
 from local_opus.host import Host
 
 _CPU = "/sys/devices/system/cpu"
@@ -41,11 +42,11 @@ def _count(host: Host) -> int | None:
     A package is counted at each of its cores: the highest of each kind is enough to see a rise.
     """
     cores, package, seen = 0, 0, False
-    for name in _names(host):
+    for name in reading.names(host, _CPU):
         if not _NUMBERED.fullmatch(name):
             continue
         for counter in _COUNTERS:
-            number = _number(host, f"{_CPU}/{name}/thermal_throttle/{counter}")
+            number = reading.number(host, f"{_CPU}/{name}/thermal_throttle/{counter}")
             if number is None:
                 continue
             seen = True
@@ -54,21 +55,6 @@ def _count(host: Host) -> int | None:
             else:
                 package = max(package, number)
     return cores + package if seen else None
-
-
-def _names(host: Host) -> list[str]:
-    try:
-        return host.files.list(_CPU)
-    except OSError:
-        return []
-
-
-def _number(host: Host, path: str) -> int | None:
-    try:
-        text = host.files.read_text(path, 32).strip()
-    except OSError:
-        return None
-    return int(text) if text.isdecimal() else None
 
 
 CHECK = Check("throttling", "thermal throttling", Group.MACHINE, ask)

@@ -91,25 +91,34 @@ def _take(
 
 
 def _same_address(item: AcceleratorFacts, device: DeviceFacts) -> bool:
+    return item.pci_address == pci_address(device)
+
+
+def pci_address(device: DeviceFacts) -> str | None:
+    """Return the PCI address that OpenVINO states of a device; None where it states none."""
     said = _PCI_INFO.search(str(device.properties.get("DEVICE_PCI_INFO", "")))
     if said is None:
-        return False
+        return None
     try:
         domain, bus, slot, function = (int(part, 0) for part in said.groups())
     except ValueError:  # a word that is no number: nothing is told
-        return False
-    return item.pci_address == f"{domain:04x}:{bus:02x}:{slot:02x}.{function:x}"
+        return None
+    return f"{domain:04x}:{bus:02x}:{slot:02x}.{function:x}"
 
 
-def _pci_id(device: DeviceFacts) -> str | None:
+def pci_id(device: DeviceFacts) -> str | None:
+    """Return the PCI id of one of Intel's GPUs, from its DEVICE_UUID; None where that tells none.
+
+    Equal cards share it.
+    """
     found = _UUID.match(str(device.properties.get("DEVICE_UUID", "")).casefold())
     return f"8086:{found[2]}{found[1]}" if found and kind_of(device) is Device.GPU else None
 
 
 def _same_id(item: AcceleratorFacts, device: DeviceFacts) -> bool:
-    return _pci_id(device) == item.pci_id
+    return pci_id(device) == item.pci_id
 
 
 def _may_be(_item: AcceleratorFacts, device: DeviceFacts) -> bool:
     # A device that names another PCI id is not this one, whatever its number.
-    return _pci_id(device) is None
+    return pci_id(device) is None

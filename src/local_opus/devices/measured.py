@@ -1,4 +1,4 @@
-"""What `bench device` measured, as a value that others read again: choice and tuning. Pure."""
+"""What `bench device` measured, as a value. Pure."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ import re
 from local_opus.devices.cpu_peaks import computed
 from local_opus.devices.figures import Confidence, Figure, Published
 from local_opus.devices.gpu_peaks import GPU, GPU_VERSIONS
+from local_opus.devices.matching import is_foreign, pci_address, pci_id
 from local_opus.devices.peaks import CPU, CPU_MODELS, NPU, NPU_ARCHITECTURES, NPU_IDS, NPU_TILES
 from local_opus.values import AcceleratorFacts, Device, DeviceFacts, HostFacts
 
@@ -20,20 +21,13 @@ __all__ = [
     "rated",
 ]
 
-_INTEL = "0x8086"
-_VENDOR = re.compile(r"vendor=(0x[0-9a-f]{4})")
 _VERSION = re.compile(r"arch=v(\d+\.\d+\.\d+)")
-#: DEVICE_UUID of Intel's GPUs: vendor and device id, both with the low byte first.
-_UUID = re.compile(r"8680([0-9a-f]{2})([0-9a-f]{2})")
 #: Names of DEVICE_GOPS's data types, of older releases and of newer ones.
 _GOPS = {
     **dict.fromkeys(("int8", "int8_t", "i8"), "int8_tops"),
     **dict.fromkeys(("float16", "f16"), "fp16_tflops"),
     **dict.fromkeys(("float32", "f32"), "fp32_tflops"),
 }
-_ADDRESS = re.compile(
-    r"domain: (?:0x)?([0-9a-f]+),? bus: (?:0x)?([0-9a-f]+),? device: (?:0x)?([0-9a-f]+)"
-)
 
 
 def platform_of(facts: HostFacts, device_facts: DeviceFacts) -> Published | None:
@@ -50,7 +44,7 @@ def platform_of(facts: HostFacts, device_facts: DeviceFacts) -> Published | None
         known = of_accelerator(there[0]) if len(there) == 1 else None
         known = known or _kept(NPU.get(NPU_ARCHITECTURES.get(architecture, "")))
         return _with_memory(facts, known)
-    if kind != Device.GPU or _is_foreign(architecture):
+    if kind != Device.GPU or is_foreign(device_facts):
         return None
     device_id = _gpu_id(facts, device_facts)
     if device_id is not None and device_id in GPU:
@@ -67,7 +61,7 @@ def rated(facts: HostFacts, device_facts: DeviceFacts) -> Published | None:
     """
     table = platform_of(facts, device_facts)
     kind = device_facts.name.partition(".")[0]
-    if kind not in {Device.NPU, Device.GPU} or _is_foreign(_architecture(device_facts)):
+    if kind not in {Device.NPU, Device.GPU} or is_foreign(device_facts):
         return table
     own = _own_peaks(device_facts)
     if kind == Device.NPU and "int8_tops" not in own:
@@ -153,21 +147,14 @@ def _architecture(device_facts: DeviceFacts) -> str:
     return str(device_facts.properties.get("DEVICE_ARCHITECTURE", ""))
 
 
-def _is_foreign(architecture: str) -> bool:
-    vendor = _VENDOR.search(architecture)
-    return vendor is not None and vendor[1] != _INTEL
-
-
 def _gpu_id(facts: HostFacts, device_facts: DeviceFacts) -> str | None:
     """Return the PCI device id: from its UUID, its address, its name, or as the only GPU."""
-    uuid = _UUID.match(str(device_facts.properties.get("DEVICE_UUID", "")))
-    if uuid:
-        return uuid[2] + uuid[1]
+    stated = pci_id(device_facts)
+    if stated is not None:
+        return stated.partition(":")[2]
     there = [one for one in facts.accelerators if one.kind is Device.GPU]
-    at = _ADDRESS.search(str(device_facts.properties.get("DEVICE_PCI_INFO", "")))
-    if at:
-        address = f"{int(at[1], 16):04x}:{int(at[2], 16):02x}:{int(at[3], 16):02x}."
-        there = [one for one in there if one.pci_address.startswith(address)] or there
+    address = pci_address(device_facts)
+    there = [one for one in there if one.pci_address == address] or there
     ids = {one.pci_id.partition(":")[2] for one in there}
     if len(ids) == 1:
         return ids.pop()

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 
+from local_opus.devices.matching import is_foreign, kind_of, pci_id
 from local_opus.values import AcceleratorFacts, Device, DeviceFacts, OpenVinoFacts
 
-#: DEVICE_UUID of Intel's GPU driver begins with vendor and device id, little-endian.
-_UUID = re.compile(r"8680([0-9a-f]{2})([0-9a-f]{2})")
 #: DEVICE_ARCHITECTURE of a GPU, e.g. ``GPU: vendor=0x8086 arch=v12.71.4``.
 _ARCHITECTURE = re.compile(r"vendor=0x8086 arch=v([0-9.]+)", re.ASCII)
 _TYPES = {"Type.INTEGRATED": True, "Type.DISCRETE": False}
@@ -47,19 +46,11 @@ def _device(
     item: AcceleratorFacts, all_of_them: tuple[AcceleratorFacts, ...], openvino: OpenVinoFacts
 ) -> DeviceFacts | None:
     theirs = [one for one in openvino.devices
-              if one.name.partition(".")[0] == item.kind and not is_foreign(one)]  # fmt: skip
+              if kind_of(one) is item.kind and not is_foreign(one)]  # fmt: skip
     for device in theirs:
-        uuid = _UUID.match(str(device.properties.get("DEVICE_UUID", "")).casefold())
-        if uuid and f"8086:{uuid[2]}{uuid[1]}" == item.pci_id:
+        if pci_id(device) == item.pci_id:
             return device
     ours = [one for one in all_of_them if one.kind is item.kind]
     if len(ours) != 1 or len(theirs) != 1:
         return None
-    uuid = _UUID.match(str(theirs[0].properties.get("DEVICE_UUID", "")).casefold())
-    return theirs[0] if uuid is None else None  # another id is another device
-
-
-def is_foreign(device: DeviceFacts) -> bool:
-    """Tell whether a device of OpenVINO's is a GPU of another maker."""
-    words = str(device.properties.get("DEVICE_ARCHITECTURE", ""))
-    return "vendor=" in words and "vendor=0x8086" not in words
+    return theirs[0] if pci_id(theirs[0]) is None else None  # another id is another device

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from local_opus.facts.joining import is_foreign
+from local_opus.devices.matching import is_foreign
 from local_opus.values import (
     AcceleratorFacts,
     CpuFacts,

@@ -15,13 +15,10 @@ from types import ModuleType
 from typing import Protocol
 
 from local_opus.runtime.protocol import Message
-from local_opus.runtime.worker import Emit, answer_one
+from local_opus.runtime.worker import Emit, answer_one, plain
 
 #: Devices of Intel that get a word of explanation when OpenVINO does not list them.
 _EXPECTED = ("GPU", "NPU")
-#: OpenVINO's trail of source lines and checks; it tells a user nothing.
-_TRAIL = re.compile(r"(Exception from|Check '.*' failed at) src/\S+:\d+:\s*")
-_MAX_TEXT = 500
 _OBJECT_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
@@ -53,10 +50,10 @@ def _ask_openvino(only: list[str] | None) -> Message:
         bindings = load_bindings()
     except ModuleNotFoundError as error:
         if error.name != "openvino":
-            return _failed(f"openvino can't be imported: {_plain(error)}")
+            return _failed(f"openvino can't be imported: {plain(error)}")
         return _failed("the openvino package is not installed in this environment")
     except (ImportError, OSError) as error:  # a library of the system that it needs
-        return _failed(f"openvino can't be imported: {_plain(error)}")
+        return _failed(f"openvino can't be imported: {plain(error)}")
     core = bindings.Core()
     version = str(bindings.get_version())
     return {"version": version, "problem": None, **ask_devices(core, only)}
@@ -131,12 +128,7 @@ def _read(core: _Core, device: str, name: str) -> tuple[object, str | None]:
     try:
         return as_json(core.get_property(device, name)), None
     except Exception as error:  # noqa: BLE001 - plugins raise what they like; the text is kept
-        return None, _plain(error) or type(error).__name__
-
-
-def _plain(error: BaseException) -> str:
-    lines = [_TRAIL.sub("", line).strip() for line in str(error).splitlines()]
-    return " ".join(line for line in lines if line)[:_MAX_TEXT]
+        return None, plain(error)
 
 
 def as_json(value: object) -> object:

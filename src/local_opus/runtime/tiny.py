@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from local_opus.runtime import protocol
-from local_opus.runtime.worker import Emit, answer_one
+from local_opus.runtime.worker import Emit, answer_one, plain
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,9 +26,6 @@ _ONE_DEVICE = re.compile(r"(CPU|GPU|NPU)(\.\w+)?")
 #: inputs are quarters of small whole numbers, exact in bfloat16 and float16, and so are all sums
 #: in float16 and float32: what is left is the rounding of the result.
 _TOLERANCE = 2**-7
-#: OpenVINO's trail of source lines and checks; it tells a user nothing.
-_TRAIL = re.compile(r"(Exception from|Check '.*' failed at) src/\S+:\d+:\s*")
-_MAX_TEXT = 500
 
 
 class WrongDeviceError(Exception):
@@ -46,7 +43,7 @@ def tiny(request: protocol.Message, _emit: Emit) -> protocol.Message:
         ran_on, answer = _run(device)
         right, problem = _judge(answer)
     except Exception as error:  # noqa: BLE001 - plugins raise what they like; the text is kept
-        problem = _plain(error)
+        problem = plain(error)
     return {
         "device": device,
         "ran_on": ran_on,
@@ -115,11 +112,6 @@ def _judge(answer: Floats) -> tuple[bool, str | None]:
         return True, None
     count = int(within.size - within.sum())
     return False, f"the result is wrong: {count} of {within.size} numbers, by {off.max():.3g}"
-
-
-def _plain(error: BaseException) -> str:
-    lines = [_TRAIL.sub("", line).strip() for line in str(error).splitlines()]
-    return " ".join(line for line in lines if line)[:_MAX_TEXT] or type(error).__name__
 
 
 if __name__ == "__main__":

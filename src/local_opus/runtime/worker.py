@@ -9,6 +9,7 @@ standard error, so it can't break a frame.
 from __future__ import annotations
 
 import os
+import re
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -19,6 +20,9 @@ from local_opus.runtime import protocol
 
 #: Sends an event to the parent; safe to call from any thread.
 Emit = Callable[[Mapping[str, object]], None]
+#: OpenVINO's trail of source lines and checks; it tells a user nothing.
+_TRAIL = re.compile(r"(Exception from|Check '.*' failed at) src/\S+:\d+:\s*")
+_MAX_TEXT = 500
 Handler = Callable[[protocol.Message, Emit], Mapping[str, object]]
 
 
@@ -31,6 +35,12 @@ def turn_telemetry_off() -> None:
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     os.environ["DO_NOT_TRACK"] = "1"
+
+
+def plain(error: BaseException) -> str:
+    """Return what OpenVINO says of an error in one line, without the places in its source."""
+    lines = [_TRAIL.sub("", line).strip() for line in str(error).splitlines()]
+    return " ".join(line for line in lines if line)[:_MAX_TEXT] or type(error).__name__
 
 
 def take_standard_output() -> BinaryIO:
