@@ -60,7 +60,8 @@ def command(
     locations = find_install(host, scope)
     registry = (*checks.REGISTRY, checks.CANARY) if canary else checks.REGISTRY
     console = Console()
-    with show.Progress(Console(stderr=True), len(registry)) as progress:
+    total = 1 if as_service else len(registry)
+    with show.Progress(Console(stderr=True), total) as progress:
         if as_service:
             found = doctor.examine_as_service(host, locations)
         else:

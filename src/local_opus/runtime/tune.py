@@ -161,12 +161,15 @@ class Sequential:
             moments.append(time.perf_counter())
             return openvino_genai.StreamingStatus.RUNNING
 
+        made = 0
         begin = time.perf_counter()
         for _ in range(requests):
-            self._pipeline.generate(openvino.Tensor(self._prompt), _config(tokens), see)
+            prompt = openvino.Tensor(self._prompt)
+            answer = self._pipeline.generate(prompt, _config(tokens), see)
+            made += sum(len(one) for one in answer.tokens)
         seconds = time.perf_counter() - begin
         first = moments[0] - begin if moments else seconds
-        return seconds, first, requests * tokens, requests * tokens - 1
+        return seconds, first, made, max(0, made - 1)
 
 
 def _config(tokens: int) -> openvino_genai.GenerationConfig:

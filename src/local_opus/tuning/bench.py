@@ -1,4 +1,4 @@
-"""What tuning measures on, and what a round of it came to."""
+"""What tuning measures on, and what a round of it came to. Pure."""
 
 from __future__ import annotations
 

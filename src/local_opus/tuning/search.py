@@ -1,4 +1,4 @@
-"""The search for settings that are faster than the default; see the package."""
+"""The search for settings that are faster than the default; see the package. Pure."""
 
 from __future__ import annotations
 
