@@ -1,4 +1,4 @@
-"""Measures settings on a bench, in turns with the default's process, never beyond the time. Pure."""
+"""Measures settings on a bench, in turns with the default, never beyond the time. Pure."""
 
 from __future__ import annotations
 
