@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 import re
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext

@@ -11,8 +11,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from local_opus import control, node
+from local_opus import control, node, stock
 from local_opus.actions.create_environment import CreateEnvironment
+from local_opus.catalog import needs
 from local_opus.catalog.engine_memory import kv_value_bytes
 from local_opus.catalog.needs import Serving
 from local_opus.catalog.own import load_all as load_catalog
@@ -20,7 +21,7 @@ from local_opus.checks.base import NotApplicableError
 from local_opus.errors import BadInputError, LocalOpusError
 from local_opus.facts import gather
 from local_opus.history import History
-from local_opus.host import Host
+from local_opus.host import Host, locks
 from local_opus.journal import Journal
 from local_opus.locations import Locations
 from local_opus.opening import open_journal
@@ -157,6 +158,22 @@ class Context:
             cache_size_gb=where.cache_size_gb,
             kv_precision=None if precision is None else str(precision),
         )
+
+    def need(self) -> int | None:
+        """Return the bytes that the model takes for one request on the CPU; None: no model."""
+        try:
+            model, serving = self.model(), self.serving(requests=1)
+        except NotApplicableError:
+            return None
+        sized = stock.dimensions_of(self.host, self.locations, model)
+        return needs.serving(sized or model, serving).bytes
+
+    def at_work(self) -> bool:
+        """Whether a run holds the lock of the install now."""
+        try:
+            return locks.is_held(self.host.files, self.locations.lock)
+        except OSError:  # no lock, or one that is closed to this user
+            return False
 
     def model(self) -> Model:
         """Return the catalog's entry of the model that the server serves."""

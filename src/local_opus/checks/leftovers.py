@@ -5,7 +5,8 @@ from __future__ import annotations
 from local_opus import node, state
 from local_opus.checks.base import Answer, Check, Group, by_doctor, passed, told, warned
 from local_opus.checks.context import Context
-from local_opus.host import Host, locks
+from local_opus.facts import reading
+from local_opus.host import Host
 from local_opus.host.files import is_new_name
 from local_opus.locations import Locations
 
@@ -13,20 +14,13 @@ from local_opus.locations import Locations
 def ask(context: Context) -> Answer:
     """Look for PID files of dead processes, half-written files, and folders on their way."""
     host, locations = context.host, context.locations
-    if _busy(host, locations):
+    if context.at_work():
         return passed("a run is at work now; what it writes is its own")
     found = [f"{path}: {why}" for path, why in leftovers(host, locations)]
     if not found:
         return passed("no PID file of a dead process, nothing half-written")
     evidence, details = told(found, "things were left by killed runs or dead processes")
     return warned(evidence, by_doctor("Have it removed."), details=details, fixable=True)
-
-
-def _busy(host: Host, locations: Locations) -> bool:
-    try:
-        return locks.is_held(host.files, locations.lock)
-    except OSError:  # no lock, or one that is closed to this user
-        return False
 
 
 def leftovers(host: Host, locations: Locations) -> list[tuple[str, str]]:
@@ -42,7 +36,7 @@ def leftovers(host: Host, locations: Locations) -> list[tuple[str, str]]:
     found += [
         (f"{folder}/{name}", "half-written by a killed run")
         for folder in folders
-        for name in _names(host, folder)
+        for name in reading.names(host, folder)
         if is_new_name(name)
     ]
     ways = state.on_the_way(host, locations)
@@ -59,13 +53,6 @@ def _dead(host: Host, locations: Locations) -> bool:
         return False
     running = node.serving(host, locations)
     return running is None or running.how != "detached"
-
-
-def _names(host: Host, folder: str) -> list[str]:
-    try:
-        return host.files.list(folder)
-    except OSError:  # not there, or closed to this user
-        return []
 
 
 CHECK = Check("leftovers", "leftovers", Group.INSTALL, ask)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from local_opus.catalog.needs import serving_memory
 from local_opus.checks.base import (
     SECONDS_WITH_FACTS,
     Answer,
     Check,
     Group,
-    NotApplicableError,
     advise,
     failed,
     passed,
@@ -28,7 +26,7 @@ def ask(context: Context) -> Answer:
     said = (
         f"memory limit {size_text(limit)}" if limit is not None and bounded else "no memory limit"
     )
-    need = _need(context)
+    need = context.need()
     if limit is not None and need is not None and limit < need:
         return failed(
             f"{where}, {said}, and the model needs {size_text(need)}",
@@ -48,13 +46,6 @@ def ask(context: Context) -> Answer:
             ),
         )
     return passed(f"{where}, {said}, {seen} of {facts.cpu.logical_cores} processors, no quota")
-
-
-def _need(context: Context) -> int | None:
-    try:
-        return serving_memory(context.model(), context.serving(requests=1))
-    except NotApplicableError:  # no model: then the limit is only told
-        return None
 
 
 CHECK = Check("limits", "container, cgroups", Group.MACHINE, ask, SECONDS_WITH_FACTS)

@@ -10,6 +10,7 @@ from datetime import datetime
 
 from local_opus.checks.base import Answer, Check, Group, advise, passed, warned
 from local_opus.checks.context import Context
+from local_opus.facts import reading
 from local_opus.host import Host, locks
 from local_opus.weights.orphans import LOCK
 from local_opus.weights.store import PARTIAL, list_models
@@ -34,7 +35,7 @@ def ask(context: Context) -> Answer:
     paths = [locations.lock]
     for model in list_models(host, locations.models):
         folder = f"{locations.models}/{model}/{PARTIAL}"
-        paths += [f"{folder}/{name}" for name in _names(host, folder) if name.endswith(LOCK)]
+        paths += [f"{folder}/{name}" for name in reading.names(host, folder) if name.endswith(LOCK)]
     held = [one for one in (_look(host, path) for path in paths) if one is not None]
     for one in held:
         why = _why_stuck(host, one)
@@ -48,13 +49,6 @@ def ask(context: Context) -> Answer:
         one = held[0]
         return passed(f"a run is at work (PID {one.pid}, for {one.seconds:.0f} s)")
     return passed("no run is at work")
-
-
-def _names(host: Host, folder: str) -> list[str]:
-    try:
-        return host.files.list(folder)
-    except OSError:
-        return []
 
 
 def _look(host: Host, path: str) -> _Held | None:

@@ -16,12 +16,14 @@ from local_opus.checks.base import (
 )
 from local_opus.checks.context import Context
 from local_opus.errors import BadInputError
+from local_opus.facts import reading
 from local_opus.host import Host
 
 #: State of a socket that listens (Linux include/net/tcp_states.h).
 _LISTEN = "0A"
 _DEFAULT = "127.0.0.1"
 _DEFAULT_PORT = 8000
+_LAST_PORT = 65535
 
 
 @dataclass(frozen=True)
@@ -50,9 +52,13 @@ def ask(context: Context) -> Answer:
         advise(
             "End the program that holds it, or install with another port.",
             *([f"kill {holder.pid}"] if holder.pid else [f"sudo ss -ltnp 'sport = :{port}'"]),
-            f"local-opus install --local-opus --port {port + 80}",
+            f"local-opus install --local-opus --port {_another(port)}",
         ),
     )
+
+
+def _another(port: int) -> int:
+    return port + 80 if port + 80 <= _LAST_PORT else port - 80
 
 
 def _where(context: Context) -> tuple[str, int, str]:
@@ -76,11 +82,11 @@ def _holder(host: Host, port: int) -> Holder:
         return Holder(None, "")
     wanted = {f"socket:[{inode}]" for inode in inodes}
     hidden = False
-    for name in _processes(host):
+    for name in filter(str.isdecimal, reading.names(host, "/proc")):
         try:
             links = host.files.list(f"/proc/{name}/fd")
             if any(_link(host, f"/proc/{name}/fd/{one}") in wanted for one in links):
-                return Holder(int(name), _command(host, name))
+                return Holder(int(name), reading.word(host, f"/proc/{name}/comm") or "a process")
         except PermissionError:
             hidden = True
         except OSError:  # it has ended
@@ -103,25 +109,11 @@ def _inodes(host: Host, port: int) -> set[str]:
     return found
 
 
-def _processes(host: Host) -> list[str]:
-    try:
-        return [name for name in host.files.list("/proc") if name.isdecimal()]
-    except OSError:
-        return []
-
-
 def _link(host: Host, path: str) -> str:
     try:
         return host.files.read_link(path)
     except OSError:
         return ""
-
-
-def _command(host: Host, pid: str) -> str:
-    try:
-        return host.files.read_text(f"/proc/{pid}/comm", 64).strip() or "a process"
-    except OSError:
-        return "a process"
 
 
 def _is_of(host: Host, pid: int, server: int) -> bool:

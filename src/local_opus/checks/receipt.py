@@ -16,7 +16,6 @@ from local_opus.checks.base import (
 from local_opus.checks.context import Context
 from local_opus.errors import LocalOpusError
 from local_opus.history import History
-from local_opus.host import locks
 from local_opus.restoring import install_command
 
 
@@ -39,7 +38,7 @@ def ask(context: Context) -> Answer:
         what = "no run was finished" if history.rested is None else "the last run did not end"
         if _is_pulled_only(history):
             return passed(f"{records} records: models without an install")
-        if _at_work(context):
+        if context.at_work():
             return warned(
                 f"{path}: a run is at work now", advise("Wait for its end, then run doctor again.")
             )
@@ -57,13 +56,6 @@ def ask(context: Context) -> Answer:
             advise("Bring it to this version.", "local-opus upgrade"),
         )
     return passed(said)
-
-
-def _at_work(context: Context) -> bool:
-    try:
-        return locks.is_held(context.host.files, context.locations.lock)
-    except OSError:  # no lock, or one that is closed to this user
-        return False
 
 
 def _is_pulled_only(history: History) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from local_opus.catalog.needs import serving_memory
 from local_opus.checks.base import (
     SECONDS_WITH_FACTS,
     Answer,
@@ -27,10 +26,7 @@ def ask(context: Context) -> Answer:
         raise NotApplicableError("no swap space: what does not fit fails at once, not slowly")
     used = memory.swap_total - memory.swap_free
     said = f"{size_text(used)} of {size_text(memory.swap_total)} in use"
-    try:
-        need: int | None = serving_memory(context.model(), context.serving(requests=1))
-    except NotApplicableError:
-        need = None
+    need = context.need()
     if need is not None and need > memory.total:
         return warned(
             f"{said}; the model needs {size_text(need)} and the memory has"
