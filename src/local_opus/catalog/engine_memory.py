@@ -76,7 +76,7 @@ def buffers(
 ) -> int:
     """Return the buffers of the largest step; ``width`` as Dimensions has it.
 
-    That is one that reads prompts (of ``tokens`` together, None: very many; ``batch`` at most) or one
+    That is one that reads prompts (``tokens`` together, None: very many; ``batch`` at most) or one
     that answers all requests: their memory is used in turn. Measured with 1, 32 and 128 requests.
     """
     reading = min(batch, tokens or batch) * width * 4
