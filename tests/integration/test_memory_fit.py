@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -66,33 +66,27 @@ def served(measured: Measured) -> Serving:
     return Serving(len(measured.tokens), max(sum(one) for one in measured.tokens), 1)
 
 
-@pytest.mark.parametrize(("requests", "prompt"), [(1, 64), (8, 256)])
-def test_smollm2_takes_what_its_file_tells(requests: int, prompt: int) -> None:
+def near(told: int, measured: Measured) -> bool:
+    return NEAR[0] < told / held(measured) < NEAR[1]
+
+
+def test_smollm2_takes_what_its_file_and_the_catalog_tell() -> None:
     path, folder = smollm2()
-    measured = measure(folder, requests, prompt)
-    told = needs.serving(dimensions_of(path, folder), served(measured))
-    assert NEAR[0] < told.bytes / held(measured) < NEAR[1]
-
-
-def test_smollm2_takes_what_the_catalog_tells() -> None:
-    measured = measure(smollm2()[1], 4, 128)
-    told = needs.serving(load().get("smollm2-135m"), served(measured))
-    assert NEAR[0] < told.bytes / held(measured) < NEAR[1]
-
-
-@pytest.mark.parametrize(("requests", "prompt", "precision"), [(1, 48, None), (4, 192, "f16")])
-def test_a_larger_model_takes_what_its_file_tells(
-    larger: Generated, requests: int, prompt: int, precision: str | None
-) -> None:
-    properties = {} if precision is None else {"KV_CACHE_PRECISION": precision}
-    measured = measure(larger.folder, requests, prompt, properties=properties)
+    measured = measure(folder, 8, 192)
     asked = served(measured)
-    told = needs.serving(larger.dimensions, Serving(asked.requests, asked.context, 1, precision))
-    assert NEAR[0] < told.bytes / held(measured) < NEAR[1]
+    assert near(needs.serving(dimensions_of(path, folder), asked).bytes, measured)
+    assert near(needs.serving(load().get("smollm2-135m"), asked).bytes, measured)
 
 
-def test_the_memory_is_the_engines_own_and_not_the_files(larger: Generated) -> None:
-    """From the first answer on it reads next to nothing of the weights' file."""
+def test_a_larger_model_takes_what_its_file_tells(larger: Generated) -> None:
+    """Its own memory: from the first answer on it reads next to nothing of the weights' file."""
     measured = measure(larger.folder, 1, 48)
+    assert near(needs.serving(larger.dimensions, served(measured)).bytes, measured)
     assert measured.touched("openvino_model.bin") < 0.15 * larger.dimensions.file
     assert measured.high_water > measured.serving.anonymous + 0.5 * larger.dimensions.file
+
+
+def test_the_precision_of_its_kv_cache_counts(larger: Generated) -> None:
+    measured = measure(larger.folder, 4, 192, properties={"KV_CACHE_PRECISION": "f16"})
+    asked = replace(served(measured), kv_precision="f16")
+    assert near(needs.serving(larger.dimensions, asked).bytes, measured)

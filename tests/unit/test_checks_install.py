@@ -27,6 +27,7 @@ from local_opus.history import Event
 from local_opus.host import Space
 from local_opus.locations import Locations
 from local_opus.receipts import Receipt
+from local_opus.restoring import Damage
 
 CHECKS = (receipt, drift, environment_check, upgrade_room)
 
@@ -213,6 +214,16 @@ def test_what_an_install_alone_can_make_again_is_not_fixable_here(host):
     assert (found.state, found.fixable) == ("fail", False)
     assert found.fix is not None
     assert found.fix.commands[0].startswith("local-opus install --profile local-opus")
+
+
+def test_what_was_tuned_is_measured_anew_by_the_user_alone(host, monkeypatch):
+    places = install(host)
+    damage = Damage("tuning", "tune_openvino", places.tuned, "not tuned", is_safe=False)
+    monkeypatch.setattr(drift, "damages", lambda *_: [damage])
+    found = one(drift.CHECK, context(host))
+    assert (found.state, found.fixable) == ("warn", False)
+    assert found.fix is not None
+    assert found.fix.commands == ("local-opus tune",)
 
 
 # -- environment -------------------------------------------------------------------------------
