@@ -18,11 +18,11 @@ from typing import NamedTuple
 
 from pydantic import JsonValue
 
-from local_opus import chain
-from local_opus.chain import FIRST_SUM, NewerReceiptError, parse
+from local_opus import receipt_text
 from local_opus.errors import LocalOpusError
 from local_opus.history import Event, Fold, History, Record
 from local_opus.host import Host
+from local_opus.receipt_text import FIRST_SUM, NewerReceiptError, parse
 
 __all__ = [
     "FIRST_SUM",
@@ -72,7 +72,7 @@ def _salvage(host: Host, path: str) -> Salvaged:
     data = host.files.read_bytes(path) if is_file else b""
     good, count, last = 0, 0, FIRST_SUM
     try:
-        for record, length in chain.read(data, path):
+        for record, length in receipt_text.read(data, path):
             good, count, last = good + length, count + 1, record.sum
     except NewerReceiptError:
         raise
@@ -87,7 +87,7 @@ def _salvage(host: Host, path: str) -> Salvaged:
     head = _head_of(path)
     host.files.discard(head)
     host.files.write_atomic(path, data[:good], mode=0o600)
-    host.files.write_atomic(head, chain.head_line(count, last), mode=0o600)
+    host.files.write_atomic(head, receipt_text.head_line(count, last), mode=0o600)
     return Salvaged(count, aside)
 
 
@@ -160,7 +160,7 @@ class Receipt:
             return b""
         if found.kind != "file":
             raise LocalOpusError(
-                f"{path}: {found.what} is in the place of the receipt", chain.REMEDY
+                f"{path}: {found.what} is in the place of the receipt", receipt_text.REMEDY
             )
         try:
             return self._host.files.read_bytes(path, limit)
@@ -169,9 +169,9 @@ class Receipt:
 
     def _judge(self, head: bytes, data: bytes, *, held: bool) -> None:
         records, length = parse(data, self.path)
-        number = chain.check_head(head, records, self.head, self.path)
+        number = receipt_text.check_head(head, records, self.head, self.path)
         if held and number is not None and number < len(records) - 1:
-            raise chain.of_another(self.head)
+            raise receipt_text.of_another(self.head)
         self.records, self._length, self._headed = records, length, number
 
     def append(
@@ -220,7 +220,7 @@ class Receipt:
 
     def _write_head(self) -> None:
         with self._host.files.open_in_place(self.head) as stream:
-            stream.write(chain.head_line(len(self.records), self._last_sum()))
+            stream.write(receipt_text.head_line(len(self.records), self._last_sum()))
             stream.flush()
             os.fsync(stream.fileno())
         if self._headed is None:

@@ -28,12 +28,32 @@ retune.keep(host, places, order, tuner.result(host, order, holds_for, outcome, 1
 """
 
 
+PROFILE = """
+name = "quick"
+description = "A few seconds for tuning"
+extends = "local-opus"
+
+[tuning]
+seconds = 12
+"""
+
+
 @pytest.fixture(scope="module")
 def program(seeded) -> Program:
     """An install that was tuned, with its server running."""
     found: Program = seeded("gguf-q4_1", "cpu-q4_1")
-    found.install("--tune")
+    (found.home / "quick.toml").write_text(PROFILE)
+    install(found)
     return found
+
+
+def words(program: Program) -> tuple[str, ...]:
+    profile = str(program.home / "quick.toml")
+    return ("--profile", profile, *program.install_words("--tune")[1:])
+
+
+def install(program: Program) -> str:
+    return program.run(*words(program)).stdout
 
 
 def status(program: Program, code: int = 0) -> dict[str, object]:
@@ -51,7 +71,7 @@ def test_an_install_writes_what_it_measured(program):
     path = program.config / "tuned.json"
     found = tuned.parse(path.read_text(), str(path))
     assert found.tuned_for.model == MODEL
-    assert found.seconds < 35
+    assert found.seconds < 14
     assert not tuned.is_edited(found)
     assert path.stat().st_mode & 0o777 == 0o600
     receipt = json.loads(program.run("receipt", "--json").stdout)
@@ -62,7 +82,7 @@ def test_an_install_writes_what_it_measured(program):
 
 
 def test_the_same_again_changes_nothing(program):
-    assert "no changes" in program.install("--tune").stdout
+    assert "no changes" in install(program)
 
 
 def test_what_would_be_tried_is_shown_and_nothing_measured(program):
@@ -76,7 +96,7 @@ def test_what_would_be_tried_is_shown_and_nothing_measured(program):
 def test_the_server_takes_what_was_chosen_and_gives_it_back(program):
     keep(program)
     assert status(program)["tuned"] == "INFERENCE_NUM_THREADS=1"
-    assert "no changes" in program.install("--tune").stdout
+    assert "no changes" in install(program)
     assert "back to the defaults" in program.run("tune", "--reset").stdout
     assert str(status(program)["tuned"]).startswith("the defaults: taken back")
     assert "no changes" in program.run("tune", "--reset").stdout
@@ -86,16 +106,14 @@ def test_ctrl_c_keeps_what_was_set_and_the_server_runs_again(program):
     keep(program)
     before = (program.config / "tuned.json").read_bytes()
     child = program.start("tune", "--seconds", "120")
-    program.wait_for_processes(
-        lambda found: any("runtime.tune" in words for words in found.values())
-    )
-    assert any("runtime.tune" in words for words in program.processes().values())
+    program.wait_for_processes(lambda found: any("runtime.tune" in one for one in found.values()))
+    assert any("runtime.tune" in one for one in program.processes().values())
     child.send_signal(signal.SIGINT)
     _, err = child.communicate(timeout=120)
     assert child.returncode == 130, err
     assert (program.config / "tuned.json").read_bytes() == before
     assert status(program)["tuned"] == "INFERENCE_NUM_THREADS=1"
-    assert not any("runtime.tune" in words for words in program.processes().values())
+    assert not any("runtime.tune" in one for one in program.processes().values())
 
 
 def test_it_ends_within_its_time_and_the_server_runs_again(program):
@@ -113,19 +131,19 @@ def test_it_ends_within_its_time_and_the_server_runs_again(program):
 
 
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("content", "said"),
     [("{", "tuned.json: the file: "), (None, "tuned.json: chosen.properties.NPU_TURBO: CPU has no")],
 )  # fmt: skip
-def test_nonsense_is_named_and_nothing_is_lost(program, content, words):
+def test_nonsense_is_named_and_nothing_is_lost(program, content, said):
     keep(program)
     path = program.config / "tuned.json"
     sound = path.read_text()
     content = content or sound.replace("INFERENCE_NUM_THREADS", "NPU_TURBO")
     program.run("stop")
     path.write_text(content)
-    for command in (("start",), ("tune", "--dry-run"), program.install_words("--tune")):
+    for command in (("start",), ("tune", "--dry-run"), words(program)):
         err = program.run(*command, code=2).stderr
-        assert words in err
+        assert said in err
         assert "fix: Correct the file, or remove it" in err
     assert path.read_text() == content
     path.write_text(sound)
@@ -153,8 +171,8 @@ def test_an_edited_one_is_used_and_tune_does_not_lose_it(program):
     content = sound.replace('"INFERENCE_NUM_THREADS": 1', '"INFERENCE_NUM_THREADS": 2')
     path.write_text(content)
     assert status(program)["tuned"] == "INFERENCE_NUM_THREADS=2 (edited)"
-    for words in (("tune", "--seconds", "5"), ("tune", "--reset")):
-        assert "edited since it was written" in program.run(*words, code=1).stderr
+    for command in (("tune", "--seconds", "5"), ("tune", "--reset")):
+        assert "edited since it was written" in program.run(*command, code=1).stderr
     assert path.read_text() == content
     path.write_text(sound)
 

@@ -390,6 +390,14 @@ def test_a_port_that_another_program_holds(host, places, taken, pid, words):
     assert any(f"--port {taken + 80}" in command for command in found.fix.commands)
 
 
+def test_another_port_is_one_that_can_be(host, places, monkeypatch):
+    server_json(host, places, 65500)
+    monkeypatch.setattr(host.network, "port_problem", lambda *_: "address already in use")
+    found = one(port.CHECK, context(host))
+    assert found.fix is not None
+    assert found.fix.commands[-1].endswith("--port 65420")
+
+
 @pytest.mark.parametrize(("pid", "parent"), [(55, 1), (56, 55)])
 def test_a_port_that_our_server_or_its_child_holds(host, places, taken, monkeypatch, pid, parent):
     server_json(host, places, taken)

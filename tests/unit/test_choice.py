@@ -335,6 +335,15 @@ def test_the_device_is_chosen_by_measurement_after(
     assert fit(taken.model, BOTH, None, measured=measured).name == name
 
 
+def test_where_no_coder_fits_a_general_model_writes_code(catalog: Catalog) -> None:
+    """Not one that always thinks first, though it may be larger."""
+    card = CARD.model_copy(update={"properties": {**CARD.properties, "GPU_DEVICE_TOTAL_MEM_SIZE": int(5.7 * GIB)}})  # fmt: skip
+    facts = machine(devices=(CPU, card.model_copy(update={"name": "GPU"})))
+    taken = choose(catalog, facts, "coding", "GPU").taken
+    assert not taken.suits
+    assert suits(taken.model, "chat")
+
+
 def test_only_what_can_be_fetched_is_chosen(catalog: Catalog) -> None:
     assert (
         choose(catalog, machine(), "chat", None, sources=("wheel",)).taken.model.id

@@ -79,6 +79,11 @@ def test_buffers_are_of_a_step_that_reads_or_of_one_that_answers(
     assert part(needs.serving(SMALL, Serving(requests, tokens)), "buffers") == buffers
 
 
+def test_a_larger_step_takes_larger_buffers() -> None:
+    found = needs.serving(SMALL, Serving(1, 4096, batch=1024))
+    assert part(found, "buffers") == 1024 * 18_880 * 4
+
+
 def test_a_device_that_was_not_measured_is_estimated() -> None:
     on_gpu = needs.serving(SMALL, Serving(8, 1024), Device.GPU)
     on_npu = needs.serving(SMALL, Serving(8, 1024), Device.NPU)

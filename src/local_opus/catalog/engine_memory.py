@@ -71,13 +71,15 @@ def kv_capacity(cache_gb: int, precision: str) -> int:
     return int(cache_gb * GIB / _COUNTED.get(precision, 1.0))
 
 
-def buffers(width: int, vocabulary: int, requests: int, tokens: int | None) -> int:
+def buffers(
+    width: int, vocabulary: int, requests: int, tokens: int | None, batch: int = BATCH
+) -> int:
     """Return the buffers of the largest step; ``width`` as Dimensions has it.
 
-    That is one that reads prompts (of ``tokens`` together, None: very many; BATCH at most) or one
+    That is one that reads prompts (``tokens`` together, None: very many; ``batch`` at most) or one
     that answers all requests: their memory is used in turn. Measured with 1, 32 and 128 requests.
     """
-    reading = min(BATCH, tokens or BATCH) * width * 4
+    reading = min(batch, tokens or batch) * width * 4
     return max(reading, requests * vocabulary * _LOGIT)
 
 

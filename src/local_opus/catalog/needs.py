@@ -102,6 +102,8 @@ class Serving:
     cache_size_gb: int = 1
     #: OpenVINO's KV_CACHE_PRECISION; None: as the device's plugin chooses it.
     kv_precision: str | None = None
+    #: Tokens that one step computes at most: the scheduler's max_num_batched_tokens.
+    batch: int = engine.BATCH
 
 
 #: The name of the part that grows with requests and context.
@@ -133,7 +135,7 @@ def serving(model: Model | Dimensions, settings: Serving, device: Device = Devic
     # Other devices are said to widen nothing.
     weights = sized.weights if device is Device.CPU else sized.file
     tokens = settings.requests * context if context else None
-    buffers = engine.buffers(sized.width, sized.vocabulary, requests, tokens)
+    buffers = engine.buffers(sized.width, sized.vocabulary, requests, tokens, settings.batch)
     parts = (
         MemoryPart(name="weights", bytes=weights),
         cache,

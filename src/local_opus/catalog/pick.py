@@ -106,7 +106,8 @@ def choose(
     """Return the best model that fits and can be fetched from one of the kinds of ``sources``.
 
     Only ungated models under a free licence are looked at, and none that a user pinned. Of each
-    device the best is: fast enough (FAST), made for the use case, then with the most parameters,
+    device the best is: fast enough (FAST), made for the use case, else one that need not think
+    first, then with the most parameters,
     then ready as IR, then at a stated revision, then with the fewest caveats, the longest context,
     the most sources of its figures, the smallest size; where none is fast enough the smallest. Of
     the devices the best in their ranking is taken whose model is fast enough, unless another one's
@@ -199,6 +200,7 @@ def _rank(one: Option) -> tuple[float, ...]:
     return (
         1,
         one.suits,
+        one.suits or not _thinks(model),
         needs.billions(model),
         model.format == "openvino-ir",
         pinned,

@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 from local_opus import control, node, stock
 from local_opus.actions.create_environment import CreateEnvironment
 from local_opus.catalog import needs
-from local_opus.catalog.engine_memory import kv_value_bytes
+from local_opus.catalog.engine_memory import BATCH, kv_value_bytes
 from local_opus.catalog.needs import Serving
 from local_opus.catalog.own import load_all as load_catalog
 from local_opus.checks.base import NotApplicableError
@@ -157,6 +157,7 @@ class Context:
             context=where.context_length,
             cache_size_gb=where.cache_size_gb,
             kv_precision=None if precision is None else str(precision),
+            batch=where.max_num_batched_tokens or BATCH,
         )
 
     def need(self) -> int | None:

@@ -16,7 +16,7 @@ from local_opus.runtime import bench_host, bench_ran
 from local_opus.runtime.bench_graphs import Graph, Size, build, error_of
 from local_opus.runtime.bench_timing import Timing, repeat
 from local_opus.runtime.protocol import Message
-from local_opus.runtime.worker import Emit, answer_one
+from local_opus.runtime.worker import Emit, answer_one, last_line
 
 if TYPE_CHECKING:
     import openvino
@@ -172,8 +172,7 @@ def _guarded(measure: Callable[[str], Message], what: str) -> Message:
     try:
         return measure(what)
     except Exception as error:  # noqa: BLE001 - plugins raise what they like; the text is kept
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        return {"what": what, "problem": (lines or [type(error).__name__])[-1][:300]}
+        return {"what": what, "problem": last_line(error)}
 
 
 if __name__ == "__main__":

@@ -244,15 +244,9 @@ def serve(read: Callable[[], protocol.Message | None], say: Callable[[object], N
             else:
                 raise protocol.FrameError(f"nothing can be done with {message.get('op')!r} now")
         except Exception as error:  # noqa: BLE001 - a stranger's code may raise anything
-            say({"error": {"type": type(error).__name__, "text": _plain(error)}})
+            say({"error": {"type": type(error).__name__, "text": worker.last_line(error)}})
             return 1
     return 0
-
-
-def _plain(error: BaseException) -> str:
-    """Return the last line of what OpenVINO says: those before it trail its source."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
 
 
 def main() -> int:

@@ -43,6 +43,12 @@ def plain(error: BaseException) -> str:
     return " ".join(line for line in lines if line)[:_MAX_TEXT] or type(error).__name__
 
 
+def last_line(error: BaseException) -> str:
+    """Return the last line of what OpenVINO says: those before it trail its source."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1][:_MAX_TEXT] if lines else type(error).__name__
+
+
 def take_standard_output() -> BinaryIO:
     """Return a private stream on standard output and point descriptor 1 at standard error."""
     private = os.dup(1)
