@@ -30,8 +30,8 @@ from local_opus.devices.settings import candidates
 from local_opus.facts import gather
 from local_opus.host import Host
 from local_opus.tuning import MANY, OTHERS, Search
+from local_opus.tuning.workbench import Subject, Workbench
 from local_opus.values.tuning import Chosen, Goal
-from local_opus.workbench import Subject, Workbench
 from models import smollm2
 
 MODEL = "smollm2-135m"

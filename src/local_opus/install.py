@@ -22,7 +22,6 @@ from local_opus import (
     resources,
     room,
     state,
-    tuning_order,
     whereabouts,
 )
 from local_opus.actions.create_environment import CreateEnvironment
@@ -39,6 +38,7 @@ from local_opus.picking import Served, asked_device, installed, pick_model
 from local_opus.profiles import Profile
 from local_opus.refusals import explained
 from local_opus.report.reporter import Reporter
+from local_opus.tuning import ordering
 from local_opus.values import Device, HostFacts, Model, Plan, Scope
 from local_opus.values.tuning import TuningOrder
 
@@ -199,7 +199,7 @@ def _tuning(
     if version is None:
         return None
     model, on = served.model, served.device or Device.CPU
-    return tuning_order.order(
+    return ordering.order(
         facts,
         goal=profile.tuning.goal,
         seconds=profile.tuning.seconds,

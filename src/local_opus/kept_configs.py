@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Container
 
-from local_opus import server_config, tuned
+from local_opus import server_config
 from local_opus.host import Host
 from local_opus.server_config import WeightsFacts
+from local_opus.tuning import tuned
 from local_opus.values import Plan
 
 #: The weights are looked at when they are there; here any context length will do.

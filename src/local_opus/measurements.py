@@ -9,7 +9,7 @@ from pydantic import JsonValue
 from local_opus.devices.names import is_name
 from local_opus.devices.ranking import Measured
 from local_opus.history import Event, Record
-from local_opus.tuned import is_edited
+from local_opus.tuning.tuned import is_edited
 from local_opus.values.tuning import Tuned
 
 

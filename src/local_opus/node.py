@@ -9,12 +9,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 
-from local_opus import server_config, server_log, tuned, whereabouts
+from local_opus import server_config, server_log, whereabouts
 from local_opus.errors import BadInputError, LocalOpusError, MachineCannotError
 from local_opus.host import Host
 from local_opus.locations import GROUP, Locations
 from local_opus.server.settings import Settings
 from local_opus.server_config import WeightsFacts
+from local_opus.tuning import tuned
 from local_opus.values import Scope
 from local_opus.weights import manifest
 

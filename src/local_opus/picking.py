@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from pydantic import JsonValue
 
-from local_opus import measurements, tuned, whereabouts
+from local_opus import measurements, whereabouts
 from local_opus.catalog import reasons
 from local_opus.catalog.choose import fit, remedy
 from local_opus.catalog.engine_memory import Dimensions
@@ -24,6 +24,7 @@ from local_opus.locations import Locations
 from local_opus.planner import serving_of
 from local_opus.profiles import Profile
 from local_opus.stock import dimensions_of, is_stored
+from local_opus.tuning import tuned
 from local_opus.values import Device, DiskFit, HostFacts, MemoryFit, Model
 from local_opus.weights.sources import KINDS
 

@@ -14,9 +14,9 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, JsonValue, StringConstraints, ValidationError
 
-from local_opus import tuned
 from local_opus.errors import BadInputError, did_you_mean
 from local_opus.server.settings import Settings
+from local_opus.tuning import tuned
 from local_opus.values import Value
 from local_opus.values.tuning import Tuned
 

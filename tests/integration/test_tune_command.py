@@ -11,11 +11,11 @@ import time
 import pytest
 from node_program import MODEL, Program
 
-from local_opus import tuned
+from local_opus.tuning import tuned
 
 #: Keeps a result as `tune` does, without waiting for a measurement that finds one.
 KEEP = """
-from local_opus import retune, tuner
+from local_opus.tuning import retune, tuner
 from local_opus.cli.context import find_install, open_host
 from local_opus.tuning import Outcome
 from local_opus.values.tuning import Chosen

@@ -16,9 +16,9 @@ from local_opus.catalog import load as load_catalog
 from local_opus.errors import WorkerError
 from local_opus.host import Host
 from local_opus.tuning import TOLERANCE, Search
+from local_opus.tuning.workbench import Subject, Workbench, generated
 from local_opus.values import CanaryBand
 from local_opus.values.tuning import Chosen, Setting
-from local_opus.workbench import Subject, Workbench, generated
 from models import smollm2
 
 BASE: dict[str, JsonValue] = {"PERFORMANCE_HINT": "LATENCY"}

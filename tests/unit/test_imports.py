@@ -223,9 +223,11 @@ def reached(start: str, ours: dict[str, Module]) -> list[str]:
             below = name.removeprefix("local_opus.") if name.startswith("local_opus.") else ""
             while below and below not in ours:
                 below = below.rpartition(".")[0]
-            if below and below not in ways:
-                ways[below] = f"{ways[here]} -> {below}"
-                todo.append(below)
+            while below:  # a module's packages are imported before it
+                if below in ours and below not in ways:
+                    ways[below] = f"{ways[here]} -> {below}"
+                    todo.append(below)
+                below = below.rpartition(".")[0]
     return found
 
 

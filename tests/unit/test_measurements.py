@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from fakes import FakeHost
-from local_opus import picking, tuned
+from local_opus import picking
 from local_opus.devices.ranking import Measured
 from local_opus.errors import LocalOpusError
 from local_opus.history import Event
 from local_opus.locations import Locations, locate
 from local_opus.receipts import Receipt
+from local_opus.tuning import tuned
 from local_opus.values import Scope
 from local_opus.values.tuning import Chosen, Goal, Speed, Tried, Tuned, TunedFor
 

@@ -8,14 +8,13 @@ from typing import Any
 import pytest
 
 from fakes import FakeHost
-from local_opus import tuned, tuner
 from local_opus.actions import build
 from local_opus.actions.base import Record, State
 from local_opus.actions.tune_openvino import TuneOpenvino
 from local_opus.errors import LocalOpusError
 from local_opus.journal import Journal
 from local_opus.receipts import Receipt
-from local_opus.tuning import Outcome
+from local_opus.tuning import Outcome, tuned, tuner
 from local_opus.values.tuning import Chosen, Tuned, TuningOrder
 
 PATH = "/etc/local-opus/tuned.json"

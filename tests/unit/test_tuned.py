@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from local_opus import server_config, tuned
+from local_opus import server_config
 from local_opus.errors import BadInputError
 from local_opus.server.settings import Settings
 from local_opus.server_config import WeightsFacts
+from local_opus.tuning import tuned
 from local_opus.values.tuning import Chosen, Ratio, Tuned, TunedFor
 
 DIGEST = "ab" * 32

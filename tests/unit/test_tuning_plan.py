@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 
 from fakes import FakeHost
-from local_opus import install, planner, profiles, tuning_order
+from local_opus import install, planner, profiles
 from local_opus.catalog import load as load_catalog
 from local_opus.facts import gather
 from local_opus.interpreter import Interpreter
 from local_opus.locations import locate
 from local_opus.picking import Served
 from local_opus.profiles import Profile
+from local_opus.tuning import ordering
 from local_opus.values import Device, HostFacts, Plan, Scope
 from local_opus.values.tuning import TuningOrder
 from machines import MACHINES, machine_host
@@ -173,11 +174,11 @@ def test_the_order_holds_the_models_canary(facts, tmp_path):
 
 
 def test_a_driver_is_told_apart(facts):
-    assert tuning_order.driver_of(facts, "CPU") is None
-    assert "1738334590" in str(tuning_order.driver_of(facts, "NPU"))
+    assert ordering.driver_of(facts, "CPU") is None
+    assert "1738334590" in str(ordering.driver_of(facts, "NPU"))
     software = facts.software.model_copy(update={"packages": {"intel-opencl-icd": "26.05"}})
     newer = facts.model_copy(update={"software": software})
-    assert tuning_order.driver_of(newer, "GPU") == "intel-opencl-icd 26.05"
+    assert ordering.driver_of(newer, "GPU") == "intel-opencl-icd 26.05"
 
 
 def test_plans_without_tuning_are_as_they_were(facts, tmp_path):

@@ -8,7 +8,6 @@ from typing import ClassVar, Self
 
 from pydantic import JsonValue
 
-from local_opus import tuned, tuner
 from local_opus.actions.base import (
     EARLIER,
     Action,
@@ -23,6 +22,7 @@ from local_opus.actions.ownership import group_number
 from local_opus.actions.write_file import WriteFile
 from local_opus.errors import LocalOpusError
 from local_opus.host import Host
+from local_opus.tuning import tuned, tuner
 from local_opus.values.tuning import Tuned, TuningOrder
 
 #: What of an order asks for a new measurement where it is another. How long it may take, and which

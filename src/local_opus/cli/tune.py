@@ -51,11 +51,12 @@ def command(
     """
     import json
 
-    from local_opus import install, retune
+    from local_opus import install
     from local_opus.cli.context import find_install, open_host
     from local_opus.errors import BadInputError, LocalOpusError
     from local_opus.report import reporter
     from local_opus.report import tune as show
+    from local_opus.tuning import retune
 
     if reset and dry_run:
         raise BadInputError("--reset and --dry-run: choose one", "Give one of them.")

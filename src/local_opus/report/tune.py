@@ -7,9 +7,8 @@ from collections.abc import Sequence
 
 from rich.markup import escape
 
-from local_opus import tuned
 from local_opus.report.reporter import Reporter
-from local_opus.tuning import NOT_TRIED
+from local_opus.tuning import NOT_TRIED, tuned
 from local_opus.values.tuning import Tried, Tuned, TuningOrder
 
 _WIDTH = 78

@@ -6,7 +6,9 @@ new processes; what gains is put together, and the whole is compared with the de
 new processes again: what led to the choice does not confirm it. See ``devices.paired`` for the
 statistic, and docs/tuning.md for the whole.
 
-Nothing here touches the machine: a ``Bench`` does, and the clock is given.
+The search (``search``, ``meter``, ``bench``) touches no machine: a ``Bench`` does, and the clock is
+given. ``workbench`` is that bench, ``ordering`` says what is to be tuned, ``tuner`` does it,
+``tuned`` reads and writes what came of it, and ``retune`` is the command ``tune``.
 """
 
 from local_opus.tuning.bench import Bench, Loaded, Round, Running, Tell

@@ -13,10 +13,10 @@ from local_opus.errors import LocalOpusError, MachineCannotError
 from local_opus.facts import memory
 from local_opus.host import Host
 from local_opus.tuning import Outcome, Search, Tell
+from local_opus.tuning.workbench import Subject, Workbench, generated
 from local_opus.units import size_text
 from local_opus.values.tuning import Tuned, TunedFor, TuningOrder
 from local_opus.weights import manifest
-from local_opus.workbench import Subject, Workbench, generated
 
 #: Bytes that one generated graph takes while it runs: measured 0.55 GB with 8 threads at most.
 GRAPH_MEMORY = 700_000_000

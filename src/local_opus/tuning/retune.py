@@ -14,9 +14,6 @@ from local_opus import (
     profiles,
     server_config,
     state,
-    tuned,
-    tuner,
-    tuning_order,
     upgrade,
     whereabouts,
 )
@@ -27,7 +24,7 @@ from local_opus.host import Host
 from local_opus.locations import GROUP, Locations
 from local_opus.opening import open_journal
 from local_opus.profiles import Profile
-from local_opus.tuning import Outcome, Tell
+from local_opus.tuning import Outcome, Tell, ordering, tuned, tuner
 from local_opus.values import Scope
 from local_opus.values.tuning import Goal, Tuned, TuningOrder
 
@@ -62,14 +59,14 @@ def wanted(host: Host, locations: Locations, *, goal: Goal | None, seconds: int)
     goal = goal or profile.tuning.goal
     base = planner.properties_of(profile)
     if not profile.server.enabled:
-        order = tuning_order.order(
+        order = ordering.order(
             facts, goal=goal, seconds=seconds, device="CPU", openvino=version, base=base
         )
         return Wanted(order)
     where = node.settings(host, locations)
     there = server_config.openvino(host.files.read_text, locations.server_config).properties
     own = tuple(sorted(k for k in {*base, *there} if base.get(k) != there.get(k)))
-    order = tuning_order.order(
+    order = ordering.order(
         facts,
         goal=goal,
         seconds=seconds,
