@@ -85,11 +85,11 @@ class Peak:
     rss: int = 0
 
     def see(self, figures: Mapping[str, int]) -> None:
-        shared = figures.get("RssShmem", 0)
-        anonymous = figures["RssAnon"] + shared
-        self.anonymous = max(self.anonymous, anonymous)
-        self.file = max(self.file, figures["RssFile"])
-        self.rss = max(self.rss, anonymous + figures["RssFile"])
+        # A file in memory (tmpfs) counts as shared memory: it is there whoever maps it.
+        file = figures["RssFile"] + figures.get("RssShmem", 0)
+        self.anonymous = max(self.anonymous, figures["RssAnon"])
+        self.file = max(self.file, file)
+        self.rss = max(self.rss, figures["RssAnon"] + file)
 
 
 class Watch:
@@ -217,6 +217,9 @@ class EngineRun:
         self.watch.stop()
         self._process.kill()
         self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            pipe.close()
 
 
 @contextmanager
@@ -244,7 +247,7 @@ def measure(
         return Measured(
             load=running.load_peak,
             first=first,
-            idle=idle["RssAnon"] + idle.get("RssShmem", 0),
+            idle=idle["RssAnon"],
             serving=running.watch.peak,
             cache=cache,
             tokens=tokens,

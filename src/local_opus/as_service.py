@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 
 from local_opus import install
 from local_opus.checks import devices
@@ -61,11 +60,10 @@ def check(host: Host, locations: Locations) -> Check:
 
     def ask(context: Context) -> object:
         devices.require_openvino(context)
-        with ThreadPoolExecutor(devices.MOST_DEVICES) as pool:
-            facts = gather(
-                host, disk_path=locations.models, probe_timeout=PROBE_SECONDS, machine=inside
-            )
-            tiny = devices.try_all(pool, inside, facts, {})
+        facts = gather(
+            host, disk_path=locations.models, probe_timeout=PROBE_SECONDS, machine=inside
+        )
+        tiny = devices.try_all(inside, facts, {})
         return devices.answers(facts, tiny, devices.used(context), service=True)
 
     return Check("devices", "devices", Group.DEVICES, ask, devices.CHECK.seconds)  # type: ignore[arg-type]

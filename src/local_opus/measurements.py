@@ -1,4 +1,4 @@
-"""What an install measured of its models: tokens/s by device, from the receipt. Pure."""
+"""What an install measured of its models: tokens/s by device. Pure."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pydantic import JsonValue
 from local_opus.devices.names import is_name
 from local_opus.devices.ranking import Measured
 from local_opus.history import Event, Record
+from local_opus.tuned import is_edited
+from local_opus.values.tuning import Tuned
 
 
 def of_records(records: Iterable[Record]) -> tuple[Measured, ...]:
@@ -21,6 +23,23 @@ def of_records(records: Iterable[Record]) -> tuple[Measured, ...]:
         elif record.event is Event.FINISHED and (one := _measured(run, record)) is not None:
             found.append(one)
     return tuple(found)
+
+
+def of_tuned(found: Tuned) -> Measured | None:
+    """Return the tokens/s of what tuning chose: of one answer after its first token.
+
+    None where it chose the default, which the self-test measured; for many answers at once and for
+    a generated graph, which nothing else is measured with; for a file that was edited since.
+    """
+    model = found.tuned_for.model
+    chosen = [one.speed for one in found.tried if one.kept and one.speed is not None]
+    rates = [one.decode_tokens_per_second for one in chosen]
+    comparable = model is not None and found.goal == "latency" and not is_edited(found)
+    if not comparable or model is None or not rates or rates[-1] <= 0:
+        return None
+    return Measured(
+        device=found.tuned_for.device, model=model, tokens_per_second=rates[-1], when=found.at
+    )
 
 
 def _measured(run: dict[str, JsonValue], finished: Record) -> Measured | None:

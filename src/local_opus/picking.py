@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 
 from pydantic import JsonValue
 
-from local_opus import measurements, whereabouts
+from local_opus import measurements, tuned, whereabouts
 from local_opus.catalog import reasons
 from local_opus.catalog.choose import fit, remedy
+from local_opus.catalog.engine_memory import Dimensions
 from local_opus.catalog.load import Catalog
 from local_opus.catalog.needs import Serving
 from local_opus.catalog.own import load_all as load_catalog
@@ -22,7 +23,7 @@ from local_opus.host import Host
 from local_opus.locations import Locations
 from local_opus.planner import serving_of
 from local_opus.profiles import Profile
-from local_opus.stock import is_stored
+from local_opus.stock import dimensions_of, is_stored
 from local_opus.values import Device, DiskFit, HostFacts, MemoryFit, Model
 from local_opus.weights.sources import KINDS
 
@@ -65,9 +66,9 @@ NOTHING = Installed({})
 
 
 def installed(host: Host, locations: Locations) -> Installed:
-    """Read the receipt; one that is closed to this user says nothing.
+    """Read the receipt, and what was tuned; what is closed to this user says nothing.
 
-    Raises LocalOpusError where it is damaged.
+    Raises LocalOpusError where the receipt is damaged.
     """
     try:
         receipt = whereabouts.receipt(host, locations)
@@ -75,7 +76,16 @@ def installed(host: Host, locations: Locations) -> Installed:
         return NOTHING
     history = receipt.history
     run = history.last_run if history.rested is Event.FINISHED else {}
-    return Installed(run, measurements.of_records(receipt.records))
+    return Installed(run, (*measurements.of_records(receipt.records), *_tuned(host, locations)))
+
+
+def _tuned(host: Host, locations: Locations) -> tuple[Measured, ...]:
+    path = f"{locations.config}/{tuned.NAME}"
+    try:
+        found = measurements.of_tuned(tuned.parse(host.files.read_text(path), path))
+    except (OSError, UnicodeDecodeError, BadInputError):  # none, closed, or what a server refuses
+        return ()
+    return () if found is None else (found,)
 
 
 def asked_device(profile: Profile, device: str | None) -> str | None:
@@ -134,13 +144,18 @@ class _Wish:
         """Whether the variant for this device is in the store."""
         return is_stored(self.host, self.locations, model, device)
 
+    def sized(self, model: Model, *, stored: bool) -> Dimensions | None:
+        """Return the dimensions that a stored file states; before a download rules count."""
+        return dimensions_of(self.host, self.locations, model) if stored else None
+
     def with_fits(self, served: Served) -> Served:
         """Return what is served with what it takes of memory and disk."""
         if served.model is None:
             return served
+        stored = self.stored(served.model, served.device_name)
         fitting = fit(
             served.model, self.facts, served.device_name, self.serving,
-            stored=self.stored(served.model, served.device_name), beside=self.beside,
+            stored=stored, beside=self.beside, sized=self.sized(served.model, stored=stored),
         )  # fmt: skip
         return replace(served, memory=fitting.memory_fit, disk=fitting.disk_fit)
 
@@ -154,10 +169,11 @@ class _Wish:
         if wanted is None:
             return self._best(catalog)
         model = catalog.get(wanted)
+        stored = self.stored(model, self.device)
         fitting = fit(
             model, self.facts, self.device, self.serving,
-            stored=self.stored(model, self.device), beside=self.beside,
-            measured=self.before.measured,
+            stored=stored, beside=self.beside, measured=self.before.measured,
+            sized=self.sized(model, stored=stored),
         )  # fmt: skip
         if not fitting.fits:
             raise MachineCannotError(
@@ -169,7 +185,9 @@ class _Wish:
         return Served(model, fitting.device, name, self._why(model, name))
 
     def _why(self, model: Model, name: str) -> tuple[str, ...]:
-        return reasons.of_plan(self.facts, model, name, self.device, self.before.measured)
+        return reasons.of_plan(
+            self.facts, model, name, self.device, self.before.measured, self.serving
+        )
 
     def _best(self, catalog: Catalog) -> Served:
         use_case = self.profile.model.use_case

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 from local_opus import uses
 from local_opus.catalog.choose import fit
+from local_opus.catalog.dimensions import of_gguf
+from local_opus.catalog.engine_memory import Dimensions
+from local_opus.catalog.needs import loaded_size
 from local_opus.catalog.own import load_all as load_catalog
 from local_opus.devices.names import kind_of
 from local_opus.facts import gather
@@ -17,9 +20,11 @@ from local_opus.host import Host, locks
 from local_opus.locations import Locations
 from local_opus.report.models import ModelRow
 from local_opus.values import Device, HostFacts, Model, Trust
+from local_opus.weights import gguf
 from local_opus.weights.manifest import Manifest
 from local_opus.weights.orphans import StoredPartial, list_partials
-from local_opus.weights.store import StoredVariant, list_variants, variant_names
+from local_opus.weights.store import StoredVariant, list_variants, variant_folder, variant_names
+from local_opus.weights.structure import Refusal
 
 #: The weakest first: a variant is worth as much as its worst file.
 _WEAKEST = (Trust.UNPROVEN, Trust.DERIVED, Trust.HUB, Trust.PINNED)
@@ -84,7 +89,21 @@ def row(
 ) -> ModelRow:
     """Return the row of one model on a machine of which the facts are known."""
     stored = is_stored(host, locations, model, device)
-    return ModelRow(model, fit(model, facts, device, stored=stored), stored)
+    sized = dimensions_of(host, locations, model) if stored else None
+    return ModelRow(model, fit(model, facts, device, stored=stored, sized=sized), stored)
+
+
+def dimensions_of(host: Host, locations: Locations, model: Model) -> Dimensions | None:
+    """Return the dimensions that a stored GGUF states; None where there is none that tells them."""
+    if model.format != "gguf" or len(model.files) != 1:
+        return None
+    folder = variant_folder(locations.models, model.id, variant_names(model, Device.CPU).source)
+    try:
+        with host.files.open_read(f"{folder}/{model.files[0].path}") as stream:
+            info = gguf.check(stream, model.size)
+    except OSError:  # not there, or closed to this user: then rules count
+        return None
+    return None if isinstance(info, Refusal) else of_gguf(info, loaded_size(model))
 
 
 def rows(host: Host, locations: Locations, device: str | None) -> list[ModelRow]:

@@ -6,6 +6,7 @@ import pytest
 
 from local_opus.catalog import Catalog, load, needs
 from local_opus.catalog.choose import fit, remedy
+from local_opus.catalog.needs import Serving
 from local_opus.values import (
     AcceleratorFacts,
     CpuFacts,
@@ -88,7 +89,7 @@ def catalog() -> Catalog:
 
 
 def test_the_small_default_fits_a_small_machine(catalog: Catalog) -> None:
-    found = fit(catalog.get("smollm2-135m"), machine(memory=1, disk=1), None)
+    found = fit(catalog.get("smollm2-135m"), machine(memory=1.5, disk=1), None)
     assert (found.fits, found.device, found.reasons) == (True, Device.CPU, ())
 
 
@@ -96,17 +97,17 @@ def test_too_little_memory_says_need_and_have(catalog: Catalog) -> None:
     found = fit(catalog.get("qwen3-8b-q4_k_m"), machine(memory=8.1), None)
     assert not found.fits
     assert found.device is None
-    assert found.reasons[0] == "needs 12 GiB memory, 8.1 GiB usable"
+    assert found.reasons[0] == "needs about 8.8 GiB memory, 8.1 GiB usable"
 
 
 def test_an_estimate_is_called_about(catalog: Catalog) -> None:
     found = fit(catalog.get("qwen3-8b-int4-ov"), machine(memory=4), None)
-    assert found.reasons == ("needs about 5.6 GiB memory, 4 GiB usable",)
+    assert found.reasons == ("needs about 5.9 GiB memory, 4 GiB usable",)
 
 
 def test_the_cgroup_limit_counts(catalog: Catalog) -> None:
     found = fit(catalog.get("qwen3-8b-int4-ov"), machine(memory=64, limit=2), None)
-    assert found.reasons == ("needs about 5.6 GiB memory, 2 GiB usable",)
+    assert found.reasons == ("needs about 5.9 GiB memory, 2 GiB usable",)
 
 
 def test_too_little_disk_says_need_have_and_where(catalog: Catalog) -> None:
@@ -134,7 +135,7 @@ def test_all_reasons_are_told(catalog: Catalog) -> None:
 def test_a_conversion_needs_more_memory_than_serving(catalog: Catalog) -> None:
     model = catalog.get("qwen3-8b-q8_0")
     found = fit(model, machine(memory=12), None)
-    assert found.reasons == ("needs about 16.5 GiB memory to convert its GGUF, 12 GiB usable",)
+    assert found.reasons == ("needs about 16.4 GiB memory to convert its GGUF, 12 GiB usable",)
 
 
 def test_stored_weights_need_no_disk_and_no_conversion(catalog: Catalog) -> None:
@@ -144,7 +145,7 @@ def test_stored_weights_need_no_disk_and_no_conversion(catalog: Catalog) -> None
 
 def test_each_request_more_needs_its_kv_cache(catalog: Catalog) -> None:
     model = catalog.get("qwen3-4b-int4-ov")
-    one, eight = (fit(model, machine(), None, n).memory for n in (1, 8))
+    one, eight = (fit(model, machine(), None, Serving(n, 4096, 8, "f16")).memory for n in (1, 8))
     assert eight - one == 7 * 4096 * (2 * 36 * 8 * 128 * 2)
 
 
@@ -202,13 +203,13 @@ def test_a_discrete_gpu_counts_its_own_memory(catalog: Catalog) -> None:
     large, small = gpu(12, "DISCRETE"), gpu(4, "DISCRETE")
     assert fit(model, machine(memory=3, devices=(large,)), Device.GPU).fits
     found = fit(model, machine(memory=64, devices=(small,)), Device.GPU)
-    assert found.reasons == ("needs about 5.6 GiB memory, 4 GiB usable on the GPU",)
+    assert found.reasons == ("needs about 5.7 GiB memory, 4 GiB usable on the GPU",)
 
 
 def test_an_integrated_gpu_shares_the_machines_memory(catalog: Catalog) -> None:
     model = catalog.get("qwen3-8b-int4-ov")
     found = fit(model, machine(memory=3, devices=(gpu(15, "INTEGRATED"),)), Device.GPU)
-    assert found.reasons == ("needs about 5.6 GiB memory, 3 GiB usable",)
+    assert found.reasons == ("needs about 5.9 GiB memory, 3 GiB usable",)
 
 
 def test_another_makers_gpu_is_none(catalog: Catalog) -> None:

@@ -27,6 +27,7 @@ from local_opus.history import Event
 from local_opus.host import Space
 from local_opus.locations import Locations
 from local_opus.receipts import Receipt
+from local_opus.restoring import Damage
 
 CHECKS = (receipt, drift, environment_check, upgrade_room)
 
@@ -40,7 +41,15 @@ def test_nothing_installed_is_no_problem(host, check):
     )
 
 
-@pytest.mark.parametrize("check", [secrets, leftovers, locks, partials])
+def test_without_secrets_none_is_closed(host):
+    found = one(secrets.CHECK, context(host))
+    assert (found.state, found.evidence) == (
+        "not applicable",
+        "no receipt, no config and no token is here",
+    )
+
+
+@pytest.mark.parametrize("check", [leftovers, locks, partials])
 def test_what_looks_at_files_alone_passes_where_there_are_none(host, check):
     assert one(check.CHECK, context(host)).state == "pass"
 
@@ -205,6 +214,16 @@ def test_what_an_install_alone_can_make_again_is_not_fixable_here(host):
     assert (found.state, found.fixable) == ("fail", False)
     assert found.fix is not None
     assert found.fix.commands[0].startswith("local-opus install --profile local-opus")
+
+
+def test_what_was_tuned_is_measured_anew_by_the_user_alone(host, monkeypatch):
+    places = install(host)
+    damage = Damage("tuning", "tune_openvino", places.tuned, "not tuned", is_safe=False)
+    monkeypatch.setattr(drift, "damages", lambda *_: [damage])
+    found = one(drift.CHECK, context(host))
+    assert (found.state, found.fixable) == ("warn", False)
+    assert found.fix is not None
+    assert found.fix.commands == ("local-opus tune",)
 
 
 # -- environment -------------------------------------------------------------------------------

@@ -152,10 +152,10 @@ def test_weights_that_are_gone_altogether(host):
     ("available", "limit", "held", "state", "words"),
     [
         (12 * GIB, None, 0, "pass", "12 GiB available"),
-        (GIB, None, 0, "warn", "when its KV cache of 1 GiB is full"),
+        (GIB, None, 0, "warn", "with the 128 requests at a time that its config allows it needs"),
         (GIB // 8, None, 0, "fail", "128 MiB usable"),
         (12 * GIB, GIB // 8, 0, "fail", "128 MiB usable"),
-        (GIB, None, 900 * 1024, "pass", "900 MiB held by our server"),
+        (GIB, None, 2000 * 1024, "pass", "2 GiB held by our server"),
     ],
 )
 def test_memory(host, monkeypatch, available, limit, held, state, words):
@@ -189,6 +189,14 @@ def test_a_device_that_is_none_is_not_guessed(host, device):
     for check in (memory, disk):
         found = one(check.CHECK, at)
         assert found.evidence == f"the server is set to {device}, which chooses by itself"
+
+
+def test_a_precision_that_nobody_knows_is_named(host):
+    server = settings(openvino={"KV_CACHE_PRECISION": "fp17"})
+    found = one(memory.CHECK, context(host, server=server))
+    assert (found.state, found.evidence) == (
+        "not applicable", "the server's KV_CACHE_PRECISION is fp17, which is not known",
+    )  # fmt: skip
 
 
 def test_a_model_that_this_catalog_does_not_know(host):

@@ -17,7 +17,7 @@ from local_opus.checks.base import (
     passed,
     warned,
 )
-from local_opus.checks.context import Once
+from local_opus.checks.context import Once, begin
 from local_opus.checks.runner import run
 from local_opus.errors import BadInputError, LocalOpusError
 from local_opus.values import CheckState
@@ -157,3 +157,18 @@ def test_what_several_need_is_made_once_and_its_error_is_everyones():
     for one in threads:
         one.join()
     assert (seen, len(made)) == (["no facts"] * 4, 1)
+
+
+def test_what_is_begun_keeps_nobody_from_ending_and_its_error_is_for_who_asks():
+    forever = threading.Event()
+    before = set(threading.enumerate())
+    begin(Once(lambda: forever.wait(30)))
+    assert all(one.daemon for one in set(threading.enumerate()) - before)
+    forever.set()
+
+    def make() -> int:
+        raise LocalOpusError("no", "way")
+
+    it = begin(Once(make))
+    with pytest.raises(LocalOpusError, match="no"):
+        it()

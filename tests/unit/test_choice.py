@@ -136,6 +136,21 @@ def test_one_of_several_gpus(facts: HostFacts, name: str, says: str | None) -> N
     assert found is None if says is None else says in str(found)
 
 
+def test_a_listed_device_whose_chain_is_broken_is_no_candidate(catalog):
+    """OpenVINO lists an NPU that has no compiler, and no model can run there."""
+    said = {"NPU_COMPILER_VERSION": 0, "DEVICE_ARCHITECTURE": "4000"}
+    listed = NPU.model_copy(update={"properties": said})
+    facts = machine(devices=(CPU, listed), accelerators=(seen(Device.NPU),))
+    assert named(facts) == ["CPU"]
+    told = "NPU not usable: user-space driver: the NPU's compiler is not found"
+    assert str(usable.problem(facts, "NPU")).startswith(told)
+    with pytest.raises(MachineCannotError, match=told):
+        choose(catalog, facts, "chat", "NPU")
+    assert "not on the NPU (Intel NPU 8086:643e, name unknown): user-space driver: " in why(
+        catalog, facts
+    )
+
+
 @pytest.mark.parametrize(
     ("pci_id", "memory"), [("8086:e20b", 12), ("8086:56a5", 6), ("8086:ffff", None)]
 )
@@ -184,7 +199,8 @@ def test_a_card_of_unknown_memory_counts_as_the_smallest(catalog: Catalog) -> No
     facts = machine(devices=(CPU, IGPU, UNSTATED))
     found = fit(catalog.get("qwen3-8b-int4-ov"), facts, "GPU.1")
     room = f"{size_text(UNKNOWN_CARD)} usable on GPU.1 (not stated: counted as the smallest card)"
-    assert found.reasons == (f"needs about 5.6 GiB memory, {room}",)
+    (reason,) = found.reasons
+    assert reason.endswith(f" memory, {room}")
 
 
 # --- the NPU's form
@@ -254,8 +270,7 @@ def test_the_plan_says_what_form_the_npu_takes(catalog: Catalog) -> None:
 @pytest.mark.parametrize(
     ("facts", "use_case", "chosen", "name"),
     [
-        (machine(memory=0.8), "chat", "smollm2-135m", "CPU"),
-        (machine(memory=0.6), "chat", "smollm2-135m", "CPU"),
+        (machine(memory=1.7), "chat", "smollm2-135m", "CPU"),
         (machine(memory=16, cores=1), "chat", "qwen3-0.6b-q8_0", "CPU"),
         (machine(memory=16, cores=2), "chat", "qwen3-1.7b-q4_k_m", "CPU"),
         (machine(memory=16, cores=4), "chat", "qwen3-4b-int4-ov", "CPU"),
@@ -266,7 +281,7 @@ def test_the_plan_says_what_form_the_npu_takes(catalog: Catalog) -> None:
         (BOTH, "chat", "qwen3-8b-int4-ov", "GPU.1"),
         (BOTH, "coding", "qwen2.5-coder-7b-instruct-q8_0", "GPU.1"),
         (machine(devices=(CPU, IGPU, SMALL_CARD)), "chat", "qwen3-8b-int4-ov", "GPU.0"),
-        (machine(memory=3, devices=(CPU, SMALL_CARD)), "chat", "qwen3-1.7b-q4_k_m", "CPU"),
+        (machine(memory=6, devices=(CPU, SMALL_CARD)), "chat", "qwen3-4b-int4-ov", "CPU"),
         (machine(devices=(CPU, NPU)), "chat", "qwen3-4b-int4-ov", "CPU"),
     ],
 )
@@ -278,7 +293,7 @@ def test_the_choice(
 
 
 def test_the_choice_fits_wherever_it_is_made(catalog: Catalog) -> None:
-    for memory in (0.6, 2, 4, 8, 16, 32, 128):
+    for memory in (2, 4, 8, 16, 32, 128):
         for cores in (1, 4, 16, 64):
             facts = machine(memory=memory, cores=cores)
             taken = choose(catalog, facts, "chat", None).taken
@@ -320,6 +335,15 @@ def test_the_device_is_chosen_by_measurement_after(
     assert fit(taken.model, BOTH, None, measured=measured).name == name
 
 
+def test_where_no_coder_fits_a_general_model_writes_code(catalog: Catalog) -> None:
+    """Not one that always thinks first, though it may be larger."""
+    card = CARD.model_copy(update={"properties": {**CARD.properties, "GPU_DEVICE_TOTAL_MEM_SIZE": int(5.7 * GIB)}})  # fmt: skip
+    facts = machine(devices=(CPU, card.model_copy(update={"name": "GPU"})))
+    taken = choose(catalog, facts, "coding", "GPU").taken
+    assert not taken.suits
+    assert suits(taken.model, "chat")
+
+
 def test_only_what_can_be_fetched_is_chosen(catalog: Catalog) -> None:
     assert (
         choose(catalog, machine(), "chat", None, sources=("wheel",)).taken.model.id
@@ -352,7 +376,7 @@ def test_when_nothing_fits_the_reasons_are_told(catalog: Catalog) -> None:
     with pytest.raises(MachineCannotError) as caught:
         choose(catalog, machine(memory=0.1), "chat", None)
     assert caught.value.exit_code is ExitCode.MACHINE_CANNOT
-    assert caught.value.details[0].startswith("smollm2-135m: needs 461 MiB memory")
+    assert caught.value.details[0].startswith("smollm2-135m: needs about ")
 
 
 @pytest.mark.parametrize("disk", [0, 0.1])
@@ -409,7 +433,7 @@ def why(
         (BOTH, "chat", None, "not on the NPU (Intel AI Boost): it serves one request at a time"),
         (BOTH, "chat", None, "plain GPU means GPU.0 to OpenVINO, the integrated one (Intel Arc): the server is set to GPU.1"),
         (BOTH, "chat", "GPU", "plain GPU means GPU.0 to OpenVINO"),
-        (machine(devices=(CPU, IGPU, SMALL_CARD)), "chat", None, "GPU.1 does not take qwen3-8b-int4-ov: needs about 5.6 GiB memory, 2 GiB usable on GPU.1"),
+        (machine(devices=(CPU, IGPU, SMALL_CARD)), "chat", None, "GPU.1 does not take qwen3-8b-int4-ov: needs about "),
         (machine(devices=(CPU, IGPU, FOREIGN)), "chat", None, "not on GPU.1 (Intel Arc): it is not Intel's"),
         (machine(accelerators=(seen(Device.NPU, driver=None),)), "chat", None, "not on the NPU (Intel NPU 8086:643e, name unknown): kernel driver: no "),
         (machine(accelerators=(CLOSED,)), "chat", None, "not on a GPU that is there (Intel Arc B580): permission: /dev/dri/renderD128: permission denied"),

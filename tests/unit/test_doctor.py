@@ -269,6 +269,13 @@ def test_words_that_make_no_sense_ask_nothing(bare, capsys, words, says):
     assert bare.processes.calls == []
 
 
+def test_variables_that_are_meant_for_other_commands_stop_nothing(bare, capsys, monkeypatch):
+    monkeypatch.setenv("LOCAL_OPUS_YES", "1")
+    monkeypatch.setenv("LOCAL_OPUS_DRY_RUN", "1")
+    code, found, _ = run(capsys)
+    assert (code, "facts" in found) == (3, True)
+
+
 def test_as_service_without_systemd_can_not_be(bare, capsys):
     code = cli.main(["doctor", "--scope", "user", "--as-service"])
     assert (code, "--as-service: no systemd runs here" in capsys.readouterr().err) == (4, True)

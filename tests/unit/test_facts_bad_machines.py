@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 import pytest
-from local_opus.facts.gaps import gaps
 
 from local_opus.cli import main
+from local_opus.devices.chain import chains
 from local_opus.errors import MachineCannotError
 from local_opus.facts import accelerators, gather, joining
 from local_opus.host import FileStat, Host, Space
@@ -178,7 +178,7 @@ def test_a_foreign_gpu_that_openvino_lists(
     facts = gather(machine_host(tmp_path, MACHINES["arrow-lake-270k-rtx5090"]), disk_path="/")
     assert [item.pci_id for item in facts.foreign] == ["10de:2b87"]
     assert [item.pci_id for item in facts.accelerators] == ["8086:7d67", "8086:ad1d"]
-    assert gaps(facts) == ()
+    assert [chain.openvino_name for chain in chains(facts)] == ["CPU", "GPU.0", "NPU"]
     print_facts(facts)
     text = capsys.readouterr().out
     assert "GPU of NVIDIA" in text
@@ -251,7 +251,7 @@ def test_the_table_agrees_with_openvino() -> None:
 def test_a_virtual_machine_without_any(tmp_path: Path) -> None:
     facts = gather(machine_host(tmp_path, MACHINES["vm-without-devices"]), disk_path="/")
     assert facts.accelerators == ()
-    assert gaps(facts) == ()
+    assert [chain.name for chain in chains(facts)] == [facts.cpu.model]
     assert set(facts.openvino.absent) == {"GPU", "NPU"}
 
 

@@ -59,6 +59,7 @@ MEMORY_LIMITS = {
     "v1 own": ({"/sys/fs/cgroup/memory/a/memory.limit_in_bytes": "2147483648\n"}, 2147483648),
     "garbage": ({"/sys/fs/cgroup/a/memory.max": "-5 \xff lots\n"}, None),
     "empty": ({"/sys/fs/cgroup/a/memory.max": ""}, None),
+    "a number of thousands of digits": ({"/sys/fs/cgroup/a/memory.max": "9" * 5000}, None),
 }  # fmt: skip
 
 
@@ -78,6 +79,7 @@ CPU_QUOTAS = {
     "v2 the parent's is lower": (
         {"/sys/fs/cgroup/a/cpu.max": "400000 100000", "/sys/fs/cgroup/cpu.max": "50000 100000"}, 0.5),
     "v2 more than there is": ({"/sys/fs/cgroup/a/cpu.max": "9900000 100000\n"}, 8.0),
+    "v2 a number of thousands of digits": ({"/sys/fs/cgroup/a/cpu.max": "9" * 5000 + " 100000"}, 8.0),
     "v2 no period": ({"/sys/fs/cgroup/a/cpu.max": "100000\n"}, 8.0),
     "v2 period zero": ({"/sys/fs/cgroup/a/cpu.max": "100000 0\n"}, 8.0),
     "v1 none": ({"/sys/fs/cgroup/cpu,cpuacct/a/cpu.cfs_quota_us": "-1\n",

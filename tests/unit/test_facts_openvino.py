@@ -14,6 +14,7 @@ import pytest
 
 from local_opus import probing
 from local_opus.cli import main
+from local_opus.errors import WorkerError
 from local_opus.facts import openvino
 from local_opus.host import BegunWorker, Host, Processes
 from local_opus.runtime import probe
@@ -202,6 +203,35 @@ def test_a_worker_that_nobody_waits_for_is_ended(tmp_path: Path) -> None:
         pid = worker._child.pid
         assert Path(f"/proc/{pid}").exists()
     assert not Path(f"/proc/{pid}").exists()
+
+
+class Begun:
+    """A probe that runs already, and says what it is told to."""
+
+    def __init__(self, answer: Message | str) -> None:
+        self.answer = answer
+
+    def result(self) -> Message:
+        if isinstance(self.answer, str):
+            raise WorkerError(self.answer, "Run it again.")
+        return self.answer
+
+
+NAMED = {"cpu": {"model": "Neoverse"}}
+
+
+@pytest.mark.parametrize(("begun", "beside", "model", "problem"), [
+    (CPU_ONLY, {**CPU_ONLY, **NAMED}, "Neoverse", None),
+    (CPU_ONLY, "the second crashed", "", None),  # the devices are known all the same
+    ("the first crashed", {**CPU_ONLY, **NAMED}, "Neoverse", "the first crashed")])  # fmt: skip
+def test_the_processors_name_is_asked_beside_a_probe_that_runs(
+    begun: Message | str, beside: Message | str, model: str, problem: str | None, tmp_path: Path
+) -> None:
+    host = host_on(tmp_path, lambda _: beside)
+    raw = openvino.read(host, timeout=1, ask_cpu_name=True, begun=Begun(begun))
+    assert openvino.parse_cpu(raw).model == model
+    found = openvino.parse(raw)
+    assert ([device.name for device in found.devices], found.problem) == (["CPU"], problem)
 
 
 # -- the bindings without the package around them ------------------------------------------------

@@ -142,6 +142,10 @@ def test_an_image_has_no_kernel(tmp_path: Path) -> None:
     assert (kernel.release(), kernel.machine(), kernel.memory()) == (None, None, None)
 
 
+def test_more_digits_than_a_number_has(tmp_path: Path) -> None:
+    assert memory_of(tmp_path, {"/proc/meminfo": f"{MEMINFO}SwapCached: {'9' * 5000} kB\n"}).total
+
+
 # -- NUMA ----------------------------------------------------------------------------------------
 
 NODES = {
@@ -444,6 +448,7 @@ CLOCKS = {
     "xe with two tiles": ("0xabcd", "0x038000", {"tile0/physical_vram_size_bytes": "1024", "tile1/physical_vram_size_bytes": "1024"}, (None, 2048)),
     "intel_vpu": ("0x7d1d", "0x120000", {"npu_max_frequency_mhz": "1400"}, (1400, None)),
     "intel_vpu of newer kernels": ("0x643e", "0x120000", {"freq/hw_max_freq": "1950", "npu_max_frequency_mhz": "1900"}, (1950, None)),
+    "more digits than a number has": ("0x643e", "0x120000", {"npu_max_frequency_mhz": "9" * 5000}, (None, None)),
     "asleep": ("0x643e", "0x120000", {"freq/hw_max_freq": "0"}, (None, None)),
     "garbage": ("0xe20b", "0x030000", {"tile0/gt0/freq0/rp0_freq": "fast", "tile0/physical_vram_size_bytes": "-1"}, (None, None)),
 }  # fmt: skip

@@ -119,7 +119,7 @@ def test_the_choice_makes_sense_on_every_machine(facts_of, name, use_case):
     taken = choose(load_catalog(), facts, use_case, None).taken
     assert fit(taken.model, facts, taken.candidate.name).fits
     assert taken.tokens_per_second >= FAST
-    if facts.cpu.physical_cores >= 4:
+    if facts.cpu.physical_cores >= 4 and facts.memory.usable > 6 * 2**30:
         assert needs.billions(taken.model) >= 4
     gpus = [one for one in ranking.candidates(facts) if one.kind is Device.GPU and one.discrete]
     if gpus and use_case != "coding":  # who has a card expects it to be used
@@ -141,7 +141,8 @@ def test_a_device_that_is_not_used_has_its_reason(facts_of, tmp_path, name):
             assert any(chain.broken.evidence in line for line in plan.reasons), chain.name
     for other in facts.openvino.devices:
         if other.name not in {one.name for one in ranking.candidates(facts)}:
-            assert any(f"not on {other.name} (" in line for line in plan.reasons), other.name
+            told = (f"not on {other.name} (", f"not on the {other.name} (")
+            assert any(line.startswith(told) for line in plan.reasons), other.name
 
 
 def test_a_profile_without_a_model_has_no_reasons(facts_of, tmp_path):

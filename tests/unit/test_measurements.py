@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 
 from fakes import FakeHost
-from local_opus import picking
+from local_opus import picking, tuned
 from local_opus.devices.ranking import Measured
 from local_opus.errors import LocalOpusError
 from local_opus.history import Event
 from local_opus.locations import Locations, locate
 from local_opus.receipts import Receipt
 from local_opus.values import Scope
+from local_opus.values.tuning import Chosen, Goal, Speed, Tried, Tuned, TunedFor
 
 RUN = {"model": "tiny", "device": "GPU", "device_name": "GPU.1"}
 
@@ -102,3 +103,45 @@ def test_a_damaged_receipt_is_told(host, places):
     host.files.write_atomic(places.receipt, text.replace("12.5", "99.5").encode())
     with pytest.raises(LocalOpusError):
         picking.installed(host, places)
+
+
+FOR = TunedFor(model="tiny", weights_sha256="ab" * 32, device="GPU.1", device_name="Arc", driver=None, openvino="2026.4.1")  # fmt: skip
+
+
+def speed(rate: float) -> Speed:
+    return Speed(tokens_per_second=rate / 2, decode_tokens_per_second=rate, first_token_seconds=1, load_seconds=1, peak_bytes=1)  # fmt: skip
+
+
+def tuned_file(*tried: Tried, model: str | None = "tiny", goal: Goal = "latency") -> Tuned:
+    return Tuned(tuned_for=FOR.model_copy(update={"model": model}), goal=goal, base={}, chosen=Chosen(), tried=list(tried), seconds=1, at="2099-01-01T00:00:00Z")  # fmt: skip
+
+
+KEPT = Tried(setting="a", speed=speed(14), kept=True, why="")
+LEFT = Tried(setting="b", speed=speed(9), why="")
+
+
+@pytest.mark.parametrize(
+    ("found", "rate"),
+    [
+        (tuned_file(KEPT, LEFT), 14),
+        (tuned_file(LEFT), None),
+        (tuned_file(KEPT, goal="throughput"), None),
+        (tuned_file(), None),
+        (tuned_file(KEPT, model=None), None),
+        (tuned_file(Tried(setting="c", speed=speed(0), kept=True, why="")), None),
+    ],
+)
+def test_what_tuning_measured_is_the_last_word(host, places, found, rate):
+    write(host, places, (RUN, {"tokens_per_second": 12.5}))
+    host.files.make_folders(places.config)
+    host.files.write_atomic(f"{places.config}/tuned.json", tuned.dump(found))
+    told = [("GPU.1", "tiny", 12.5)] + ([("GPU.1", "tiny", rate)] if rate else [])
+    assert rates(host, places) == told
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", b"\xff", tuned.dump(tuned_file(KEPT)).replace(b"14.0", b"99.0")])  # fmt: skip
+def test_a_tuned_file_that_is_not_as_it_was_written_measures_nothing(host, places, data):
+    write(host, places, (RUN, {"tokens_per_second": 12.5}))
+    host.files.make_folders(places.config)
+    host.files.write_atomic(f"{places.config}/tuned.json", data)
+    assert rates(host, places) == [("GPU.1", "tiny", 12.5)]

@@ -22,7 +22,7 @@ RUN = {"profile": "local-opus", "model": MODEL, "device": "GPU", "device_name": 
 GPUS = (gpu(15, "INTEGRATED", name="GPU.0"), gpu(12, "DISCRETE", name="GPU.1"))
 ROOMY = machine(memory=32, devices=GPUS)
 #: The server holds the card's and the machine's memory.
-FULL = machine(memory=1, devices=(GPUS[0], gpu(0.5, "DISCRETE", name="GPU.1")))
+FULL = machine(memory=2, devices=(GPUS[0], gpu(0.5, "DISCRETE", name="GPU.1")))
 
 
 @pytest.fixture

@@ -83,6 +83,24 @@ def test_a_file_extends_a_profile_key_by_key() -> None:
     assert profile.server.max_queue == 64
 
 
+def test_requests_and_context_of_the_server() -> None:
+    text = HEAD + 'extends = "local-opus"\n[server]\nmax_concurrent = 8\ncontext = 4096\n'
+    server = load("x.toml", x=text).server
+    assert (server.max_concurrent, server.context, server.cache_size_gb) == (8, 4096, 1)
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("max_concurrent = 0", "server.max_concurrent: "),
+        ("context = 8", "server.context: "),
+        ('context = "4096"', 'server.context: must be a valid integer, not "4096"'),
+    ],
+)
+def test_no_such_requests_and_context(line: str, says: str) -> None:
+    assert says in wrong(HEAD + f"[server]\n{line}\n").message
+
+
 def test_a_list_is_replaced_as_a_whole() -> None:
     text = HEAD + 'extends = "military"\n[environment]\nextras = ["base"]\n'
     assert load("x.toml", x=text).environment.extras == ("base",)

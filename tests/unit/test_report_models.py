@@ -7,11 +7,12 @@ import json
 
 import pytest
 from rich.console import Console
+from test_catalog_fit import machine
 
 from local_opus.catalog import load
-from local_opus.catalog.choose import Fit
+from local_opus.catalog.choose import Fit, fit
 from local_opus.report.models import ModelRow, model_details, model_json, models_json, models_table
-from local_opus.values import Device, Model
+from local_opus.values import Device, MemoryFit, Model
 
 CATALOG = load()
 YES = Fit(fits=True, device=Device.CPU, reasons=(), memory=10**9, disk=10**9)
@@ -27,8 +28,8 @@ def shown(function, argument, width: int) -> list[str]:
     return stream.getvalue().splitlines()
 
 
-def row(model_id: str, fit: Fit = YES, **more: bool) -> ModelRow:
-    return ModelRow(CATALOG.get(model_id), fit, **more)
+def row(model_id: str, found: Fit = YES, **more: bool) -> ModelRow:
+    return ModelRow(CATALOG.get(model_id), found, **more)
 
 
 @pytest.mark.parametrize("width", [80, 100, 120, 160])
@@ -95,12 +96,32 @@ def test_json_holds_the_entry_and_the_fit() -> None:
     found = json.loads(json.dumps(model_json(row("smollm2-135m", NO))))
     assert found["fit"] == {
         "fits": False, "device": None, "device_name": None, "reasons": list(NO.reasons),
-        "memory": 12 * 2**30, "disk": 9 * 2**30,
+        "memory": 12 * 2**30, "disk": 9 * 2**30, "memory_parts": None, "disk_parts": None,
     }  # fmt: skip
     assert found["size"] == 98_362_432
     assert found["stored"] is False
     entry = {key: found[key] for key in Model.model_fields}
     assert Model.model_validate_json(json.dumps(entry)) == CATALOG.get("smollm2-135m")
+
+
+def test_the_parts_of_memory_and_disk_are_shown_and_told() -> None:
+    model = CATALOG.get("qwen3-8b-q4_k_m")
+    found = ModelRow(model, fit(model, machine(memory=15.5, disk=76), None))
+    text = " ".join("\n".join(shown(model_details, found, 160)).split())
+    assert (
+        "Memory weights 7.5 GiB + KV cache 1 GiB (when full: 12,595 tokens of all requests" in text
+    )
+    assert "= about 8.8 GiB of 15.5 GiB usable" in text
+    assert "Catalog says 12 GiB (stated: " in text
+    assert (
+        "Disk fetched 4.7 GiB + converted 5.6 GiB + margin 527 MiB = 10.8 GiB of 76 GiB free"
+        in text
+    )
+    told = model_json(found)["fit"]
+    assert isinstance(told, dict)
+    parts = MemoryFit.model_validate({k: v for k, v in told["memory_parts"].items() if k != "fits"})
+    assert sum(one.bytes for one in parts.parts) == parts.bytes == told["memory"]
+    assert told["memory_parts"]["fits"] is told["disk_parts"]["fits"] is True
 
 
 def test_json_keeps_the_order_given() -> None:

@@ -62,6 +62,19 @@ def test_all_that_the_files_say_is_in_the_settings():
     assert (found.generation.temperature, found.generation.max_tokens) == (0.7, 1024)
 
 
+def test_requests_at_once_are_those_of_the_file_and_else_as_many_as_before():
+    assert load(FILES).max_concurrent == 128
+    assert load(changed("server", max_concurrent=4)).max_concurrent == 4
+
+
+@pytest.mark.parametrize(
+    ("file", "weights", "context"), [(None, 2048, 2048), (512, 2048, 512), (4096, 2048, 2048), (512, None, 512)]
+)  # fmt: skip
+def test_the_shorter_context_counts(file: int | None, weights: int | None, context: int):
+    found = load(changed("model", context_length=file), lambda _folder: weights)
+    assert found.context_length == context
+
+
 def test_the_weights_tell_the_context_length_that_the_file_does_not():
     asked = []
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from local_opus.catalog import needs
+from local_opus.catalog.engine_memory import Dimensions
 from local_opus.catalog.needs import DEFAULT_SERVING, Serving
 from local_opus.devices import npu_form, ranking, usable
 from local_opus.devices.cards import UNKNOWN_CARD
@@ -43,16 +44,18 @@ def fit(
     stored: bool = False,
     beside: int = 0,
     measured: Sequence[Measured] = (),
+    sized: Dimensions | None = None,
 ) -> Fit:
     """Say whether a model fits a machine on a device; without one, on the best that it fits.
 
     ``device`` is OpenVINO's name: "GPU.1" is that one, "GPU" the best of all GPUs. ``serving``:
-    the context and the requests that a profile allows.
+    the context and the requests that a profile allows. ``sized``: the model's dimensions, where
+    its file was read; else rules stand for them.
     ``stored``: the model is on this disk in the form that is served, so it needs no more room
     there and no memory for a conversion. ``beside``: the bytes that else comes onto this disk.
     """
     tries = _tries(model, facts, device, measured)
-    memories = {one: memory_fit(model, facts, one, serving) for one in tries}
+    memories = {one: memory_fit(model, facts, one, serving, sized) for one in tries}
     by_device = {
         one: _device_reasons(model, facts, one, memories[one], stored=stored) for one in tries
     }
@@ -93,10 +96,14 @@ def fit(
     )
 
 
-def memory_fit(model: Model, facts: HostFacts, name: str, serving: Serving) -> MemoryFit:
+def memory_fit(
+    model: Model, facts: HostFacts, name: str, serving: Serving, sized: Dimensions | None = None
+) -> MemoryFit:
     """Return what serving takes on a device of this machine, and what there is."""
-    need = needs.serving(model, serving, kind_of(name))
+    need = needs.serving(sized or model, serving, kind_of(name))
     room, whose = _room(facts, name)
+    if usable.is_discrete(facts, name):
+        need = needs.on_card(need)
     return need.model_copy(update={"usable": room, "whose": whose.strip()})
 
 
@@ -125,12 +132,26 @@ def _parts(model: Model, beside: int) -> str:
 def remedy(found: Fit, facts: HostFacts) -> str:
     """Return what to do where a model does not fit."""
     others = "`local-opus models list --fitting` shows what fits this machine."
+    if not found.lacking and _context_is_too_much(found):
+        return (
+            "Allow less context in a profile (server.max_concurrent, server.context), or choose"
+            f" another: {others}"
+        )
     if not found.lacking:
         return f"Choose another: {others}"
     return (
         f"Free {size_text(found.lacking)} ({found.lacking:,} bytes) on the disk of"
         f" {facts.disk.path}, or choose another: {others}"
     )
+
+
+def _context_is_too_much(found: Fit) -> bool:
+    """Whether the model would fit, but for the context of all requests that are allowed."""
+    memory = found.memory_fit
+    if memory is None or memory.usable is None or memory.fits or len(found.reasons) > 1:
+        return False
+    rest = sum(part.bytes for part in memory.parts if part.name != needs.KV_CACHE)
+    return rest < memory.usable
 
 
 def _device_reasons(

@@ -42,8 +42,7 @@ SERVER = 40 * MIB
 
 #: Tokens that one step computes at most: ``max_num_batched_tokens`` of the scheduler, its default.
 BATCH = 256
-#: Of each request in work: its blocks, its sampler, and its row of logits twice, in 32 bits.
-REQUEST = MIB
+#: Bytes that a request in work takes for each token of the vocabulary: logits in 32 bits, twice.
 _LOGIT = 8
 
 #: Tokens in a block of the KV cache on the CPU; a request holds whole blocks.
@@ -72,14 +71,16 @@ def kv_capacity(cache_gb: int, precision: str) -> int:
     return int(cache_gb * GIB / _COUNTED.get(precision, 1.0))
 
 
-def activations(width: int, tokens: int | None = None) -> int:
-    """Return the buffers of one step, of BATCH tokens at most; ``width`` as Dimensions has it."""
-    return min(BATCH, tokens or BATCH) * width * 4
+def buffers(
+    width: int, vocabulary: int, requests: int, tokens: int | None, batch: int = BATCH
+) -> int:
+    """Return the buffers of the largest step; ``width`` as Dimensions has it.
 
-
-def requests_memory(requests: int, vocabulary: int) -> int:
-    """Return what requests in work take besides their KV cache."""
-    return requests * (REQUEST + vocabulary * _LOGIT)
+    That is one that reads prompts (``tokens`` together, None: very many; ``batch`` at most) or one
+    that answers all requests: their memory is used in turn. Measured with 1, 32 and 128 requests.
+    """
+    reading = min(batch, tokens or batch) * width * 4
+    return max(reading, requests * vocabulary * _LOGIT)
 
 
 def engine_memory(vocabulary: int) -> int:
@@ -101,6 +102,8 @@ class Dimensions:
     vocabulary: int
     #: Values of 32 bits that a step holds of one token.
     width: int
+    #: Tokens that the model was made for; None: not known.
+    context: int | None = None
     stated: bool = True
 
 

@@ -102,8 +102,14 @@ class Serving:
     cache_size_gb: int = 1
     #: OpenVINO's KV_CACHE_PRECISION; None: as the device's plugin chooses it.
     kv_precision: str | None = None
+    #: Tokens that one step computes at most: the scheduler's max_num_batched_tokens.
+    batch: int = engine.BATCH
 
 
+#: The name of the part that grows with requests and context.
+KV_CACHE = "KV cache"
+#: The name of the part that is there without any weights.
+PROGRAMS = "programs"
 #: What the server does where nothing else is said; the profiles' defaults are these.
 DEFAULT_SERVING = Serving()
 
@@ -121,24 +127,21 @@ def serving(model: Model | Dimensions, settings: Serving, device: Device = Devic
     bits; the NPU holds one request of MAX_PROMPT_LEN + MIN_RESPONSE_LEN tokens. Raises ValueError
     for a KV precision that is not known.
     """
-    if isinstance(model, Model):
-        sized, longest = dimensions_of(model), model.context_length
-    else:
-        sized, longest = model, None
+    sized = dimensions_of(model) if isinstance(model, Model) else model
     if device is Device.NPU:
         settings = Serving(1, NPU_CONTEXT, settings.cache_size_gb, "f16")
-    context = min((n for n in (settings.context, longest) if n), default=None)
+    context = min((n for n in (settings.context, sized.context) if n), default=None)
     cache, requests = _kv_cache(sized, settings, context, device)
     # Other devices are said to widen nothing.
     weights = sized.weights if device is Device.CPU else sized.file
-    step = engine.activations(sized.width, settings.requests * context if context else None)
-    buffers = step + engine.requests_memory(requests, sized.vocabulary)
+    tokens = settings.requests * context if context else None
+    buffers = engine.buffers(sized.width, sized.vocabulary, requests, tokens, settings.batch)
     parts = (
         MemoryPart(name="weights", bytes=weights),
         cache,
         MemoryPart(name="buffers", bytes=buffers),
         MemoryPart(
-            name="programs",
+            name=PROGRAMS,
             bytes=engine.engine_memory(sized.vocabulary),
             detail="engine, tokenizer and server",
         ),
@@ -146,6 +149,13 @@ def serving(model: Model | Dimensions, settings: Serving, device: Device = Devic
     estimated = device is not Device.CPU or not sized.stated
     whole = sum(part.bytes for part in parts)
     return MemoryFit(device=device, parts=parts, bytes=whole, estimated=estimated)
+
+
+def on_card(need: MemoryFit) -> MemoryFit:
+    """Return what lies in a card's own memory: not the programs, which lie in the machine's."""
+    parts = tuple(part for part in need.parts if part.name != PROGRAMS)
+    whole = sum(part.bytes for part in parts)
+    return need.model_copy(update={"parts": parts, "bytes": whole})
 
 
 def dimensions_of(model: Model) -> Dimensions:
@@ -167,17 +177,21 @@ def _kv_cache(
         requests = settings.requests
         plural = "" if requests == 1 else "s"
         detail = f"{requests} request{plural} x {context:,} tokens at {precision}"
-        return MemoryPart(name="KV cache", bytes=wanted, detail=detail), requests
+        return MemoryPart(name=KV_CACHE, bytes=wanted, detail=detail), requests
     detail = f"when full: {int(room / token):,} tokens of all requests at {precision}"
-    return MemoryPart(name="KV cache", bytes=room, detail=detail), requests
+    return MemoryPart(name=KV_CACHE, bytes=room, detail=detail), requests
 
 
 def conversion_memory(model: Model) -> int:
     """Return the bytes that making the IR takes; 0 for a model that is one already."""
     if model.format != "gguf":
         return 0
-    copies = _COPIES.get(model.quantization, _COPIES_ELSE)
-    return math.ceil(loaded_size(model) * copies) + _CONVERSION_REST
+    return conversion_bytes(loaded_size(model), model.quantization)
+
+
+def conversion_bytes(loaded: int, quantization: str) -> int:
+    """Return the bytes that making an IR of ``loaded`` bytes takes."""
+    return math.ceil(loaded * _COPIES.get(quantization, _COPIES_ELSE)) + _CONVERSION_REST
 
 
 def disk(model: Model) -> int:

@@ -23,9 +23,10 @@ FAST = 8.0
 #: A device that runs a model of less than this part of the parameters that a device of another kind
 #: runs fast enough gives way to it. A rule.
 SMALLER = 0.5
-#: For a model that suits the use better a device gives way to one that is slower, but not by more
-#: than this. A rule.
+#: A device gives way to one that is slower, but not by more than this. A rule.
 SLOWER = 0.25
+#: Billions of parameters below which a device gives way to any that does more. A rule.
+TOY = 4.0
 #: What "analysis" asks for: room for long documents.
 _LONG_CONTEXT = 32768
 #: Families that think before each answer and can't be told not to: for analysis, not for chat, and
@@ -105,11 +106,13 @@ def choose(
     """Return the best model that fits and can be fetched from one of the kinds of ``sources``.
 
     Only ungated models under a free licence are looked at, and none that a user pinned. Of each
-    device the best is: fast enough (FAST), made for the use case, then with the most parameters,
+    device the best is: fast enough (FAST), made for the use case, else one that need not think
+    first, then with the most parameters,
     then ready as IR, then at a stated revision, then with the fewest caveats, the longest context,
     the most sources of its figures, the smallest size; where none is fast enough the smallest. Of
     the devices the best in their ranking is taken whose model is fast enough, unless another one's
-    suits the use case better (SLOWER), or has far more parameters (SMALLER; of two cards, more).
+    suits the use case better, or has far more parameters (SMALLER; of two cards, more), and is not
+    far slower (SLOWER, but for TOY).
     Raises MachineCannotError with the reasons of the smallest models when none fits.
     """
     unusable = usable.problem(facts, device) if device else None
@@ -197,6 +200,7 @@ def _rank(one: Option) -> tuple[float, ...]:
     return (
         1,
         one.suits,
+        one.suits or not _thinks(model),
         needs.billions(model),
         model.format == "openvino-ir",
         pinned,
@@ -211,12 +215,13 @@ def _is_better(other: Option, first: Option) -> bool:
     """Say whether a device that is ranked lower is taken all the same."""
     if not other.is_fast or not first.is_fast:
         return other.is_fast
+    near = other.tokens_per_second >= SLOWER * first.tokens_per_second
     if other.suits != first.suits:
-        near = other.tokens_per_second >= SLOWER * first.tokens_per_second
         return other.suits and near
     cards = other.candidate.discrete and first.candidate.discrete
-    part = 1.0 if cards else SMALLER
-    return needs.billions(first.model) < part * needs.billions(other.model)
+    billions = needs.billions(first.model)
+    far_larger = billions < (1.0 if cards else SMALLER) * needs.billions(other.model)
+    return far_larger and (near or billions < TOY)
 
 
 def _slower(taken: Option, options: Sequence[Option]) -> Option | None:

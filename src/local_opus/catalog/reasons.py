@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from local_opus.catalog import needs
 from local_opus.catalog.choose import fit
+from local_opus.catalog.needs import DEFAULT_SERVING, Serving
 from local_opus.catalog.pick import FAST, Picked, UseCase
 from local_opus.devices import npu_form, ranking
 from local_opus.devices.ranking import Measured
@@ -20,6 +21,7 @@ def of_plan(
     name: str,
     asked: str | None,
     measured: Sequence[Measured] = (),
+    serving: Serving = DEFAULT_SERVING,
 ) -> tuple[str, ...]:
     """Return why a model runs on the device ``name``; ``asked`` is what the user named."""
     found = ranking.ranked(ranking.candidates(facts), model.id, measured)
@@ -30,7 +32,7 @@ def of_plan(
     if taken.kind is Device.NPU:
         lines.append(f"the NPU takes its weights as they are: {npu_form.words(model.quantization)}")
     if asked is None:
-        lines += _too_small(facts, model, found, name)
+        lines += _too_small(facts, model, found, name, serving)
     return tuple(lines)
 
 
@@ -84,12 +86,16 @@ def _speed(model: Model, taken: ranking.Candidate, measured: Sequence[Measured])
 
 
 def _too_small(
-    facts: HostFacts, model: Model, found: Sequence[ranking.Candidate], name: str
+    facts: HostFacts,
+    model: Model,
+    found: Sequence[ranking.Candidate],
+    name: str,
+    serving: Serving,
 ) -> Iterator[str]:
     """Name the devices before the one taken, which this model does not fit."""
     for one in found:
         if one.name == name:
             return
-        reasons = fit(model, facts, one.name, stored=True).reasons
+        reasons = fit(model, facts, one.name, serving, stored=True).reasons
         if reasons:
             yield f"{one.name} does not take {model.id}: {reasons[0]}"

@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 
 from local_opus import control, node
 from local_opus.actions.create_environment import CreateEnvironment
+from local_opus.catalog.engine_memory import BATCH, kv_value_bytes
 from local_opus.catalog.needs import Serving
 from local_opus.catalog.own import load_all as load_catalog
 from local_opus.checks.base import NotApplicableError
@@ -30,6 +31,8 @@ from local_opus.values import Device, HostFacts, Model
 _Made = TypeVar("_Made")
 #: Seconds for OpenVINO to name its devices; after a failure the CPU alone is asked once more.
 PROBE_SECONDS = 10.0
+#: Any size of a head will do to ask whether a precision is known.
+_HEAD = 64
 
 
 class Once(Generic[_Made]):
@@ -53,6 +56,20 @@ class Once(Generic[_Made]):
                     self._error = error
                     raise
             return self._made[0]
+
+
+def begin(what: Once[_Made]) -> Once[_Made]:
+    """Have something made from now on, in a thread that keeps nobody from ending the program.
+
+    Unlike one of a pool, for which Python waits at its end: a driver may hang in there.
+    """
+
+    def make() -> None:
+        with suppress(Exception):  # who asks for it gets what it raises
+            what()
+
+    threading.Thread(target=make, daemon=True).start()
+    return what
 
 
 @dataclass(frozen=True)
@@ -123,15 +140,23 @@ class Context:
                 raise NotApplicableError("the config is closed to this user") from error
             raise NotApplicableError("no server is installed") from error
 
-    def serving(self) -> Serving:
-        """Return the requests and the context that the installed server allows."""
+    def serving(self, requests: int | None = None) -> Serving:
+        """Return the context that the server allows, and as many requests: None, all it allows."""
         where = self.settings()
         precision = where.openvino.get("KV_CACHE_PRECISION")
+        if precision is not None:
+            try:
+                kv_value_bytes(str(precision), _HEAD)
+            except ValueError as error:
+                raise NotApplicableError(
+                    f"the server's KV_CACHE_PRECISION is {precision}, which is not known"
+                ) from error
         return Serving(
-            requests=where.max_concurrent,
+            requests=where.max_concurrent if requests is None else requests,
             context=where.context_length,
             cache_size_gb=where.cache_size_gb,
             kv_precision=None if precision is None else str(precision),
+            batch=where.max_num_batched_tokens or BATCH,
         )
 
     def model(self) -> Model:

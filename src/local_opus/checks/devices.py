@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 
 from local_opus import resources
 from local_opus.checks.base import (
@@ -14,7 +13,7 @@ from local_opus.checks.base import (
     NotApplicableError,
     advise,
 )
-from local_opus.checks.context import Context
+from local_opus.checks.context import Context, Once, begin
 from local_opus.devices.chain import chains
 from local_opus.facts.inference import try_device
 from local_opus.host import Host
@@ -34,18 +33,15 @@ from local_opus.values import (
 TINY_SECONDS = 20.0
 _OPENVINO = "\nopenvino=="
 _INTEL = "vendor=0x8086"
-#: Devices that are tried at the same time.
-MOST_DEVICES = 16
 
 
 def ask(context: Context) -> list[Answer]:
     """Walk each device's chain to its end, a real inference on it."""
     require_openvino(context)
-    with ThreadPoolExecutor(MOST_DEVICES) as pool:
-        # The CPU is always there: it need not wait for OpenVINO's list.
-        first = {"CPU": pool.submit(try_device, context.host, "CPU", TINY_SECONDS)}
-        facts = context.facts()
-        tiny = try_all(pool, context.host, facts, first)
+    # The CPU is always there: it need not wait for OpenVINO's list.
+    first = {"CPU": _begin(context.host, "CPU")}
+    facts = context.facts()
+    tiny = try_all(context.host, facts, first)
     return answers(facts, tiny, used(context))
 
 
@@ -60,17 +56,18 @@ def require_openvino(context: Context) -> None:
 
 
 def try_all(
-    pool: ThreadPoolExecutor,
-    host: Host,
-    facts: HostFacts,
-    begun: Mapping[str, Future[TinyInference]],
+    host: Host, facts: HostFacts, begun: Mapping[str, Once[TinyInference]]
 ) -> dict[str, TinyInference]:
     """Try each of Intel's devices that OpenVINO lists, all at the same time."""
     waiting = dict(begun)
     for device in facts.openvino.devices:
         if _is_intel(device) and device.name not in waiting:
-            waiting[device.name] = pool.submit(try_device, host, device.name, TINY_SECONDS)
-    return {name: future.result() for name, future in waiting.items()}
+            waiting[device.name] = _begin(host, device.name)
+    return {name: result() for name, result in waiting.items()}
+
+
+def _begin(host: Host, name: str) -> Once[TinyInference]:
+    return begin(Once(lambda: try_device(host, name, TINY_SECONDS)))
 
 
 def answers(

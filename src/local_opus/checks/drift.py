@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from local_opus.actions.tune_openvino import TuneOpenvino
 from local_opus.apply import Applier
 from local_opus.checks.base import (
     Answer,
@@ -30,6 +31,9 @@ def ask(context: Context) -> Answer:
     if found:
         rest = [one for one in found if not one.is_safe]
         evidence, details = told(lines, "things are missing or damaged")
+        if all(one.kind == TuneOpenvino.kind for one in found):  # it serves with the defaults
+            again = advise("Tune again; until then the defaults hold.", "local-opus tune")
+            return warned(evidence, again, details=(*details, *kept))
         fix = by_doctor("Have it restored from the receipt.")
         if rest:
             fix = advise("Install the same again.", install_command(journal.history))

@@ -52,7 +52,7 @@ def ask(context: Context) -> Answer:
 
 def _need(context: Context) -> int | None:
     try:
-        return serving_memory(context.model(), context.serving())
+        return serving_memory(context.model(), context.serving(requests=1))
     except NotApplicableError:  # no model: then the limit is only told
         return None
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from local_opus import node
+from local_opus import node, stock
 from local_opus.catalog.choose import fit
-from local_opus.catalog.needs import OVERHEAD, loaded_size
 from local_opus.checks.base import (
     SECONDS_WITH_FACTS,
     Answer,
@@ -18,35 +17,35 @@ from local_opus.checks.base import (
 from local_opus.checks.context import Context
 from local_opus.host import Host
 from local_opus.units import size_text
-from local_opus.values import Device
 
 _KIB = 1024
-_GIB = 2**30
 _MOST_PROCESSES = 64
 
 
 def ask(context: Context) -> Answer:
     """Compare the need with what is available, and with what our own server holds already."""
     model, where, facts = context.model(), context.settings(), context.facts()
-    device = context.device()
+    context.device()
     running = node.serving(context.host, context.locations)
     held = _resident(context.host, running.pid) if running is not None else 0
     memory = facts.memory.model_copy(update={"available": facts.memory.available + held})
     seen = facts.model_copy(update={"memory": memory})
-    found = fit(model, seen, where.device, context.serving(), stored=True)
+    sized = stock.dimensions_of(context.host, context.locations, model)
+    one = fit(model, seen, where.device, context.serving(requests=1), stored=True, sized=sized)
     fewer = advise("Free memory, or serve a model that fits.", "local-opus models list --fitting")
-    if not found.fits:
-        return failed(f"{model.id}: {found.reasons[0]}", fewer, details=found.reasons[1:])
-    about = "about " if found.memory_fit is None or found.memory_fit.estimated else ""
-    said = f"{model.id} needs {about}{size_text(found.memory)} on the {where.device}"
+    if not one.fits:
+        return failed(f"{model.id}: {one.reasons[0]}", fewer, details=one.reasons[1:])
+    about = "about " if one.memory_fit is None or one.memory_fit.estimated else ""
+    said = f"{model.id} needs {about}{size_text(one.memory)} on the {where.device}"
     said += f"; {size_text(facts.memory.usable)} available"
     if held:
         said += f", {size_text(held)} held by our server"
-    full = loaded_size(model) + OVERHEAD + where.cache_size_gb * _GIB
-    if device is Device.CPU and full > memory.usable:
-        cache = f"{where.cache_size_gb} GiB"
+    many = fit(model, seen, where.device, context.serving(), stored=True, sized=sized)
+    if not many.fits:
         return warned(
-            f"{said}; {size_text(full)} when its KV cache of {cache} is full of requests", fewer
+            f"{said}; with the {where.max_concurrent} requests at a time that its config allows"
+            f" it needs {size_text(many.memory)}",
+            fewer,
         )
     return passed(said)
 

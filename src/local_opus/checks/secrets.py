@@ -8,7 +8,17 @@ from dataclasses import dataclass
 from shlex import quote
 
 from local_opus import receipts
-from local_opus.checks.base import Answer, Check, Group, advise, by_doctor, failed, passed, told
+from local_opus.checks.base import (
+    Answer,
+    Check,
+    Group,
+    NotApplicableError,
+    advise,
+    by_doctor,
+    failed,
+    passed,
+    told,
+)
 from local_opus.checks.context import Context
 from local_opus.errors import LocalOpusError
 from local_opus.host import Host
@@ -51,6 +61,8 @@ def ask(context: Context) -> Answer:
         fixable = any(one.ours and kind == "mode" for one, _, kind in wrong)
         fix = _fix(locations, [(one, kind) for one, _, kind in wrong])
         return failed(evidence, fix, details=details, fixable=fixable)
+    if not seen and not hidden:
+        raise NotApplicableError("no receipt, no config and no token is here")
     behind = f", {hidden} more in folders closed to this user" if hidden else ""
     return passed(f"{seen} files and folders are closed to others{behind}")
 

@@ -28,7 +28,7 @@ def ask(context: Context) -> Answer:
     used = memory.swap_total - memory.swap_free
     said = f"{size_text(used)} of {size_text(memory.swap_total)} in use"
     try:
-        need: int | None = serving_memory(context.model(), context.serving())
+        need: int | None = serving_memory(context.model(), context.serving(requests=1))
     except NotApplicableError:
         need = None
     if need is not None and need > memory.total:

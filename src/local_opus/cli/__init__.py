@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-import tempfile
-import traceback
 from collections.abc import Callable, Sequence
 
 import click
@@ -35,6 +33,9 @@ _ONLY_TELLING = GROUP_OPTIONS | {"--dry-run"}
 
 def _write_traceback() -> str:
     """Return the name of a new log with the traceback; with no room for one, show it."""
+    import tempfile
+    import traceback
+
     text = traceback.format_exc()
     try:
         with tempfile.NamedTemporaryFile(
@@ -55,6 +56,8 @@ def run(call: Callable[[], object], *, debug: bool = False, lines: JsonLines | N
         return int(error.exit_code)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the last resort: all is told
         if debug:
+            import traceback
+
             traceback.print_exc()
         known = _known(error)
         if known is None:

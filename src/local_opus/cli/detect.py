@@ -52,15 +52,18 @@ def _facts(host: Host, as_json: bool) -> HostFacts:
 
     from local_opus import probing
 
-    gc.disable()  # this program ends soon, and what its imports make is no garbage
-    with probing.begin(host) as begun:  # first of all: the rest is imported while it runs
-        from local_opus.cli.context import find_install
-        from local_opus.facts import gather
+    gc.disable()  # what is imported here is no garbage, and looking for some takes a while
+    try:
+        with probing.begin(host) as begun:  # first of all: the rest is imported while it runs
+            from local_opus.cli.context import find_install
+            from local_opus.facts import gather
 
-        if not as_json:
-            from local_opus.report import facts  # noqa: F401 - rich takes as long as the probe
+            if not as_json:
+                from local_opus.report import facts  # noqa: F401 - rich takes as long as the probe
 
-        return gather(host, disk_path=find_install(host, None).models, begun=begun)
+            return gather(host, disk_path=find_install(host, None).models, begun=begun)
+    finally:
+        gc.enable()
 
 
 def _record(host: Host, path: str) -> HostFacts:

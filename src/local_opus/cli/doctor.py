@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from local_opus.cli import options
 
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
 @options.option("--as-service", is_flag=True, help="Only try the devices, inside the sandbox of the installed unit.")  # fmt: skip  # noqa: E501
 @options.scope
 @options.as_json
+@click.pass_context
 def command(
+    ctx: click.Context,
     *,
     fix: bool,
     yes: bool,
@@ -47,7 +50,7 @@ def command(
     from local_opus.errors import BadInputError
     from local_opus.report import doctor as show
 
-    if (yes or dry_run) and not fix:
+    if not fix and _typed(ctx, "yes", "dry_run"):  # a variable is meant for other commands too
         raise BadInputError("--yes, --dry-run: they go with --fix", "Add --fix.")
     if fix and as_service:
         raise BadInputError("--fix and --as-service: one at a time", "Leave one out.")
@@ -71,6 +74,10 @@ def command(
     if as_json:
         _print_json(found)
     return int(code)
+
+
+def _typed(ctx: click.Context, *names: str) -> bool:
+    return any(ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in names)
 
 
 def _fix(

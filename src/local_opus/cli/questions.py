@@ -14,6 +14,8 @@ from local_opus.devices import ranking
 from local_opus.devices.reasons import figures
 from local_opus.host import Host
 from local_opus.locations import Locations
+from local_opus.planner import serving_of
+from local_opus.units import size_text
 from local_opus.values import HostFacts, Scope
 from local_opus.weights.sources import KINDS
 
@@ -49,15 +51,18 @@ def ask_rest(
     if model is None:
         on = parse_device(device or profile.model.device)
         catalog = load_catalog(host, locations)
+        serving = serving_of(profile)
         best = choose(
-            catalog, facts, profile.model.use_case, on, sources=frozenset(KINDS)
-        ).taken.model
-        fitting = [one for one in catalog.models if fit(one, facts, on).fits]
-        width = max(len(one.id) for one in fitting)
+            catalog, facts, profile.model.use_case, on,
+            sources=frozenset(KINDS), serving=serving,
+        ).taken.model  # fmt: skip
+        found = [(one, fit(one, facts, on, serving)) for one in catalog.models]
+        fitting = [(one, its.memory) for one, its in found if its.fits]
+        width = max(len(one.id) for one, _ in fitting)
         texts = [
-            (one.id, f"{one.id:<{width}} {one.size / _GIB:6.2f} GiB  {one.license.id}"
-             + ("  (recommended here)" if one.id == best.id else ""))
-            for one in sorted(fitting, key=lambda one: one.size)
+            (one.id, f"{one.id:<{width}} {one.size / _GIB:6.2f} GiB, about {size_text(memory)}"
+             f" memory  {one.license.id}" + ("  (recommended here)" if one.id == best.id else ""))
+            for one, memory in sorted(fitting, key=lambda each: each[0].size)
         ]  # fmt: skip
         model = prompts.select("Which model?", texts, best.id)
     return replace(given, model=model, device=device)

@@ -67,12 +67,15 @@ class Candidate:
 
 
 def candidates(facts: HostFacts) -> tuple[Candidate, ...]:
-    """Return the devices of Intel that OpenVINO lists, and the CPU where it can run models.
+    """Return Intel's devices that OpenVINO lists and nothing breaks, and the CPU of an x86-64.
 
     The CPU comes without OpenVINO's word: an image is provisioned before it has one.
     """
     shared = _shared(facts)
-    found = [_candidate(facts, one, shared) for one in usable.listed(facts) if one.name != "CPU"]
+    broken = {"CPU", *usable.broken_though_listed(facts)}
+    found = [
+        _candidate(facts, one, shared) for one in usable.listed(facts) if one.name not in broken
+    ]
     if usable.problem(facts, Device.CPU) is None:
         cpu = usable.openvino_device(facts, Device.CPU)
         name = facts.cpu.model

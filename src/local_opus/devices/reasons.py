@@ -8,7 +8,7 @@ from local_opus.devices import usable
 from local_opus.devices.matching import is_foreign
 from local_opus.devices.ranking import SHARE, Candidate, Rate, title
 from local_opus.units import size_text
-from local_opus.values import Device, HostFacts
+from local_opus.values import Device, DeviceChain, HostFacts
 
 
 def figures(one: Candidate) -> str:
@@ -70,13 +70,19 @@ def _npu(facts: HostFacts, taken: Candidate, usable_ones: Sequence[Candidate]) -
             f"not on the NPU ({found.title}{peak}): it serves one request at a time and limits the "
             "prompt's length; `--device NPU` takes it, with a model in its form"
         )
-    for chain in usable.broken(facts, Device.NPU):
+    for chain in _broken(facts, Device.NPU):
         yield f"not on the NPU ({chain.name}): {usable.why(chain)}"
 
 
+def _broken(facts: HostFacts, kind: Device) -> list[DeviceChain]:
+    listed = usable.broken_though_listed(facts).values()
+    return [*usable.broken(facts, kind), *(one for one in listed if one.device is kind)]
+
+
 def _broken_gpus(facts: HostFacts) -> Iterator[str]:
-    for chain in usable.broken(facts, Device.GPU):
-        yield f"not on a GPU that is there ({chain.name}): {usable.why(chain)}"
+    for chain in _broken(facts, Device.GPU):
+        place = chain.openvino_name or "a GPU that is there"
+        yield f"not on {place} ({chain.name}): {usable.why(chain)}"
 
 
 def _foreign(facts: HostFacts) -> Iterator[str]:

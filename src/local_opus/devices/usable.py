@@ -35,6 +35,8 @@ def openvino_device(facts: HostFacts, name: str) -> DeviceFacts | None:
 def problem(facts: HostFacts, name: str) -> str | None:
     """Return why a device can't be used, None when it can: what breaks its chain.
 
+    A kind alone ("GPU") can be used where one of it can.
+
     The CPU needs no word of OpenVINO: it runs on every x86-64 processor.
     """
     device = kind_of(name)
@@ -42,8 +44,12 @@ def problem(facts: HostFacts, name: str) -> str | None:
         if facts.cpu.architecture in {"x86_64", "amd64"}:
             return None
         return f"CPU not usable: it is {facts.cpu.architecture}, not x86-64"
-    if openvino_device(facts, name) is not None:
-        return None
+    there = [openvino_device(facts, name)] if "." in name else listed(facts, device)
+    if names := [found.name for found in there if found is not None]:
+        broken_ones = broken_though_listed(facts)
+        if any(one not in broken_ones for one in names):
+            return None
+        return f"{name} not usable: {why(broken_ones[names[0]])}"
     others = listed(facts, device)
     if "." in name and (others or _of_that_name(facts, name) is not None):
         return _not_that_one(facts, name, others)
@@ -56,6 +62,15 @@ def problem(facts: HostFacts, name: str) -> str | None:
 def broken(facts: HostFacts, device: Device) -> list[DeviceChain]:
     """Return the chains of a kind of device that OpenVINO does not list, though it is there."""
     return [one for one in chains_of(facts, device) if one.openvino_name is None]
+
+
+def broken_though_listed(facts: HostFacts) -> dict[str, DeviceChain]:
+    """Return the broken chains of devices that OpenVINO lists, by their names.
+
+    An NPU without its compiler is listed, for one, and no model can run there.
+    """
+    found = (one for kind in (Device.GPU, Device.NPU) for one in chains_of(facts, kind))
+    return {one.openvino_name: one for one in found if one.openvino_name and one.broken}
 
 
 def why(chain: DeviceChain) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypedDict
 
 from local_opus.facts import (
@@ -46,22 +45,28 @@ def gather(
 
     ``machine`` is where processor, memory, accelerators and OpenVINO are read: give this
     machine when ``host`` is an image, which has no /proc of its own. ``begun`` is a probe that runs
-    already (``probing.begin``). Raises MachineCannotError
-    when the files do not tell the memory or the number of cores, or the disk can't be read.
+    already (``probing.begin``). Raises MachineCannotError when the files do not tell the memory or
+    the number of cores, or the disk can't be read.
     """
     machine = machine or host
     processor = cpu.read(machine)
-    # The probe waits in this thread, so that an interrupt reaches it and ends the worker.
-    with ThreadPoolExecutor(1) as pool:
-        light = pool.submit(_light, host, machine, disk_path)
-        probe = openvino.read(
-            machine,
-            timeout=probe_timeout,
-            ask_cpu_name=not cpu.names_a_processor(processor),
-            begun=begun,
-        )
+    ask_cpu_name = not cpu.names_a_processor(processor)
+
+    def ask() -> openvino.Raw:
+        return openvino.read(machine, timeout=probe_timeout, ask_cpu_name=ask_cpu_name, begun=begun)
+
+    if begun is not None:
+        found = _light(host, machine, disk_path)
+        probe = ask()
+    else:
+        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - detect does without
+
+        # The probe waits in this thread, so that an interrupt reaches it and ends the worker.
+        with ThreadPoolExecutor(1) as pool:
+            light = pool.submit(_light, host, machine, disk_path)
+            probe = ask()
+        found = light.result()
     usable = openvino.parse(probe)
-    found = light.result()
     return HostFacts(
         cpu=cpu.parse(processor, openvino.parse_cpu(probe, usable)),
         memory=found["memory"],

@@ -184,6 +184,7 @@ def _usable(raw: Raw, logical: int) -> float:
             usable = min(usable, float(len(seen))) if seen else usable
     for text in raw.quotas:
         quota, _, period = text.partition(" ")  # v2 says "max", v1 -1 where there is no quota
-        if quota.isdecimal() and period.isdecimal() and int(period) > 0:
+        too_long = max(len(quota), len(period)) > reading.MAX_DIGITS
+        if quota.isdecimal() and period.isdecimal() and not too_long and int(period) > 0:
             usable = min(usable, int(quota) / int(period))
     return usable

@@ -19,7 +19,7 @@ _LIMIT_FILES = {1: "memory.limit_in_bytes", 2: "memory.max"}
 #: cgroup v1 has no word for "no limit": it shows the largest whole number of pages in 63 bits
 #: (9223372036854771712 with 4 KiB pages, Linux mm/page_counter.c). No real limit comes near.
 _V1_NO_LIMIT = 1 << 62
-_LINE = re.compile(r"^(\w+):\s+(\d+)( kB)?\s*$", re.MULTILINE | re.ASCII)
+_LINE = re.compile(r"^(\w+):\s+(\d{1,20})( kB)?\s*$", re.MULTILINE | re.ASCII)
 _THP = "/sys/kernel/mm/transparent_hugepage/enabled"
 #: The word in use stands in brackets: ``always [madvise] never``.
 _CHOSEN = re.compile(r"\[(\w+)\]", re.ASCII)
@@ -70,7 +70,8 @@ def parse(raw: Raw) -> MemoryFacts:
         )
     # Kernels before 3.14 lack MemAvailable; free memory is the safe side of it.
     available = lines.get("MemAvailable", lines.get("MemFree", 0))
-    limits = [int(limit) for limit in map(str.strip, raw.limits) if limit.isdecimal()]
+    limits = [int(limit) for limit in map(str.strip, raw.limits)
+              if limit.isdecimal() and len(limit) <= reading.MAX_DIGITS]  # fmt: skip
     chosen = _CHOSEN.search(raw.huge or "")
     return MemoryFacts(
         total=total,

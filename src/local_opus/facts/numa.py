@@ -12,7 +12,7 @@ from local_opus.values import NumaFacts
 FOLDER = "/sys/devices/system/node"
 _NODE = re.compile(r"node([0-9]{1,5})")
 #: A line of a node's meminfo, e.g. ``Node 0 MemTotal:  32456000 kB``.
-_LINE = re.compile(r"^Node \d+ ([\w()]+):\s+(\d+) kB\s*$", re.MULTILINE | re.ASCII)
+_LINE = re.compile(r"^Node \d+ ([\w()]+):\s+(\d{1,20}) kB\s*$", re.MULTILINE | re.ASCII)
 
 
 @dataclass(frozen=True)

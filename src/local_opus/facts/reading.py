@@ -9,6 +9,9 @@ _CHUNK = 65536
 #: 16 MiB. The longest text read is /proc/cpuinfo: about 1.6 KB a thread.
 _MAX_CHUNKS = 256
 
+#: Of 64 bits; Python refuses to read numbers of thousands of digits.
+MAX_DIGITS = 20
+
 #: NR_CPUS of Linux is 8192 at most (arch/x86/Kconfig, MAXSMP); a larger number is no CPU.
 MAX_CPUS = 8192
 
@@ -53,7 +56,8 @@ def word(host: Host, path: str) -> str | None:
 def number(host: Host, path: str) -> int | None:
     """Return the whole number that a file holds; None where it holds none."""
     found = word(host, path) or ""
-    return int(found) if found.isascii() and found.isdecimal() else None
+    fits = len(found) <= MAX_DIGITS and found.isascii() and found.isdecimal()
+    return int(found) if fits else None
 
 
 def exists(host: Host, path: str) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -76,6 +75,8 @@ class Host:
     @staticmethod
     def keep_log(name: str, text: str) -> str:
         """Write a log into this machine's temporary folder; return its path, for a person."""
+        import tempfile  # noqa: PLC0415 - few commands keep a log
+
         try:
             with tempfile.NamedTemporaryFile(
                 "w", prefix=f"local-opus-{name}-", suffix=".log", delete=False, encoding="utf-8"
@@ -94,6 +95,8 @@ class Host:
     @contextmanager
     def temporary_folder(name: str) -> Iterator[str]:
         """Make a folder in this machine's temporary folder, for workers; remove it at the end."""
+        import tempfile  # noqa: PLC0415 - as above
+
         with tempfile.TemporaryDirectory(prefix=f"local-opus-{name}-") as folder:
             yield folder
 
