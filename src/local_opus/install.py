@@ -203,7 +203,7 @@ def _tuning(
         facts,
         goal=profile.tuning.goal,
         seconds=profile.tuning.seconds,
-        device=served.device_name or on.value,
+        device=served.device_name or ordering.best_device(facts),
         openvino=version[1],
         base=planner.properties_of(profile),
         model=model,

@@ -62,25 +62,31 @@ def runtime_version() -> str | None:
         return None
 
 
-def tuning(host: Host, locations: Locations) -> str | None:
-    """Say in one line what the server is tuned to, or why what was tuned is not used.
+def tuned_state(host: Host, locations: Locations) -> server_config.TunedState | None:
+    """Return what was tuned and whether the server uses it; None: nothing was tuned.
 
-    None: nothing was tuned. Raises BadInputError and PermissionError as ``read_settings``.
+    Raises BadInputError and PermissionError as ``read_settings``.
     """
-    state = server_config.read_tuned(
+    return server_config.read_tuned(
         host.files.read_text,
         locations.server_config,
         lambda folder: _weights(host, folder),
         runtime_version,
     )
+
+
+def tuning(host: Host, locations: Locations) -> str | None:
+    """Say in one line what the server is tuned to, or why what was tuned is not used.
+
+    None: nothing was tuned. Raises as ``tuned_state``.
+    """
+    state = tuned_state(host, locations)
     if state is None:
         return None
+    if state.unused is not None:
+        return f"not used: {state.unused}; run `local-opus tune`"
     edited = " (edited)" if tuned.is_edited(state.tuned) else ""
-    return (
-        f"{tuned.in_words(state.tuned)}{edited}"
-        if state.unused is None
-        else (f"not used: {state.unused}; run `local-opus tune`")
-    )
+    return f"{tuned.in_words(state.tuned)}{edited}"
 
 
 def settings(host: Host, locations: Locations) -> Settings:

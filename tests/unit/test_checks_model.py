@@ -26,12 +26,14 @@ from fakes import FakeHost
 from local_opus import node, shelf, stock, verification
 from local_opus.catalog.choose import Fit
 from local_opus.catalog.load import Catalog
-from local_opus.checks import config, disk, memory, port, server, unit, weights
+from local_opus.checks import config, disk, memory, port, server, tuned, unit, weights
 from local_opus.errors import BadInputError, LocalOpusError
 from local_opus.host import Completed, Space
 from local_opus.locations import Locations
 from local_opus.report.reporter import QuietReporter
+from local_opus.server_config import TunedState
 from local_opus.values import Device
+from local_opus.values.tuning import Tuned
 from local_opus.weights.converted import STEMS
 
 SOUND = gguf_bytes()
@@ -255,6 +257,33 @@ def test_a_sound_config_is_told(host):
     served(host)
     at = context(host, server=settings())
     assert one(config.CHECK, at).evidence == f"{MODEL} on CPU, 2048 tokens, http://127.0.0.1:{PORT}"
+
+
+CHOSEN = {"properties": {"INFERENCE_NUM_THREADS": 4}, "scheduler": {}}
+
+
+@pytest.mark.parametrize(
+    ("chosen", "unused", "state", "words"),
+    [
+        (None, None, "not applicable", "nothing was tuned"),
+        (CHOSEN, None, "pass", "INFERENCE_NUM_THREADS=4"),
+        ({"properties": {}, "scheduler": {}}, None, "pass", "the defaults"),
+        (CHOSEN, "tuned for OpenVINO 1, and this is 2", "warn", "not used: tuned for OpenVINO 1"),
+    ],
+)
+def test_tuned_settings(host, monkeypatch, chosen, unused, state, words):
+    made = None
+    if chosen is not None:
+        result = Tuned.model_validate({
+            "tuned_for": {"model": None, "weights_sha256": None, "device": "CPU", "device_name": "c",
+                          "driver": None, "openvino": "2"}, "goal": "latency",
+            "base": {}, "chosen": chosen, "seconds": 1.0, "at": "2026-11-30T00:00:00+00:00",
+        })  # fmt: skip
+        made = TunedState(result, unused)
+    monkeypatch.setattr(node, "tuned_state", lambda *_: made)
+    found = one(tuned.CHECK, context(host, server=settings()))
+    assert (found.state, words in found.evidence) == (state, True)
+    assert (found.fix is not None) == (state == "warn")
 
 
 def test_a_config_that_is_closed_to_this_user(host):

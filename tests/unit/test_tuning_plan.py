@@ -106,10 +106,10 @@ def test_the_service_may_read_what_was_tuned(facts, tmp_path, scope, mode, group
     assert action.params["path"] == f"{folder}/tuned.json"
 
 
-def test_the_military_profile_tunes_on_a_generated_graph(facts, tmp_path):
+def test_the_military_profile_tunes_the_best_device_on_a_generated_graph(facts, tmp_path):
     wanted = order(facts, profile_of("military"), tmp_path)
     assert wanted is not None
-    assert (wanted.model, wanted.folder, wanted.device) == (None, None, "CPU")
+    assert (wanted.model, wanted.folder, wanted.device) == (None, None, "GPU")
     found = plan(facts, "military", tmp_path, tuning=wanted)
     (action,) = [one for one in found.actions if one.id == "tuning"]
     assert "a generated graph" in action.summary

@@ -8,6 +8,8 @@ from pydantic import JsonValue
 
 from local_opus.catalog.needs import Serving, serving_memory
 from local_opus.devices.names import kind_of
+from local_opus.devices.ranking import candidates as candidates_of
+from local_opus.devices.ranking import ranked
 from local_opus.devices.settings import candidates
 from local_opus.values import Device, HostFacts, Model
 from local_opus.values.tuning import Goal, TuningOrder
@@ -49,6 +51,12 @@ def order(
         text=band.text if band is not None else None,
         band=(band.low, band.high) if band is not None else None,
     )
+
+
+def best_device(facts: HostFacts) -> str:
+    """Return OpenVINO's name of the device that a model would be served on, where there is none."""
+    found = ranked(candidates_of(facts))
+    return found[0].name if found else Device.CPU.value
 
 
 def driver_of(facts: HostFacts, device: str) -> str | None:

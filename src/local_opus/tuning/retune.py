@@ -59,8 +59,9 @@ def wanted(host: Host, locations: Locations, *, goal: Goal | None, seconds: int)
     goal = goal or profile.tuning.goal
     base = planner.properties_of(profile)
     if not profile.server.enabled:
+        device = ordering.best_device(facts)
         order = ordering.order(
-            facts, goal=goal, seconds=seconds, device="CPU", openvino=version, base=base
+            facts, goal=goal, seconds=seconds, device=device, openvino=version, base=base
         )
         return Wanted(order)
     where = node.settings(host, locations)
