@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from local_opus.devices.matching import is_foreign
+from local_opus.units import size_text
 from local_opus.values import (
     AcceleratorFacts,
     CpuFacts,
@@ -28,7 +29,6 @@ _SHOWN = {
 }
 #: Words of OPTIMIZATION_CAPABILITIES that are about files and methods, not about numbers.
 _NOT_NUMBERS = {"BIN", "EXPORT_IMPORT", "WINOGRAD", "GPU_USM_MEMORY", "GPU_HW_MATMUL"}
-_GIB = 1 << 30
 _MHZ_PER_GHZ = 1000
 #: The makers of most GPUs that are not Intel's, by PCI vendor id.
 _MAKERS = {"10de": "NVIDIA", "1002": "AMD", "1022": "AMD", "1af4": "a virtual machine",
@@ -41,13 +41,6 @@ _DRIVERS = (
       "libze_intel_gpu.so.1"),),
     (("NPU driver", (), "libze_intel_npu.so.1"), ("its compiler", (), "libnpu_driver_compiler.so")),
 )  # fmt: skip
-
-
-def size(count: int) -> str:
-    """Return bytes in words."""
-    if count >= 1000 * _GIB:
-        return f"{count / _GIB / 1024:.1f} TiB"
-    return f"{count / _GIB:.1f} GiB"
 
 
 def _clock(mhz: int) -> str:
@@ -80,11 +73,11 @@ def cpu(cpu: CpuFacts) -> list[str]:
 def memory(memory: MemoryFacts) -> list[str]:
     """Return what can be used, then swap and huge pages where there are any."""
     limit = memory.cgroup_limit
-    held = "" if limit is None else f", limited to {size(limit)} by a cgroup"
-    swap = f"swap {size(memory.swap_free)} free of {size(memory.swap_total)}"
+    held = "" if limit is None else f", limited to {size_text(limit)} by a cgroup"
+    swap = f"swap {size_text(memory.swap_free)} free of {size_text(memory.swap_total)}"
     huge = f"{memory.huge_pages} huge pages reserved, {memory.huge_pages_free} of them free"
     more = _joined(swap if memory.swap_total else None, huge if memory.huge_pages else None)
-    return [f"{size(memory.available)} available of {size(memory.total)}{held}", *more]
+    return [f"{size_text(memory.available)} available of {size_text(memory.total)}{held}", *more]
 
 
 def numa(nodes: tuple[NumaFacts, ...]) -> list[str]:
@@ -100,18 +93,18 @@ def _cpus(node: NumaFacts) -> str:
 
 
 def _memory_of(node: NumaFacts) -> str | None:
-    return size(node.memory) if node.memory else None
+    return size_text(node.memory) if node.memory else None
 
 
 def disk(disk: DiskFacts) -> list[str]:
     """Return the space, and whether a file can be made."""
     inodes = ["no inodes left: no file can be made"] if disk.free_inodes == 0 else []
-    return [f"{size(disk.free)} free of {size(disk.total)} for {disk.path}", *inodes]
+    return [f"{size_text(disk.free)} free of {size_text(disk.total)} for {disk.path}", *inodes]
 
 
 def drives(drives: tuple[DriveFacts, ...]) -> list[str]:
     """Return a line for each drive."""
-    return [", ".join(_joined(drive.name, drive.model, size(drive.size),
+    return [", ".join(_joined(drive.name, drive.model, size_text(drive.size),
                               drive.kind if drive.kind not in drive.name else None))
             for drive in drives]  # fmt: skip
 
@@ -133,7 +126,7 @@ def accelerator(item: AcceleratorFacts) -> list[str]:
     files = sorted({path.rpartition("/")[2] for path in item.firmware})
     about = _joined(
         integrated,
-        f"{size(item.memory)} of its own" if item.memory else None,
+        f"{size_text(item.memory)} of its own" if item.memory else None,
         f"{version} {item.architecture}" if item.architecture else None,
         _clock(item.max_mhz) if item.max_mhz else None,
     )
@@ -180,7 +173,7 @@ def properties(device: DeviceFacts) -> str:
         if isinstance(value, list):
             said = " ".join(str(word) for word in value if word not in _NOT_NUMBERS)
         elif name.endswith("MEM_SIZE") and isinstance(value, int):
-            said = size(value)
+            said = size_text(value)
         else:
             said = str(value)
         shown.append(f"{label} {said}")

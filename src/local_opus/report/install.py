@@ -9,9 +9,8 @@ from rich.markup import escape
 
 from local_opus.report import fits
 from local_opus.report.reporter import Reporter
+from local_opus.units import size_text
 from local_opus.values import HostFacts, Plan
-
-_GIB = 1024**3
 
 
 def show_machine(tell: Reporter, facts: HostFacts) -> None:
@@ -22,8 +21,8 @@ def show_machine(tell: Reporter, facts: HostFacts) -> None:
     tell.say(f"[bold]This machine[/bold]  {name}")
     tell.say(f"              {isa}")
     tell.say(
-        f"              {facts.memory.usable / _GIB:.1f} GiB memory, "
-        f"{facts.disk.free / _GIB:.1f} GiB disk free"
+        f"              {size_text(facts.memory.usable)} memory, "
+        f"{size_text(facts.disk.free)} disk free"
     )
     names = [f"{device.name} ({device.full_name})" for device in facts.openvino.devices]
     usable = escape(", ".join(names) or f"nothing: {facts.openvino.problem}")
