@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from typing import ClassVar, Self
 
@@ -16,7 +15,6 @@ from local_opus.actions.base import (
     Record,
     Reverted,
     State,
-    earlier,
 )
 from local_opus.actions.ownership import group_number
 from local_opus.actions.write_file import WriteFile
@@ -113,30 +111,19 @@ class TuneOpenvino(Action):
         host.files.open_up(self.path)
 
     def edited(self, host: Host, after: Record) -> str | None:
-        """Look at the sum in the file: it is right in whatever this program wrote."""
-        found = host.files.stat(self.path)
-        if found is None:
-            return None
-        if found.kind != "file":
-            return f"{self.path}: {found.what} took its place"
+        """Compare as for any file; where the sum in it is right, this program wrote it."""
+        said = self._file().edited(host, after)
+        return None if said is None or self._is_ours(host) else said
+
+    def _is_ours(self, host: Host) -> bool:
+        there = host.files.stat(self.path)
+        if there is None or there.kind != "file":
+            return False
         try:
-            data = host.files.read_bytes(self.path)
-        except PermissionError:
-            if host.files.is_closed(found):  # no edit as far as one can tell before `reach`
-                return None
-            raise
-        digests = {after.get("sha256")}
-        for one in earlier(after):
-            if one.get("existed"):
-                content = base64.b64decode(str(one["content"]))
-                digests.add(hashlib.sha256(content).hexdigest())
-        if hashlib.sha256(data).hexdigest() in digests:
-            return None
-        try:
-            ours = not tuned.is_edited(tuned.parse(data.decode(), self.path))
+            found = tuned.parse(host.files.read_bytes(self.path).decode(), self.path)
         except (LocalOpusError, UnicodeDecodeError):
-            ours = False
-        return None if ours else f"{self.path}: edited since it was written"
+            return False
+        return not tuned.is_edited(found)
 
     def edited_meanwhile(self, host: Host, *earlier: Record) -> str | None:
         """Look at the sum, and at what stood there."""
