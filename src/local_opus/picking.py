@@ -8,8 +8,8 @@ from pydantic import JsonValue
 
 from local_opus import measurements, whereabouts
 from local_opus.catalog import reasons
-from local_opus.catalog.choose import fit, remedy
 from local_opus.catalog.engine_memory import Dimensions
+from local_opus.catalog.fitting import fit, remedy
 from local_opus.catalog.load import Catalog
 from local_opus.catalog.needs import Serving
 from local_opus.catalog.own import load_all as load_catalog

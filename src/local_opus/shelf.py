@@ -7,7 +7,7 @@ from local_opus.actions.convert_weights import ConvertWeights
 from local_opus.actions.fetch_weights import FetchWeights
 from local_opus.actions.weights import OnWeights, adapt
 from local_opus.apply import Applier
-from local_opus.catalog.choose import remedy
+from local_opus.catalog.fitting import remedy
 from local_opus.catalog.own import load_all as load_catalog
 from local_opus.errors import BadInputError, LocalOpusError, MachineCannotError, WorkerError
 from local_opus.facts import gather

@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from local_opus import uses
-from local_opus.catalog.choose import fit
 from local_opus.catalog.dimensions import of_gguf
 from local_opus.catalog.engine_memory import Dimensions
+from local_opus.catalog.fitting import fit
 from local_opus.catalog.needs import loaded_size
 from local_opus.catalog.own import load_all as load_catalog
 from local_opus.devices.names import kind_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from local_opus.catalog import Catalog, load, needs
-from local_opus.catalog.choose import fit, remedy
+from local_opus.catalog.fitting import fit, remedy
 from local_opus.catalog.needs import Serving
 from local_opus.values import (
     AcceleratorFacts,

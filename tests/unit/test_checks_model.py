@@ -24,7 +24,7 @@ from checks_host import (
 from builders import IR_BIN, MEMBER, gguf_bytes, installable_wheel, ir_xml, wheel_model
 from fakes import FakeHost
 from local_opus import node, shelf, stock, verification
-from local_opus.catalog.choose import Fit
+from local_opus.catalog.fitting import Fit
 from local_opus.catalog.load import Catalog
 from local_opus.checks import config, disk, memory, port, server, tuned, unit, weights
 from local_opus.errors import BadInputError, LocalOpusError

@@ -8,7 +8,7 @@ import pytest
 from test_catalog_fit import GIB, NPU, gpu, machine, seen
 
 from local_opus.catalog import Catalog, load, needs, reasons
-from local_opus.catalog.choose import fit, remedy
+from local_opus.catalog.fitting import fit, remedy
 from local_opus.catalog.pick import FAST, choose, suits
 from local_opus.devices import npu_form, ranking, usable
 from local_opus.devices.cards import UNKNOWN_CARD

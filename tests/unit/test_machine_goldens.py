@@ -16,7 +16,7 @@ from test_planner import GOLDEN, REGENERATE, SYSTEM, facts_of, profile_of, reque
 from local_opus import planner
 from local_opus.catalog import load as load_catalog
 from local_opus.catalog import needs
-from local_opus.catalog.choose import fit
+from local_opus.catalog.fitting import fit
 from local_opus.catalog.pick import FAST, choose
 from local_opus.devices import ranking
 from local_opus.devices.chain import chains

@@ -10,7 +10,7 @@ from rich.console import Console
 from test_catalog_fit import machine
 
 from local_opus.catalog import load
-from local_opus.catalog.choose import Fit, fit
+from local_opus.catalog.fitting import Fit, fit
 from local_opus.report.models import ModelRow, model_details, model_json, models_json, models_table
 from local_opus.values import Device, MemoryFit, Model
 

@@ -7,7 +7,7 @@ from test_catalog_fit import NPU, gpu, machine
 
 from local_opus.catalog import Catalog, dimensions, load, needs
 from local_opus.catalog import engine_memory as engine
-from local_opus.catalog.choose import fit, remedy
+from local_opus.catalog.fitting import fit, remedy
 from local_opus.catalog.needs import Serving
 from local_opus.report import fits
 from local_opus.values import Device, DiskFacts, MemoryFit

@@ -13,7 +13,7 @@ from fakes import FakeHost
 from local_opus import planner, shelf, stock
 from local_opus.actions import build
 from local_opus.apply import Applier
-from local_opus.catalog.choose import Fit
+from local_opus.catalog.fitting import Fit
 from local_opus.catalog.load import Catalog
 from local_opus.errors import LocalOpusError, MachineCannotError, WorkerError
 from local_opus.history import Event

@@ -22,7 +22,7 @@ from builders import (
 )
 from fakes import FakeHost
 from local_opus import cli, repair, shelf, stock, verification
-from local_opus.catalog.choose import Fit
+from local_opus.catalog.fitting import Fit
 from local_opus.catalog.load import Catalog
 from local_opus.cli import context
 from local_opus.errors import BadInputError, LocalOpusError, ProblemFoundError

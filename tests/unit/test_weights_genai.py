@@ -8,7 +8,7 @@ import pytest
 
 from builders import LLAMA, TENSORS, gguf_bytes, wheel_model
 from local_opus.catalog import load
-from local_opus.catalog.choose import fit
+from local_opus.catalog.fitting import fit
 from local_opus.errors import LocalOpusError, MachineCannotError
 from local_opus.host import Host
 from local_opus.values import (

@@ -19,7 +19,7 @@ from local_opus import (
     verification,
     whereabouts,
 )
-from local_opus.catalog.choose import Fit
+from local_opus.catalog.fitting import Fit
 from local_opus.errors import BadInputError, LocalOpusError
 from local_opus.history import Event
 from local_opus.install import Choice

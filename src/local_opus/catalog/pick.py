@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from local_opus.catalog import needs
-from local_opus.catalog.choose import fit, remedy
+from local_opus.catalog.fitting import fit, remedy
 from local_opus.catalog.licenses import is_free
 from local_opus.catalog.load import Catalog
 from local_opus.catalog.needs import DEFAULT_SERVING, Serving

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from local_opus.catalog import needs
-from local_opus.catalog.choose import fit
+from local_opus.catalog.fitting import fit
 from local_opus.catalog.needs import DEFAULT_SERVING, Serving
 from local_opus.catalog.pick import FAST, Picked, UseCase
 from local_opus.devices import npu_form, ranking

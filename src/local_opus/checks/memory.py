@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from local_opus import node, stock
-from local_opus.catalog.choose import fit
+from local_opus.catalog.fitting import fit
 from local_opus.checks.base import (
     SECONDS_WITH_FACTS,
     Answer,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from local_opus import profiles
-from local_opus.catalog.choose import fit
+from local_opus.catalog.fitting import fit
 from local_opus.catalog.own import load_all as load_catalog
 from local_opus.catalog.pick import choose
 from local_opus.cli import prompts

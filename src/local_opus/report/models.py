@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from local_opus.catalog.choose import Fit
+from local_opus.catalog.fitting import Fit
 from local_opus.catalog.licenses import is_free, page
 from local_opus.report import fits
 from local_opus.units import size_text
