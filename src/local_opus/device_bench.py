@@ -11,8 +11,8 @@ from local_opus import node
 from local_opus.devices.matching import is_foreign
 from local_opus.devices.measured import (
     WITHOUT_OPENVINO,
-    Measured,
     MeasuredDevice,
+    MeasuredMachine,
     Measurement,
     What,
 )
@@ -125,10 +125,10 @@ def measure(
     seconds: float,
     beside_server: bool,
     tell: Tell = lambda _device, _figure: None,
-) -> Measured:
+) -> MeasuredMachine:
     """Measure each device within its share of ``seconds``; a device's failure is its figures'."""
     share = seconds / len(devices)
-    return Measured(
+    return MeasuredMachine(
         openvino=(facts.openvino.version or "unknown").partition("-")[0],
         beside_server=beside_server,
         devices=tuple(_measure_one(host, facts, one, share, tell) for one in devices),

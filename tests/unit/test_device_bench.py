@@ -17,8 +17,8 @@ from local_opus import facts as facts_room
 from local_opus.devices.claims import claims
 from local_opus.devices.measured import (
     WITHOUT_OPENVINO,
-    Measured,
     MeasuredDevice,
+    MeasuredMachine,
     Measurement,
     What,
 )
@@ -73,7 +73,7 @@ def all_of_it(request: Message, on_event: Callable[[Message], None]) -> None:
         on_event({"event": "figure", "figure": figure(what, 2.0)})
 
 
-def run(machine: HostFacts, play: Play, name: str = "all") -> tuple[Measured, Scripted]:
+def run(machine: HostFacts, play: Play, name: str = "all") -> tuple[MeasuredMachine, Scripted]:
     host = Host()
     host.processes = scripted = Scripted(play)
     devices = device_bench.chosen(machine, name)
@@ -205,7 +205,7 @@ def test_a_worker_that_fails_is_a_row_and_an_exit_code(program: Any, fault: str)
     play, reason = FAULTS[fault]
     code, out, err = program(SERVER, play, "--json")
     assert code == ExitCode.FAILED, err
-    found = Measured.model_validate(
+    found = MeasuredMachine.model_validate(
         {key: value for key, value in json.loads(out).items() if key not in {"published", "claims"}}
     )
     [one] = found.devices
@@ -289,7 +289,7 @@ def test_a_share_is_of_what_was_measured_and_published() -> None:
     assert share(good.model_copy(update={"problem": "wrong"}), peaks) is None
 
 
-def shown(found: Measured, machine: HostFacts) -> str:
+def shown(found: MeasuredMachine, machine: HostFacts) -> str:
     console = Console(file=io.StringIO(), width=80, color_system=None)
     peaks: Mapping[str, Any] = {one.name: rated(machine, one) for one in machine.openvino.devices}
     print_bench(console, found, peaks, claims(peaks, found.devices))

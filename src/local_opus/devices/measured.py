@@ -101,7 +101,7 @@ class MeasuredDevice(Value):
         return next(found, None)
 
 
-class Measured(Value):
+class MeasuredMachine(Value):
     """What was measured on this machine."""
 
     schema_version: int = Field(default=1, description="grows when a field changes or goes")

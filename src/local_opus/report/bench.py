@@ -14,8 +14,8 @@ from local_opus.devices.figures import Figure, Published
 from local_opus.devices.measured import (
     UNITS,
     WITHOUT_OPENVINO,
-    Measured,
     MeasuredDevice,
+    MeasuredMachine,
     Measurement,
     What,
 )
@@ -48,9 +48,9 @@ _SERVER = "A server of this machine runs and took part of it: stop it for the tr
 
 
 def bench_json(
-    measured: Measured, published: Mapping[str, Published | None], claims: Sequence[Claim]
+    measured: MeasuredMachine, published: Mapping[str, Published | None], claims: Sequence[Claim]
 ) -> dict[str, JsonValue]:
-    """Return all of it as JSON holds it: ``Measured``, and beside it the peaks and the claims."""
+    """Return what was measured as JSON holds it, beside it the peaks and the claims."""
     document: dict[str, JsonValue] = measured.model_dump(mode="json")
     document["published"] = {
         name: None if one is None else one.model_dump(mode="json")
@@ -62,7 +62,7 @@ def bench_json(
 
 def print_bench(
     console: Console,
-    measured: Measured,
+    measured: MeasuredMachine,
     published: Mapping[str, Published | None],
     claims: Sequence[Claim],
 ) -> None:
