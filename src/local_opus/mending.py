@@ -27,6 +27,8 @@ from local_opus.values import CheckResult, Mended, PlannedAction
 
 #: Checks whose answer may be another one after anything was mended.
 _ALWAYS = ("receipt", "drift")
+#: Checks that can't be answered while a config is missing.
+_OF_CONFIG = ("config", "unit", "server", "port", "memory", "disk", "weights")
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def _of_install(host: Host, locations: Locations, journal: Journal, ids: set[str
         found.append(
             Step(
                 tuple(restoring.summaries(journal, wanted)),
-                ("drift", "secrets", "unit", "config", "leftovers"),
+                ("drift", "secrets", "leftovers", *_OF_CONFIG),
                 partial(restoring.restore, host, locations, wanted),
             )
         )
@@ -119,6 +121,8 @@ def _closing(host: Host, locations: Locations, covered: set[str]) -> list[Planne
     for one in secrets.paths(host, locations):
         there = host.files.stat(one.path)
         if there is None or not one.ours or one.path in covered or not there.mode & ~one.may:
+            continue
+        if there.kind not in secrets.OURS:
             continue
         params: dict[str, JsonValue] = {"path": one.path, "mode": there.mode & one.may}
         found.append(planner.planned(f"mode:{one.path}", "set_mode", params))

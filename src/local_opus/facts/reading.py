@@ -48,6 +48,12 @@ def link_name(host: Host, path: str) -> str | None:
         return None
 
 
+def one_line(text: str) -> str:
+    """Return a stranger's words as one line: without control characters, blanks joined."""
+    plain = (letter if letter.isprintable() else " " for letter in text)
+    return " ".join("".join(plain).split())
+
+
 def word(host: Host, path: str) -> str | None:
     """Return a file's text without the blanks around it; None where there is none."""
     return (text(host, path) or "").strip() or None
