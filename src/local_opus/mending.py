@@ -14,7 +14,7 @@ from pydantic import JsonValue
 from local_opus import install, node, planner, pruning, restoring, state, whereabouts
 from local_opus.apply import Applier
 from local_opus.checks import leftovers, secrets
-from local_opus.errors import LocalOpusError
+from local_opus.errors import InterruptedRunError, LocalOpusError
 from local_opus.host import Host
 from local_opus.journal import Journal, Listener
 from local_opus.locations import Locations
@@ -61,12 +61,17 @@ def steps(host: Host, locations: Locations, results: Iterable[CheckResult]) -> l
 
 
 def mend(todo: Sequence[Step], tell: Reporter) -> list[Mended]:
-    """Do the steps, one after the other; one that fails does not stop the rest."""
+    """Do the steps, one after the other; one that fails does not stop the rest.
+
+    Raises InterruptedRunError at once.
+    """
     done = []
     for step in todo:
         problem = remedy = None
         try:
             step.do(tell)
+        except InterruptedRunError:
+            raise
         except LocalOpusError as error:
             problem, remedy = error.message, error.remedy
         except OSError as error:
