@@ -14,7 +14,7 @@ from pydantic import JsonValue
 from local_opus import install, node, planner, pruning, restoring, state, whereabouts
 from local_opus.apply import Applier
 from local_opus.checks import leftovers, secrets
-from local_opus.errors import LocalOpusError
+from local_opus.errors import InterruptedRunError, LocalOpusError
 from local_opus.host import Host
 from local_opus.journal import Journal, Listener
 from local_opus.locations import Locations
@@ -27,6 +27,8 @@ from local_opus.values import CheckResult, Mended, PlannedAction
 
 #: Checks whose answer may be another one after anything was mended.
 _ALWAYS = ("receipt", "drift")
+#: Checks that can't be answered while a config is missing.
+_OF_CONFIG = ("config", "unit", "server", "port", "memory", "disk", "weights")
 
 
 @dataclass(frozen=True)
@@ -59,12 +61,17 @@ def steps(host: Host, locations: Locations, results: Iterable[CheckResult]) -> l
 
 
 def mend(todo: Sequence[Step], tell: Reporter) -> list[Mended]:
-    """Do the steps, one after the other; one that fails does not stop the rest."""
+    """Do the steps, one after the other; one that fails does not stop the rest.
+
+    Raises InterruptedRunError at once.
+    """
     done = []
     for step in todo:
         problem = remedy = None
         try:
             step.do(tell)
+        except InterruptedRunError:
+            raise
         except LocalOpusError as error:
             problem, remedy = error.message, error.remedy
         except OSError as error:
@@ -90,7 +97,7 @@ def _of_install(host: Host, locations: Locations, journal: Journal, ids: set[str
         found.append(
             Step(
                 tuple(restoring.summaries(journal, wanted)),
-                ("drift", "secrets", "unit", "config", "leftovers"),
+                ("drift", "secrets", "leftovers", *_OF_CONFIG),
                 partial(restoring.restore, host, locations, wanted),
             )
         )
@@ -119,6 +126,8 @@ def _closing(host: Host, locations: Locations, covered: set[str]) -> list[Planne
     for one in secrets.paths(host, locations):
         there = host.files.stat(one.path)
         if there is None or not one.ours or one.path in covered or not there.mode & ~one.may:
+            continue
+        if there.kind not in secrets.OURS:
             continue
         params: dict[str, JsonValue] = {"path": one.path, "mode": there.mode & one.may}
         found.append(planner.planned(f"mode:{one.path}", "set_mode", params))

@@ -25,7 +25,7 @@ from local_opus.actions.link_command import LinkCommand
 from local_opus.actions.start_server import StartServer
 from local_opus.actions.write_file import WriteFile
 from local_opus.apply import Applier
-from local_opus.errors import LocalOpusError
+from local_opus.errors import InterruptedRunError, LocalOpusError
 from local_opus.history import Entry, Event, History
 from local_opus.host import Host
 from local_opus.journal import Journal, Listener, Outcome
@@ -33,7 +33,7 @@ from local_opus.locations import Locations
 from local_opus.opening import open_journal
 from local_opus.refusals import explained
 from local_opus.report.reporter import Reporter
-from local_opus.values import Plan, PlannedAction
+from local_opus.values import Plan, PlannedAction, Scope
 
 #: What is restored here, in the order in which one needs the other.
 _SAFE = (
@@ -110,6 +110,8 @@ def install_command(history: History) -> str:
     for name in ("model", "device", "port"):
         if run.get(name) is not None and run.get("model") is not None:
             words += [f"--{name}", str(run[name])]
+    if run.get("scope") == Scope.USER:  # root would install for the system
+        words += ["--scope", "user"]
     return shlex.join(words)
 
 
@@ -121,8 +123,8 @@ def summaries(journal: Journal, ids: Collection[str]) -> list[str]:
 def restore(host: Host, locations: Locations, ids: Collection[str], tell: Reporter) -> Outcome:
     """Do these actions of the install again, as a run of its own in the receipt.
 
-    Raises LocalOpusError where it fails, after having rolled back, and BadInputError as
-    ``whereabouts.receipt`` does.
+    Raises LocalOpusError where it fails, after having rolled back, InterruptedRunError, and
+    BadInputError as ``whereabouts.receipt`` does.
     """
     whereabouts.require(host, locations)
     with state.held(host, locations), explained(locations.receipt):
@@ -149,7 +151,13 @@ def restore(host: Host, locations: Locations, ids: Collection[str], tell: Report
             _require_there(journal, actions)
             return {**history.result, "restored": [action.id for action in actions]}
 
-        return Applier(journal).apply(plan, run, prove, whole=False)
+        try:
+            return Applier(journal).apply(plan, run, prove, whole=False)
+        except InterruptedRunError as error:  # a part of an install can't go on by itself
+            raise InterruptedRunError(
+                error.message,
+                f"Run `{install_command(history)}` to go on, or `uninstall` to take it all back.",
+            ) from error
 
 
 def _planned(journal: Journal, ids: Collection[str]) -> list[PlannedAction]:

@@ -16,3 +16,8 @@ def size_text(size: float) -> str:
         return f"{size:.0f} bytes"
     text = f"{size:.1f}" if abs(size) < 99.95 else f"{size:.0f}"  # noqa: PLR2004 - the rounding edge of one decimal
     return f"{text.removesuffix('.0')} {_STEPS[step]}"
+
+
+def rate_text(rate: float) -> str:
+    """Return a rate that is only expected with two digits that count: ``1.4``, ``120``."""
+    return f"{float(f'{rate:.2g}'):g}"

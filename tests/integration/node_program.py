@@ -225,3 +225,9 @@ def assert_stopped(program: Program, ended: Ended, *, running: int = 0) -> None:
     assert "interrupted; what was " in lines[0]
     found = program.wait_for_processes(lambda processes: len(processes) == running)
     assert len(found) == running, found
+
+
+def without_progress(said: str) -> str:
+    """Return what was said but for lines of progress: a busy machine has some to tell."""
+    lines = said.splitlines(keepends=True)
+    return "".join(line for line in lines if not line.startswith('{"event": "progress"'))

@@ -107,8 +107,9 @@ def test_a_save_at_the_last_question_answers_all_of_it(program, terminal, tmp_pa
 
     saved = program.home / "saved.toml"
     assert answers.parse(saved.read_bytes(), "saved.toml") == Answers(
-        profile="external-api", scope="user", root=str(tmp_path / "image"), yes=True
-    )
+        profile="external-api", scope="user", root=str(tmp_path / "image"), yes=True,
+        tune=False,
+    )  # fmt: skip
     again = program.run("install", "--answers", str(saved))
     assert again.stdout.splitlines()[-1] == "no changes"
 

@@ -93,6 +93,19 @@ def test_what_would_be_tried_is_shown_and_nothing_measured(program):
     assert (program.config / "tuned.json").read_bytes() == before
 
 
+def test_no_server_is_stopped_where_openvino_can_not_be_asked(program):
+    (package,) = program.prefix.glob("env-*/lib/python*/site-packages/openvino")
+    before = status(program)["pid"]
+    package.rename(f"{package}.away")
+    try:
+        said = program.run("tune", "--seconds", "5", code=4).stderr
+        assert "openvino package is not installed" in said
+        assert "not installed" in program.run("tune", "--dry-run", code=4).stderr
+    finally:
+        package.with_name("openvino.away").rename(package)
+    assert status(program)["pid"] == before
+
+
 def test_the_server_takes_what_was_chosen_and_gives_it_back(program):
     keep(program)
     assert status(program)["tuned"] == "INFERENCE_NUM_THREADS=1"

@@ -377,6 +377,17 @@ def test_a_secret_that_others_can_read(host, path, mode, fixable, command):
     assert command in found.fix.commands
 
 
+def test_what_a_link_leads_to_is_not_ours_to_close(host):
+    places = install(host)
+    write(host, "/elsewhere", "x", 0o644)
+    path_of(host, f"{places.config}/a.json").unlink()
+    path_of(host, f"{places.config}/a.json").symlink_to("/elsewhere")
+    found = one(secrets.CHECK, context(host))
+    assert (found.state, found.fixable) == ("fail", False), found
+    assert found.fix is not None
+    assert found.fix.commands == (f"chmod 0600 {places.config}/a.json",)
+
+
 def test_closed_secrets_pass(host):
     install(host)
     write(host, "/home/user/.cache/huggingface/token", "hf_x", 0o600)

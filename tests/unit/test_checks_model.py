@@ -247,6 +247,18 @@ def test_a_config_that_can_not_be_is_named_with_its_field(host, text, words):
     assert Path(host.root + places.server_config).read_text() == text
 
 
+def test_a_tuned_json_that_can_not_be_is_not_promised_anew(host):
+    places = served(host)
+    error = BadInputError(f"{places.tuned}: the file: Invalid JSON", "x")
+    found = one(config.CHECK, context(host, server=error))
+    assert found.state == "fail"
+    assert found.fix is not None
+    assert (found.fix.text.partition(":")[2], found.fix.commands) == (
+        " the server then runs with the defaults.",
+        (),
+    )
+
+
 def test_a_config_that_is_gone(host):
     served(host)
     found = one(config.CHECK, context(host))

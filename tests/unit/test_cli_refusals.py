@@ -18,7 +18,7 @@ from local_opus.cli import prompts
 from local_opus.errors import BadInputError, LocalOpusError
 from local_opus.locations import locate
 from local_opus.receipts import Receipt
-from local_opus.report import streams
+from local_opus.report import errors, streams
 from local_opus.report.reporter import RichReporter, _Seconds
 from local_opus.values import Scope
 
@@ -157,6 +157,15 @@ def test_a_step_is_broken_between_words_where_a_narrow_screen_ends(capsys):
     reporter.say(f"  • write {path} and then something more than that")
     lines = capsys.readouterr().out.splitlines()
     assert lines == ["  • write", f"    {path}", "    and then something more than that"]
+
+
+def test_words_of_strangers_can_not_move_the_cursor(capsys):
+    reporter = RichReporter(Console(width=80, force_terminal=True, color_system=None))
+    reporter.say("a \x1b[2Jdriver's \x9b1mname\u202e [bold]and[/bold]\nmore")
+    errors.tell(LocalOpusError("GPU: \x1b]0;x\x07 of \u202e it", "Look\x9b1m."))
+    said = capsys.readouterr()
+    assert said.out == "a [2Jdriver's 1mname and\nmore\n"
+    assert said.err == "error: GPU: \\x1b]0;x\\x07 of \\u202e it\n  fix: Look\\x9b1m.\n"
 
 
 def test_a_step_that_is_done_is_broken_there_too(capsys):

@@ -259,3 +259,10 @@ def test_a_virtual_machine_without_any(tmp_path: Path) -> None:
 def test_detect_of_an_option_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["detect", "--recrod", "x"]) == 2
     assert "--record" in capsys.readouterr().err
+
+
+def test_a_word_without_an_end_is_cut(tmp_path: Path) -> None:
+    host = machine_host(tmp_path, MACHINES["two-gpus-and-an-npu"])
+    for path in tmp_path.rglob("vendor"):
+        path.write_text("0" * 10**6)
+    assert all(len(one.pci_id) < 10**4 for one in gather(host, disk_path="/").foreign)

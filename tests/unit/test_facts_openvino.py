@@ -294,3 +294,18 @@ def test_detect_lives_on(
     assert (facts.openvino.version, facts.openvino.devices) == (None, ())
     assert words in str(facts.openvino.problem)
     assert facts.memory.total > 0
+
+
+def test_names_are_one_line_of_letters(tmp_path: Path) -> None:
+    name = "Intel\x1b[2J GPU\r\nIt works.\x9b1m\u202e  "
+    device = {"name": "GPU", "full_name": name, "properties": {}, "unreadable": {}}
+    host = host_on(tmp_path, {**CPU_ONLY, "devices": [device]})
+    (found,) = openvino.parse(openvino.read(host, timeout=1)).devices
+    assert found.full_name == "Intel [2J GPU It works. 1m"
+
+
+def test_a_name_without_an_end_is_cut(tmp_path: Path) -> None:
+    device = {"name": "GPU", "full_name": "x" * 10**6, "properties": {}, "unreadable": {}}
+    host = host_on(tmp_path, {**CPU_ONLY, "devices": [device]})
+    (found,) = openvino.parse(openvino.read(host, timeout=1)).devices
+    assert found.full_name == "x" * 200

@@ -16,7 +16,7 @@ from local_opus.actions.start_server import StartServer
 from local_opus.apply import Applier
 from local_opus.checks.base import Check
 from local_opus.checks.runner import run
-from local_opus.errors import BadInputError, LocalOpusError
+from local_opus.errors import BadInputError, InterruptedRunError, LocalOpusError
 from local_opus.history import Event
 from local_opus.locations import Locations, locate
 from local_opus.opening import open_journal
@@ -301,6 +301,22 @@ def test_a_server_that_does_not_run_is_started_by_its_action(stopped, places):
     assert [(one.event, one.id) for one in last] == [
         (Event.BEGIN, "server"), (Event.DONE, "server"), (Event.FINISHED, ""),
     ]  # fmt: skip
+
+
+def test_an_interruption_ends_it_at_once_and_says_what_goes_on(stopped, places, monkeypatch):
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    lose(stopped, places)
+    monkeypatch.setattr(StartServer, "execute", stop)
+    todo = mending.steps(stopped, places, found(stopped, "server", "drift"))
+    assert len(todo) == 2
+    with pytest.raises(InterruptedRunError) as caught:
+        mending.mend(todo, TELL)
+    history = Receipt(stopped, places.receipt).history
+    assert not history.finished
+    assert f"Run `{restoring.install_command(history)}` to go on" in caught.value.remedy
+    assert at(stopped, f"{places.config}/a.json").exists()
 
 
 def test_a_port_that_another_program_holds_keeps_it_down(stopped, places, monkeypatch):

@@ -86,7 +86,7 @@ PRIVATE = {
     "/proc/cpuinfo": "processor: 0\nmodel name: A CPU\nflags: avx2 secretflag\nSerial: 100000009a7b\n",
     "/proc/meminfo": "MemTotal: 8388608 kB\n",
     "/etc/os-release": 'ID=debian\nBUG_REPORT_URL="https://wilma.example/bugs"\n',
-    "/etc/ld.so.conf.d/own.conf": "/home/wilma/lib\n/usr/lib/own\n",
+    "/etc/ld.so.conf.d/own.conf": "# added by wilma\n/home/wilma/lib\n/usr/lib/own\n",
     "/var/lib/dpkg/status": "Package: wilmas-tool\nStatus: install ok installed\nVersion: 1\n\n"
     "Package: libze1\nStatus: install ok installed\nMaintainer: Wilma <wilma@example>\nVersion: 1.28.2\n\n",
     "/proc/modules": "wilmas_module 16384 0 - Live 0x0000\ni915 3000000 1 - Live 0xffffffffc0a00000\n",

@@ -11,7 +11,7 @@ from local_opus.catalog.pick import FAST, Picked, UseCase
 from local_opus.devices import npu_form, ranking
 from local_opus.devices.ranking import Measured
 from local_opus.devices.reasons import called, of_devices
-from local_opus.units import size_text
+from local_opus.units import rate_text, size_text
 from local_opus.values import Device, HostFacts, Model
 
 
@@ -50,7 +50,7 @@ def of_pick(picked: Picked, use_case: UseCase) -> tuple[str, ...]:
         slow = picked.slower
         lines.append(
             f"not {slow.model.id} ({slow.model.parameters} parameters): it fits "
-            f"{called(slow.candidate)}, but about {slow.tokens_per_second:.2g} tokens/s are "
+            f"{called(slow.candidate)}, but about {rate_text(slow.tokens_per_second)} tokens/s are "
             f"expected, and it should give {slow.least:g}"
         )
     elif not taken.is_fast:
@@ -71,7 +71,8 @@ def _not_made_for_it(picked: Picked, use_case: UseCase) -> str:
     best = max(made, key=lambda one: one.tokens_per_second)
     return (
         f"{taken} is not made for {use_case}; {best.model.id} is, on {best.candidate.name} at "
-        f"about {best.tokens_per_second:.2g} tokens/s: `--device {best.candidate.name}` takes it"
+        f"about {rate_text(best.tokens_per_second)} tokens/s: "
+        f"`--device {best.candidate.name}` takes it"
     )
 
 
@@ -82,7 +83,7 @@ def _speed(model: Model, taken: ranking.Candidate, measured: Sequence[Measured])
     if last is not None:
         return f"{words}; {last.tokens_per_second:g} tokens/s were measured here"
     rate = ranking.expected(taken, loaded)
-    return f"{words}, so at most about {rate:.2g} tokens/s are expected"
+    return f"{words}, so at most about {rate_text(rate)} tokens/s are expected"
 
 
 def _too_small(

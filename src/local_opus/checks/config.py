@@ -6,6 +6,10 @@ from local_opus.checks.base import Answer, Check, Group, advise, failed, passed
 from local_opus.checks.context import Context
 from local_opus.errors import BadInputError, LocalOpusError
 
+_REMEDY = "Correct the file, or remove it. Once it is gone, it is written anew by:"
+#: Nobody but a measurement can write it anew.
+_TUNED = "Correct the file, or remove it: the server then runs with the defaults."
+
 
 def ask(context: Context) -> Answer:
     """Read it as the server does."""
@@ -15,11 +19,9 @@ def ask(context: Context) -> Answer:
     try:
         where = context.read_settings()
     except BadInputError as error:
-        return failed(
-            error.message,
-            advise(f"{error.remedy} Removed, it is written anew by:", "local-opus doctor --fix"),
-            details=error.details,
-        )
+        tuned = error.message.startswith(f"{context.locations.tuned}: ")
+        fix = advise(_TUNED) if tuned else advise(_REMEDY, "local-opus doctor --fix")
+        return failed(error.message, fix, details=error.details)
     except LocalOpusError as error:
         if isinstance(error.__cause__, PermissionError):
             raise error.__cause__ from error

@@ -37,7 +37,7 @@ def ask(context: Context) -> Answer:
     if not one.fits:
         return failed(f"{model.id}: {one.reasons[0]}", fewer, details=one.reasons[1:])
     about = "about " if one.memory_fit is None or one.memory_fit.estimated else ""
-    said = f"{model.id} needs {about}{size_text(one.memory)} on the {where.device}"
+    said = f"{model.id} needs {about}{size_text(one.memory)} on the {where.device} for one request"
     said += f"; {size_text(facts.memory.usable)} available"
     if held:
         said += f", {size_text(held)} held by our server"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from shlex import quote
 
 from local_opus import receipts
@@ -26,6 +26,9 @@ from local_opus.host.hub_token import token_file
 from local_opus.locations import GROUP, Locations
 from local_opus.values import Fix, Scope
 
+#: What ``doctor --fix`` sets the mode of; what a link leads to is somebody else's.
+OURS = frozenset({"file", "folder"})
+
 
 @dataclass(frozen=True)
 class Closed:
@@ -45,12 +48,15 @@ def ask(context: Context) -> Answer:
     for one in paths(host, locations):
         try:
             found = host.files.stat(one.path, follow=True)
+            there = host.files.stat(one.path)
         except PermissionError:  # its folder keeps this user out
             hidden += 1
             continue
-        if found is None:
+        if found is None or there is None:
             continue
         seen += 1
+        if there.kind not in OURS:
+            one = replace(one, ours=False)  # noqa: PLW2901
         if found.mode & ~one.may:
             wrong.append((one, f"mode {found.mode:04o}, not {one.may:04o} or less", "mode"))
         elif (lack := _owner(host, locations, one, found.uid, found.gid)) is not None:

@@ -44,7 +44,10 @@ def command(*, as_json: bool, record: str | None) -> None:
 
         print_facts(facts)
     if record is not None:
-        click.echo(f"Recorded in {record}. Look through it before you give it away.", err=True)
+        from local_opus.weights.structure import printable
+
+        where = printable(record, len(record))
+        click.echo(f"Recorded in {where}. Look through it before you give it away.", err=True)
 
 
 def _facts(host: Host, as_json: bool) -> HostFacts:

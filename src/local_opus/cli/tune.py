@@ -9,6 +9,8 @@ import click
 from local_opus.cli import options
 
 if TYPE_CHECKING:
+    from local_opus.report.reporter import Reporter
+    from local_opus.tuning.retune import Wanted
     from local_opus.values.tuning import Goal
 
 
@@ -66,12 +68,11 @@ def command(
         install.require_rights(host, locations.scope)
     wanted = retune.wanted(host, locations, goal=goal, seconds=seconds)
     order = wanted.order
+    if not reset:
+        retune.require_device(wanted)
     tell = reporter.make(quiet=quiet or as_json)
     if dry_run:
-        if as_json:
-            click.echo(json.dumps(order.model_dump(mode="json"), indent=2))
-        else:
-            show.show_candidates(tell, order, wanted.own)
+        _show_order(tell, wanted, as_json=as_json)
         return
     retune.require_unedited(host, locations)
     if reset:
@@ -93,7 +94,9 @@ def command(
         show.show_table(tell, result)
     if result.problem is not None:
         raise LocalOpusError(
-            f"tune: {result.problem}", "What was set before stays; run `local-opus tune` again."
+            f"tune: {result.problem}",
+            "What was set before stays; run `local-opus tune` again, with more `--seconds` where "
+            "the time was short.",
         )
     if keep:
         retune.keep(host, locations, order, result)
@@ -102,3 +105,14 @@ def command(
         click.echo(json.dumps({**document, "kept": keep, "path": locations.tuned}, indent=2))
     else:
         show.show_result(tell, result, locations.tuned if keep else None)
+
+
+def _show_order(tell: Reporter, wanted: Wanted, *, as_json: bool) -> None:
+    import json
+
+    from local_opus.report import tune as show
+
+    if as_json:
+        click.echo(json.dumps(wanted.order.model_dump(mode="json"), indent=2))
+    else:
+        show.show_candidates(tell, wanted.order, wanted.own)

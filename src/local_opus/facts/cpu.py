@@ -123,7 +123,7 @@ def parse(raw: Raw, named: Named = Named()) -> CpuFacts:
     flags = [frozenset(block["flags"].split()) for block in blocks if "flags" in block]
     common = frozenset.intersection(*flags) if flags else named.flags
     return CpuFacts(
-        model=first.get("model name") or named.model or "unknown",
+        model=reading.one_line(first.get("model name") or named.model) or "unknown",
         vendor=first.get("vendor_id") or named.vendor or "unknown",
         architecture=_architecture(raw, first) or named.architecture or "unknown",
         sockets=len(packages) or 1,

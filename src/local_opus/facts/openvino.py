@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from local_opus.errors import LocalOpusError
+from local_opus.facts import reading
 from local_opus.facts.cpu import Named
 from local_opus.host import BegunWorker, Host
 from local_opus.runtime.protocol import Message
@@ -80,7 +81,8 @@ def parse(raw: Raw) -> OpenVinoFacts:
     devices = tuple(
         DeviceFacts(
             name=device.name,
-            full_name=device.full_name.strip(),  # AMD pads the names of its CPUs
+            # AMD pads the names of its CPUs; a firmware's may hold what moves the cursor.
+            full_name=reading.one_line(device.full_name),
             properties=device.properties,
             unreadable=device.unreadable,
         )

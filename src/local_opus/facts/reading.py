@@ -9,6 +9,11 @@ _CHUNK = 65536
 #: 16 MiB. The longest text read is /proc/cpuinfo: about 1.6 KB a thread.
 _MAX_CHUNKS = 256
 
+#: A file of /sys holds a page at most (sysfs(5)); what is longer is no word of a kernel's.
+_LONGEST_WORD = 4096
+#: Characters of a device's name that are shown; the longest of a maker has about 80.
+_LONGEST_NAME = 200
+
 #: Of 64 bits; Python refuses to read numbers of thousands of digits.
 MAX_DIGITS = 20
 
@@ -48,9 +53,15 @@ def link_name(host: Host, path: str) -> str | None:
         return None
 
 
+def one_line(text: str) -> str:
+    """Return a stranger's name as one line: no control characters, blanks joined, not too long."""
+    plain = (letter if letter.isprintable() else " " for letter in text[: 10 * _LONGEST_NAME])
+    return " ".join("".join(plain).split())[:_LONGEST_NAME]
+
+
 def word(host: Host, path: str) -> str | None:
     """Return a file's text without the blanks around it; None where there is none."""
-    return (text(host, path) or "").strip() or None
+    return (text(host, path) or "").strip()[:_LONGEST_WORD] or None
 
 
 def number(host: Host, path: str) -> int | None:

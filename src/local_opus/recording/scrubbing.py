@@ -21,6 +21,8 @@ _OPENVINO = re.compile(r"/[^\s\"']*/(?=libopenvino)")
 _FIRST_USER_GROUP = 1000
 #: Names in paths of cgroups that are alike everywhere.
 _COMMON = frozenset({"", ".", "..", "init.scope", "system.slice", "user.slice", "machine.slice"})
+#: Of the loader's files: whoever wrote one may have signed it.
+_COMMENT = re.compile(r"#.*")
 _OCTAL = re.compile(r"\\([0-7]{3})")
 #: UUIDs that say no more than which product it is: vendor 8086 and PCI ids and address (GPU), and
 #: the one that Intel's NPU driver gives to every NPU.
@@ -66,6 +68,8 @@ class Scrubber:
             return self._rules[path](text)
         if path.endswith(("/modules.dep", "/modules.builtin")):
             return _lines(text, _is_ours)
+        if path.startswith("/etc/ld.so.conf"):
+            return self.words(_COMMENT.sub("", text))
         return self.words(text)
 
     def names(self, path: str, names: list[str]) -> list[str]:

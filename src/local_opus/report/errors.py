@@ -10,6 +10,14 @@ from local_opus.errors import InterruptedRunError, LocalOpusError
 from local_opus.report.lines import JsonLines
 
 
+def _shown(line: str) -> str:
+    """Return a line without what moves a terminal's cursor: it may quote a driver or a file."""
+    return "".join(
+        one if one.isprintable() or one == "\n" else one.encode("unicode_escape").decode()
+        for one in line
+    )
+
+
 def tell(error: LocalOpusError, lines: JsonLines | None = None) -> None:
     """Print an error: one line that names what, one that says what to do.
 
@@ -21,7 +29,7 @@ def tell(error: LocalOpusError, lines: JsonLines | None = None) -> None:
         *(f"       {detail}" for detail in error.details),
         f"{'next' if kind == 'stopped' else 'fix':>{len(kind)}}: {error.remedy}",
     ):
-        sys.stderr.write(f"{invocation.as_typed(line)}\n")
+        sys.stderr.write(f"{_shown(invocation.as_typed(line))}\n")
     if lines is not None and lines.wanted:
         try:
             lines.error(error, error.exit_code)

@@ -166,7 +166,7 @@ class RichReporter(Reporter):
 
         All else stays one line, so that what is copied from the screen, a command say, is whole.
         """
-        shown = Text.from_markup(text)
+        shown = Text.from_markup("".join(one for one in text if one.isprintable() or one == "\n"))
         if not self.console.is_terminal or not shown.plain.startswith(_STEPS):
             self.console.print(shown, highlight=False, soft_wrap=True)
             return

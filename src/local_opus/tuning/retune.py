@@ -19,13 +19,13 @@ from local_opus import (
 )
 from local_opus.apply import Applier
 from local_opus.catalog.own import load_all as load_catalog
-from local_opus.errors import BadInputError, LocalOpusError
+from local_opus.errors import BadInputError, LocalOpusError, MachineCannotError
 from local_opus.host import Host
 from local_opus.locations import GROUP, Locations
 from local_opus.opening import open_journal
 from local_opus.profiles import Profile
 from local_opus.tuning import Outcome, Tell, ordering, tuned, tuner
-from local_opus.values import Scope
+from local_opus.values import HostFacts, Scope
 from local_opus.values.tuning import Goal, Tuned, TuningOrder
 
 #: The id of the action, in a plan and in the receipt.
@@ -38,6 +38,8 @@ class Wanted:
 
     order: TuningOrder
     own: tuple[str, ...] = ()
+    #: Why nothing can be measured: OpenVINO does not list the device, or can't be asked.
+    lack: str | None = None
 
 
 def wanted(host: Host, locations: Locations, *, goal: Goal | None, seconds: int) -> Wanted:
@@ -63,7 +65,7 @@ def wanted(host: Host, locations: Locations, *, goal: Goal | None, seconds: int)
         order = ordering.order(
             facts, goal=goal, seconds=seconds, device=device, openvino=version, base=base
         )
-        return Wanted(order)
+        return Wanted(order, lack=_lack(facts, device))
     where = node.settings(host, locations)
     there = server_config.openvino(host.files.read_text, locations.server_config).properties
     own = tuple(sorted(k for k in {*base, *there} if base.get(k) != there.get(k)))
@@ -80,7 +82,24 @@ def wanted(host: Host, locations: Locations, *, goal: Goal | None, seconds: int)
         cache_size_gb=where.cache_size_gb,
     )
     left = tuple(one for one in order.settings if not set(own) & one.properties.keys())
-    return Wanted(order.model_copy(update={"settings": left}), own)
+    order = order.model_copy(update={"settings": left})
+    return Wanted(order, own, _lack(facts, where.device))
+
+
+def _lack(facts: HostFacts, device: str) -> str | None:
+    listed = facts.openvino.devices
+    if any(device in {one.name, one.name.partition(".")[0]} for one in listed):
+        return None
+    names = ", ".join(one.name for one in listed)
+    return facts.openvino.problem or f"OpenVINO does not list it here; there is {names}"
+
+
+def require_device(wanted: Wanted) -> None:
+    """Raise MachineCannotError where nothing could be measured: no server is stopped for that."""
+    if wanted.lack is not None:
+        raise MachineCannotError(
+            f"tune: {wanted.order.device}: {wanted.lack}", "`local-opus doctor` says what to do."
+        )
 
 
 def _profile(host: Host, run: dict[str, object] | object) -> Profile:
