@@ -83,6 +83,8 @@ def show_result(
         f"  speed       {result['tokens_per_second']} tokens/s, "
         f"first token after {result['first_token_seconds']} s"
     )
+    if result.get("tuned") is not None:
+        tell.say(f"  tuned       {escape(str(result['tuned']))}")
     tell.say("Next:")
     for words in ('chat "What is the capital of France?"', "status", "verify", "uninstall"):
         tell.say(f"  {escape(command)} {words}")

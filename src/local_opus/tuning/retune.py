@@ -118,9 +118,10 @@ def require_unedited(host: Host, locations: Locations) -> None:
 def measure(host: Host, locations: Locations, order: TuningOrder, tell: Tell) -> Tuned:
     """Measure; nothing is written. A server that runs is stopped for it, and started again.
 
-    Raises LocalOpusError where it can't be stopped or started, and KeyboardInterrupt.
+    Raises LocalOpusError where it can't be stopped or started or another run is at work, and
+    KeyboardInterrupt.
     """
-    with _machine_alone(host, locations, tell):
+    with state.held_if_there(host, locations), _machine_alone(host, locations, tell):
         return tuner.tune(host, order, tell)
 
 
