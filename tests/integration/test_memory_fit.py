@@ -21,8 +21,13 @@ from models import ask_worker, smollm2
 from peaks import Measured, measure
 from shapes import Shape, write_gguf
 
-#: Of Qwen3's shape, with its vocabulary and a half of its layers: 0.38 billion parameters.
-LARGER = Shape("qwen3-0.4b", "qwen3", 14, 1024, 3072, 16, 8, 128, 151_936)
+#: Each architecture that is converted, with the vocabulary of its kind and fewer layers: from 0.21
+#: to 0.38 billion parameters.
+LARGER = {
+    "llama": Shape("llama-0.2b", "llama", 16, 960, 2560, 15, 5, 64, 49_152),
+    "qwen2": Shape("qwen2-0.25b", "qwen2", 8, 896, 4864, 14, 2, 64, 151_936, linear="Q8_0"),
+    "qwen3": Shape("qwen3-0.4b", "qwen3", 14, 1024, 3072, 16, 8, 128, 151_936),
+}
 #: How near an estimate is to be.
 NEAR = (0.85, 1.15)
 
@@ -42,12 +47,14 @@ def dimensions_of(path: Path, folder: Path) -> Dimensions:
     return found
 
 
-@pytest.fixture(scope="module")
-def larger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Generated]:
+@pytest.fixture(scope="module", params=LARGER)
+def larger(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Generated]:
     # On a disk where there is one: in memory the file's own pages would be the engine's, too.
     folder = tmp_path_factory.mktemp("larger")
     path = folder / "model.gguf"
-    write_gguf(LARGER, path)
+    write_gguf(LARGER[request.param], path)
     answer = ask_worker("convert", {"gguf": str(path), "folder": str(folder / "ir")})[-1]
     assert "result" in answer, answer
     found = dimensions_of(path, folder / "ir")
@@ -72,7 +79,7 @@ def near(told: int, measured: Measured) -> bool:
 
 def test_smollm2_takes_what_its_file_and_the_catalog_tell() -> None:
     path, folder = smollm2()
-    measured = measure(folder, 8, 192)
+    measured = measure(folder, 4, 128)
     asked = served(measured)
     assert near(needs.serving(dimensions_of(path, folder), asked).bytes, measured)
     assert near(needs.serving(load().get("smollm2-135m"), asked).bytes, measured)
@@ -86,6 +93,7 @@ def test_a_larger_model_takes_what_its_file_tells(larger: Generated) -> None:
     assert measured.high_water > measured.serving.anonymous + 0.5 * larger.dimensions.file
 
 
+@pytest.mark.parametrize("larger", ["qwen3"], indirect=True)
 def test_the_precision_of_its_kv_cache_counts(larger: Generated) -> None:
     measured = measure(larger.folder, 4, 192, properties={"KV_CACHE_PRECISION": "f16"})
     asked = replace(served(measured), kv_precision="f16")

@@ -87,7 +87,7 @@ OF_PIPELINE = frozenset({"PREFILL_HINT", "GENERATE_HINT", "ATTENTION_BACKEND"})
 
 _NO_MODEL = "it changes answers, and there is no model here to judge them by"
 _SDPA = "the server answers several requests at once, and this attention one after the other"
-_PREFIX = "an answer would depend on what was asked before, so the same seed not give the same text"
+_PREFIX = "an answer would depend on what was asked before, so the same seed gives other texts"
 #: The words of OpenVINO's types and of its settings.
 _TYPES = {"bfloat16": "bf16", "float16": "f16", "float32": "f32", "uint8_t": "u8", "uint4_t": "u4"}
 

@@ -115,6 +115,9 @@ class Installed(_Line):
     tokens: int | None = Field(default=None, description="of the answer that was timed")
     tokens_per_second: float | None = Field(default=None, description="after the first token")
     first_token_seconds: float | None = Field(default=None, description="over HTTP")
+    tuned: str | None = Field(
+        default=None, description="what OpenVINO is tuned to; null: nothing was tuned"
+    )
 
 
 class StepBack(Value):
