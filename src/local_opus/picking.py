@@ -8,8 +8,7 @@ from pydantic import JsonValue
 
 from local_opus import measurements, whereabouts
 from local_opus.catalog import reasons
-from local_opus.catalog.engine_memory import Dimensions
-from local_opus.catalog.fitting import fit, remedy
+from local_opus.catalog.fitting import Fit, fit, remedy
 from local_opus.catalog.load import Catalog
 from local_opus.catalog.needs import Serving
 from local_opus.catalog.own import load_all as load_catalog
@@ -145,19 +144,21 @@ class _Wish:
         """Whether the variant for this device is in the store."""
         return is_stored(self.host, self.locations, model, device)
 
-    def sized(self, model: Model, *, stored: bool) -> Dimensions | None:
-        """Return the dimensions that a stored file states; before a download rules count."""
-        return dimensions_of(self.host, self.locations, model) if stored else None
+    def fit(self, model: Model, device: str | None) -> Fit:
+        """Say whether a model fits on a device, and with what it takes."""
+        stored = self.stored(model, device)
+        # The dimensions are those that a stored file states; before a download rules count.
+        sized = dimensions_of(self.host, self.locations, model) if stored else None
+        return fit(
+            model, self.facts, device, self.serving, stored=stored, beside=self.beside,
+            measured=self.before.measured, sized=sized,
+        )  # fmt: skip
 
     def with_fits(self, served: Served) -> Served:
         """Return what is served with what it takes of memory and disk."""
         if served.model is None:
             return served
-        stored = self.stored(served.model, served.device_name)
-        fitting = fit(
-            served.model, self.facts, served.device_name, self.serving,
-            stored=stored, beside=self.beside, sized=self.sized(served.model, stored=stored),
-        )  # fmt: skip
+        fitting = self.fit(served.model, served.device_name)
         return replace(served, memory=fitting.memory_fit, disk=fitting.disk_fit)
 
     def pick(self, wanted: str | None) -> Served:
@@ -170,12 +171,7 @@ class _Wish:
         if wanted is None:
             return self._best(catalog)
         model = catalog.get(wanted)
-        stored = self.stored(model, self.device)
-        fitting = fit(
-            model, self.facts, self.device, self.serving,
-            stored=stored, beside=self.beside, measured=self.before.measured,
-            sized=self.sized(model, stored=stored),
-        )  # fmt: skip
+        fitting = self.fit(model, self.device)
         if not fitting.fits:
             raise MachineCannotError(
                 f"{model.id}: {fitting.reasons[0]}",

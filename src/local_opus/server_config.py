@@ -14,9 +14,10 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, JsonValue, StringConstraints, ValidationError
 
-from local_opus.errors import BadInputError, did_you_mean
+from local_opus.errors import BadInputError
 from local_opus.server.settings import Settings
 from local_opus.tuning import tuned
+from local_opus.validation import parse_json
 from local_opus.values import Value
 from local_opus.values.tuning import Tuned
 
@@ -258,15 +259,4 @@ def _file(kind: type[_Config], read: Callable[[str], str], path: str) -> _Config
         raise
     except OSError as error:
         raise BadInputError(f"{path}: {(error.strerror or str(error)).lower()}", _REMEDY) from error
-    try:
-        return kind.model_validate_json(text, strict=True)
-    except ValidationError as error:
-        known = [field.alias or name for name, field in kind.model_fields.items()]
-        lines = []
-        for detail in error.errors(include_url=False, include_input=False):
-            field = ".".join(map(str, detail["loc"])) or "the file"
-            if detail["type"] == "extra_forbidden":
-                lines.append(f"{field}: unknown key.{did_you_mean(field, known)}")
-            else:
-                lines.append(f"{field}: {detail['msg']}")
-    raise BadInputError(f"{path}: {lines[0]}", _REMEDY, details=lines[1:])
+    return parse_json(kind, text, path, _REMEDY)

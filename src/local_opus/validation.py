@@ -1,16 +1,17 @@
-"""Say what is wrong with a data file in words that name the key: pure, for TOML in a model."""
+"""Say what is wrong with a data file in words that name the key: pure, for TOML and JSON."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from local_opus.errors import did_you_mean
+from local_opus.errors import BadInputError, did_you_mean
 
+_Model = TypeVar("_Model", bound=BaseModel)
 _LONGEST_SHOWN = 60
 
 
@@ -18,6 +19,25 @@ def shown(value: object) -> str:
     """Return a value as it may stand in one line: quoted, control characters escaped, cut."""
     text = json.dumps(value, ensure_ascii=True, default=str)
     return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 3] + "..."
+
+
+def parse_json(model: type[_Model], text: str, path: str, remedy: str) -> _Model:
+    """Return what the JSON file at ``path`` says, its types taken literally.
+
+    Raises BadInputError that names ``path`` and the first key that is wrong; its details are the
+    others.
+    """
+    try:
+        return model.model_validate_json(text, strict=True)
+    except ValidationError as error:
+        known = [field.alias or name for name, field in model.model_fields.items()]
+        lines = []
+        for detail in error.errors(include_url=False, include_input=False):
+            key = ".".join(map(str, detail["loc"])) or "the file"
+            unknown = detail["type"] == "extra_forbidden"
+            words = f"unknown key.{did_you_mean(key, known)}" if unknown else detail["msg"]
+            lines.append(f"{key}: {words}")
+    raise BadInputError(f"{path}: {lines[0]}", remedy, details=lines[1:])
 
 
 def problems(model: type[BaseModel], data: object, error: ValidationError) -> list[str]:

@@ -10,11 +10,12 @@ import hashlib
 import json
 from collections.abc import Mapping
 
-from pydantic import JsonValue, ValidationError
+from pydantic import JsonValue
 
 from local_opus.devices.names import kind_of
 from local_opus.devices.settings import refusals
-from local_opus.errors import BadInputError, did_you_mean
+from local_opus.errors import BadInputError
+from local_opus.validation import parse_json
 from local_opus.values.tuning import Chosen, Tuned
 
 NAME = "tuned.json"
@@ -39,17 +40,7 @@ def is_edited(tuned: Tuned) -> bool:
 
 def parse(text: str, path: str) -> Tuned:
     """Return what the file at ``path`` says. Raises BadInputError that names the field."""
-    try:
-        tuned = Tuned.model_validate_json(text, strict=True)
-    except ValidationError as error:
-        lines = []
-        for detail in error.errors(include_url=False, include_input=False):
-            field = ".".join(map(str, detail["loc"])) or "the file"
-            if detail["type"] == "extra_forbidden":
-                lines.append(f"{field}: unknown key.{did_you_mean(field, Tuned.model_fields)}")
-            else:
-                lines.append(f"{field}: {detail['msg']}")
-        raise BadInputError(f"{path}: {lines[0]}", _REMEDY, details=lines[1:]) from None
+    tuned = parse_json(Tuned, text, path, _REMEDY)
     try:
         kind_of(tuned.tuned_for.device)
     except ValueError:
