@@ -12,7 +12,8 @@ from local_opus.errors import BadInputError
 from local_opus.server.settings import Settings
 from local_opus.server_config import WeightsFacts
 from local_opus.tuning import tuned
-from local_opus.values.tuning import Chosen, Ratio, Tuned, TunedFor
+from local_opus.tuning.search import NOT_TRIED
+from local_opus.values.tuning import Chosen, Ratio, Tried, Tuned, TunedFor
 
 DIGEST = "ab" * 32
 FOR = TunedFor(
@@ -187,6 +188,17 @@ def test_what_is_written_is_what_is_read():
     [
         ({}, "INFERENCE_NUM_THREADS=4, max_num_batched_tokens=1024, 1.20 times the default"),
         ({"chosen": Chosen(), "gain": None}, "the defaults: nothing gained more than the noise"),
+        (
+            {
+                "chosen": Chosen(),
+                "gain": None,
+                "tried": [
+                    Tried(setting=name, why=why)
+                    for name, why in (("A=1", "slower"), ("B=2", NOT_TRIED), ("C=3", NOT_TRIED))
+                ],
+            },
+            "the defaults: nothing gained more than the noise (1 of 3 settings tried)",
+        ),
         ({"chosen": Chosen(), "gain": None, "problem": "no memory"}, "the defaults: no memory"),
     ],
 )

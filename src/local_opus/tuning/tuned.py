@@ -15,6 +15,7 @@ from pydantic import JsonValue
 from local_opus.devices.names import kind_of
 from local_opus.devices.settings import refusals
 from local_opus.errors import BadInputError
+from local_opus.tuning.search import NOT_TRIED
 from local_opus.validation import parse_json
 from local_opus.values.tuning import Chosen, Tuned
 
@@ -91,11 +92,18 @@ def effective(
     return {**edited, **tuned}
 
 
+def _no_gain(tuned: Tuned) -> str:
+    """Say that nothing gained, and of how many: a short time leaves some out."""
+    tried = sum(row.why != NOT_TRIED for row in tuned.tried)
+    of = f" ({tried} of {len(tuned.tried)} settings tried)" if tried < len(tuned.tried) else ""
+    return f"nothing gained more than the noise{of}"
+
+
 def in_words(tuned: Tuned) -> str:
     """Say in one line what was chosen."""
     chosen = {**tuned.chosen.properties, **tuned.chosen.scheduler}
     if not chosen:
-        return f"the defaults: {tuned.problem or 'nothing gained more than the noise'}"
+        return f"the defaults: {tuned.problem or _no_gain(tuned)}"
     words = ", ".join(f"{name}={value}" for name, value in chosen.items())
     gain = f", {tuned.gain.median:.2f} times the default" if tuned.gain is not None else ""
     return f"{words}{gain}"
