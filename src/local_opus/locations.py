@@ -11,6 +11,14 @@ from local_opus.values import Scope
 #: The static group that may read configs and weights.
 GROUP = "local-opus"
 UNIT = "local-opus-server.service"
+#: The other units of a node: the socket that a server without a network is given, the whole system,
+#: the machine's own tuning, the monitor, and what starts a sick server again.
+SOCKET_UNIT = "local-opus.socket"
+TARGET_UNIT = "local-opus.target"
+TUNE_UNIT = "local-opus-tune.service"
+MONITOR_UNIT = "local-opus-monitor.service"
+MONITOR_TIMER = "local-opus-monitor.timer"
+RECOVER_UNIT = "local-opus-recover.service"
 #: The unit of a new server while it is tried beside the old one.
 TRIAL_UNIT = "local-opus-trial.service"
 

@@ -1,0 +1,52 @@
+"""What a plan is made from: the profile, the machine and the program, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from local_opus.interpreter import Interpreter
+from local_opus.locations import Locations
+from local_opus.profiles import Profile
+from local_opus.values import Device, DiskFit, MemoryFit, Model
+from local_opus.values.tuning import TuningOrder
+
+
+@dataclass(frozen=True)
+class ProgramFacts:
+    """What goes into an environment: digests of the locks (by file name) and of the program."""
+
+    locks: Mapping[str, str]
+    program_sha256: str
+    python: Interpreter
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is wanted of which machine. ``templates`` maps file names to texts."""
+
+    profile: Profile
+    model: Model | None
+    device: Device | None
+    locations: Locations
+    root: str
+    is_image: bool
+    systemd: bool
+    program: ProgramFacts
+    templates: Mapping[str, str]
+    port: int
+    #: Try the new server here before it takes the place of the one that serves; None: don't.
+    trial_port: int | None = None
+    #: What is to be tuned; None: nothing.
+    tuning: TuningOrder | None = None
+    #: OpenVINO's name of the device, e.g. GPU.1; None: the device's own.
+    device_name: str | None = None
+    #: Why model and device are these.
+    reasons: tuple[str, ...] = ()
+    memory: MemoryFit | None = None
+    disk: DiskFit | None = None
+
+    @property
+    def on(self) -> str:
+        """The device in OpenVINO's words."""
+        return self.device_name or (self.device or Device.CPU).value

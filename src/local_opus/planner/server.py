@@ -1,0 +1,145 @@
+"""The server: its configs, scripts, unit, start, and a trial beside the old one."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+from pydantic import JsonValue
+
+from local_opus.catalog.needs import serving_memory
+from local_opus.locations import GROUP, UNIT, Locations
+from local_opus.planner.listing import Listing, planned, write_file
+from local_opus.planner.request import Request
+from local_opus.planner.settings import context_length, properties_of, serving_of
+from local_opus.planner.tuning import tuning_inputs
+from local_opus.planner.weights import model_folder
+from local_opus.render import render
+from local_opus.values import Device, Model
+
+SERVER_CONFIGS = ("model.json", "generation.json", "openvino.json", "server.json")
+SCRIPTS = ("start_local_opus.sh", "monitor_opus_servers.sh", "launch_local_system.sh")
+
+
+def _server_values(
+    request: Request, model: Model, environment: str, places: Locations, port: int
+) -> dict[str, object]:
+    """Return what the templates of the server, its unit and its scripts are rendered with."""
+    profile = request.profile
+    device = request.device or Device.CPU
+    return {
+        "model": model,
+        "model_folder": model_folder(places, model, device),
+        "device": request.on,
+        "context_length": context_length(profile, model),
+        "generation": profile.generation,
+        "cache_size_gb": profile.server.cache_size_gb,
+        "properties": properties_of(profile),
+        "server": {
+            "host": profile.server.host,
+            "port": port,
+            "max_concurrent": profile.server.max_concurrent,
+            "max_queue": profile.server.max_queue,
+        },
+        "config": places.config,
+        "python": f"{environment}/bin/python",
+        "server_config": places.server_config,
+        "command": f"{places.prefix}/bin/local-opus",
+        "scope": places.scope.value,
+        "group": GROUP,
+        "service": places.unit.removesuffix(".service"),
+    }
+
+
+def add_server(
+    todo: Listing, request: Request, model: Model, environment: str, group: str | None
+) -> None:
+    """Add the server with all that it reads, and its start."""
+    places = request.locations
+    values = _server_values(request, model, environment, places, request.port)
+    written = [environment]
+    mode = 0o640 if group else 0o600
+    for name in SERVER_CONFIGS:
+        path = f"{places.config}/{name}"
+        written.append(
+            write_file(
+                todo,
+                request,
+                f"config:{name.removesuffix('.json')}",
+                path,
+                f"{name}.j2",
+                values,
+                mode=mode,
+                group=group,
+            )
+        )
+    for script in SCRIPTS:
+        path = f"{places.prefix}/bin/{script}"
+        write_file(todo, request, f"script:{script}", path, f"{script}.j2", values, mode=0o755)
+    unit = _unit(request, values)
+    path = f"{places.units}/{UNIT}"
+    todo.add(
+        "unit",
+        "install_unit",
+        path=path,
+        content=unit,
+        mode=0o644,
+        scope=places.scope.value,
+    )
+    written.append(unit)
+    if tuning := tuning_inputs(request):
+        written.append(tuning)
+    if not request.is_image:
+        _start(todo, request, environment, "\0".join(written))
+
+
+def _unit(request: Request, values: Mapping[str, object]) -> str:
+    return render(f"{UNIT}.j2", request.templates[f"{UNIT}.j2"], values)
+
+
+def _serve_command(environment: str, places: Locations) -> list[JsonValue]:
+    """Return the command of a server that runs without systemd."""
+    return [
+        f"{environment}/bin/python",
+        *("-s", "-P", "-m", "local_opus.serve"),
+        *("--config", places.server_config),
+    ]
+
+
+def _start(todo: Listing, request: Request, environment: str, inputs: str) -> None:
+    digest = hashlib.sha256(inputs.encode()).hexdigest()
+    scope = request.locations.scope.value
+    if request.systemd:
+        todo.add("server", "enable_service", scope=scope, inputs_sha256=digest)
+        return
+    command = _serve_command(environment, request.locations)
+    todo.add("server", "start_server", scope=scope, command=command, inputs_sha256=digest)
+
+
+def add_trial(todo: Listing, request: Request, environment: str, group: str | None) -> None:
+    """Add the trial of the new server beside the old one."""
+    model, port = request.model, request.trial_port
+    if model is None or port is None:
+        return
+    places = request.locations.trial
+    values = _server_values(request, model, environment, places, port)
+    params: dict[str, JsonValue] = {
+        "scope": places.scope.value,
+        "configs": {
+            name: render(f"{name}.j2", request.templates[f"{name}.j2"], values)
+            for name in SERVER_CONFIGS
+        },
+        "group": group,
+        "unit": _unit(request, values) if request.systemd else None,
+        "command": _serve_command(environment, places),
+        "model": model.model_dump(mode="json"),
+        "model_folder": str(values["model_folder"]),
+        "device": request.on,
+        "port": port,
+        "memory": serving_memory(model, serving_of(request.profile)),
+        "config": places.config,
+        "runtime": places.runtime,
+        "logs": places.logs,
+        "units": places.units,
+    }
+    todo.actions.append(planned("trial", "try_server", params, transient=True))
