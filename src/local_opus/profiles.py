@@ -80,6 +80,18 @@ class ServerTable(Table):
     max_concurrent: int = Field(default=128, ge=1, le=4096)
     context: int | None = Field(default=None, ge=16, le=16_777_216)
     cache_size_gb: int = Field(default=1, ge=1, le=1024)
+    #: In the scope of a user: it goes on without a login, and starts with the machine.
+    linger: bool = True
+
+
+class PostureTable(Table):
+    """How the node stands to the network.
+
+    ``offline``: the libraries of its processes are told that there is no hub and no telemetry.
+    What a user asks to be fetched is fetched.
+    """
+
+    offline: bool = False
 
 
 class GenerationTable(Table):
@@ -124,6 +136,7 @@ class Profile(Table):
     environment: EnvironmentTable = EnvironmentTable()
     model: ModelTable = ModelTable()
     server: ServerTable = ServerTable()
+    posture: PostureTable = PostureTable()
     generation: GenerationTable = GenerationTable()
     openvino: OpenVinoTable = OpenVinoTable()
     tuning: TuningTable = TuningTable()
