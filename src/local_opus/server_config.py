@@ -12,12 +12,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import Field, JsonValue, StringConstraints, ValidationError
+from pydantic import AfterValidator, Field, JsonValue, StringConstraints, ValidationError
 
 from local_opus.errors import BadInputError
 from local_opus.server.settings import Settings
 from local_opus.tuning import tuned
-from local_opus.validation import parse_json
+from local_opus.validation import loopback, parse_json
 from local_opus.values import Value
 from local_opus.values.tuning import Tuned
 
@@ -38,7 +38,8 @@ class ServerFile(Value):
     """``server.json``: where the server listens, and the model's three configs."""
 
     schema_version: Literal[1]
-    host: str
+    #: The posture: this machine alone.
+    host: Annotated[str, AfterValidator(loopback)]
     port: int
     max_queue: int
     #: Files of former versions don't have it.

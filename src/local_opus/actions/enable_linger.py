@@ -37,7 +37,7 @@ class EnableLinger(Action):
     #: Last of all: without it the user's systemd may end, and this program with it.
     reverted_in: ClassVar[int] = 3
     #: A receipt could hold an option or a path in its place.
-    user: str = Field(pattern=r"\A[A-Za-z0-9_][A-Za-z0-9_.@\\-]{0,255}\Z")
+    user: str = Field(pattern=r"\A[A-Za-z0-9_][A-Za-z0-9_.@\\-]{0,255}\z")
     scope: Literal[Scope.USER] = Scope.USER
 
     def summary(self) -> str:

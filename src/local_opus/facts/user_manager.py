@@ -16,6 +16,7 @@ from local_opus import interpreter
 from local_opus.errors import LocalOpusError
 from local_opus.facts import reading
 from local_opus.host import Host
+from local_opus.planner.user_sandbox import seen_inside
 from local_opus.runtime import enforced
 from local_opus.values import Scope
 from local_opus.values.user_manager import FILTERS, PRIVILEGED, SYSTEM_ONLY, UserManager
@@ -23,8 +24,6 @@ from local_opus.values.user_manager import FILTERS, PRIVILEGED, SYSTEM_ONLY, Use
 #: Seconds for one transient unit; it took 0.1 on a machine of 2 cores.
 _TIMEOUT = 15.0
 _NAMESPACES = ("mnt", "net", "user", "uts", "ipc")
-#: Folders that ProtectHome= hides.
-HIDDEN = ("/home/", "/root/", "/run/user/")
 #: The devices that the probe's own interpreter opens.
 _DEVICES = ("/dev/null rw", "/dev/urandom r")
 #: A refused call is to be seen, not to end the program.
@@ -44,28 +43,32 @@ class Raw:
     problem: str | None = None
 
 
-def read(host: Host) -> Raw | None:
-    """Ask the user's systemd; None where none runs. Takes some transient units, each unloaded."""
+def version(host: Host) -> str | None:
+    """Return the version of the user's systemd; None where none answers."""
     try:
         shown = host.processes.run(
             ["systemctl", "--user", "show", "--property=Version", "--value"], timeout=_TIMEOUT
         )
     except LocalOpusError:
         return None
-    if shown.code != 0:
+    return reading.one_line(shown.out) if shown.code == 0 else None
+
+
+def read(host: Host) -> Raw | None:
+    """Ask the user's systemd; None where none answers. Takes some transient units."""
+    if (said := version(host)) is None:
         return None
-    version = reading.one_line(shown.out)
     try:
-        return _measure(host, version)
+        return _measure(host, said)
     except LocalOpusError as error:
-        return Raw(version, None, problem=error.message)
+        return Raw(said, None, problem=error.message)
 
 
-def _measure(host: Host, version: str) -> Raw:
+def _measure(host: Host, said: str) -> Raw:
     for tried in _attempts(host):
         if (printed := _run(host, tried)) is not None:
-            return Raw(version, printed, tuple(tried))
-    return Raw(version, None, problem="no transient unit of this user's systemd came to its end")
+            return Raw(said, printed, tuple(tried))
+    return Raw(said, None, problem="no transient unit of this user's systemd came to its end")
 
 
 def _attempts(host: Host) -> Iterator[Mapping[str, str]]:
@@ -114,11 +117,6 @@ def _run(host: Host, directives: Mapping[str, str]) -> str | None:
 def notify_socket(environ: Mapping[str, str]) -> str:
     """Return where the user's systemd hears that a service is ready, below what is hidden."""
     return f"{environ.get('XDG_RUNTIME_DIR', '').rstrip('/')}/systemd/notify"
-
-
-def seen_inside(python: str) -> tuple[str, ...]:
-    """Return what of an interpreter must be shown to a unit that homes are hidden from."""
-    return (python.rpartition("/bin/")[0],) if python.startswith(HIDDEN) else ()
 
 
 def _identity(host: Host, path: str) -> list[int] | None:

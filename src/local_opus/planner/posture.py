@@ -2,7 +2,8 @@
 
 https://huggingface.co/docs/huggingface_hub/package_reference/environment_variables names the hub's
 and DO_NOT_TRACK, https://huggingface.co/docs/transformers/installation#offline-mode the other.
-openvino_telemetry has no variable that turns it off: ``runtime.worker`` keeps it from being imported.
+openvino_telemetry has no variable that turns it off: ``runtime.worker`` keeps it from being
+imported.
 """
 
 from __future__ import annotations
@@ -31,13 +32,15 @@ def posture_file(request: Request) -> str | None:
     return f"{request.locations.config}/{NAME}" if request.profile.posture.offline else None
 
 
-def add_posture(todo: Listing, request: Request, group: str | None) -> None:
-    """Add the file."""
+def add_posture(todo: Listing, request: Request, group: str | None) -> list[str]:
+    """Add the file; return what units are started anew for."""
     if (path := posture_file(request)) is None:
-        return
+        return []
     values = {"variables": variables(request)}
     mode = 0o640 if group else 0o600
-    write_file(todo, request, "posture", path, f"{NAME}.j2", values, mode=mode, group=group)
+    return [
+        write_file(todo, request, "posture", path, f"{NAME}.j2", values, mode=mode, group=group)
+    ]
 
 
 def add_lingering(todo: Listing, request: Request) -> None:

@@ -20,6 +20,8 @@ _SYS_MODULE, _SYS_TIME, _SYSLOG = 16, 25, 34
 _PER_LINUX32 = 0x0008
 _CLONE_NEWUTS = 0x04000000
 _SUID = 0o4700
+_MODULES = "/usr/lib/modules"
+#: Seconds until a packet to oneself counts as stopped.
 _SECONDS = 0.3
 
 
@@ -139,8 +141,7 @@ def look(outside: dict[str, dict[str, object]], home: str, tasks: int) -> dict[s
         "PrivateIPC": apart("ipc"),
         "PrivateNetwork": apart("net"),
         "ProtectKernelTunables": _read_only("/proc/sys") and _read_only("/sys"),
-        "ProtectKernelModules": lacks(_SYS_MODULE)
-        and (not os.path.exists("/usr/lib/modules") or _refused(lambda: os.listdir("/usr/lib/modules"))),
+        "ProtectKernelModules": lacks(_SYS_MODULE) and _refused(lambda: os.listdir(_MODULES)),
         "ProtectKernelLogs": lacks(_SYSLOG) and _refused(lambda: open("/dev/kmsg", "rb").close()),
         "ProtectControlGroups": _read_only("/sys/fs/cgroup"),
         "ProtectClock": lacks(_SYS_TIME),

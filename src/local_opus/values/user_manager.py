@@ -43,6 +43,8 @@ PRIVILEGED: Mapping[str, str] = {
     "DevicePolicy": "strict",
     "TasksMax": "4096",
 }
+#: The folders that ProtectHome= hides (systemd.exec(5)).
+HIDDEN = ("/home/", "/root/", "/run/user/")
 #: Directives of the system's unit that exist for the system's systemd alone (systemd.exec(5)).
 SYSTEM_ONLY = ("DynamicUser", "RemoveIPC")
 
