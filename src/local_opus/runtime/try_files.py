@@ -83,7 +83,7 @@ def _write_into(folder: str) -> Tried:
         if error.errno not in _FALLBACK:
             raise
         # A file system without nameless files: the kernel's own word (faccessat(2)).
-        may = os.access(folder, os.W_OK | os.X_OK, effective_ids=True)
+        may = os.access(folder, os.W_OK | os.X_OK)
         return Tried(
             may, f"{name_of(error.errno or 0)}, and access(2) says {'yes' if may else 'no'}"
         )
@@ -142,7 +142,7 @@ def _own_tmp() -> Tried:
     if roots and "systemd-private-" in roots[-1]:
         return refused("it has a /tmp of its own")
     if roots and roots[-1] == "/":
-        return untold("/tmp is a file system; whose, it does not say")
+        return untold("a file system of its own or the machine's: it does not say")
     return allowed("no /tmp of its own")
 
 
@@ -210,7 +210,7 @@ def _ask(paths: list[str]) -> Tried:
 def _can_open(path: str) -> bool:
     if os.statvfs(path).f_flag & os.ST_NODEV:
         return False
-    return any(os.access(path, wanted, effective_ids=True) for wanted in (os.R_OK, os.W_OK))
+    return any(os.access(path, wanted) for wanted in (os.R_OK, os.W_OK))
 
 
 def request_path(request: Mapping[str, object], name: str) -> str | None:

@@ -23,12 +23,15 @@ _DISCARD = 9
 _DNS = 53
 #: Seconds for an answer of the network. Nobody answers; a filter does at once.
 _SECONDS = 0.3
+#: What a filter of the control group's answers (IPAddressDeny=).
+_FILTERED = {errno.EPERM, errno.EACCES}
 _NO_ROUTE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.ENETDOWN}
 #: The socket families of a filter that is RestrictAddressFamilies= (systemd.exec(5)).
 _FAMILIES = "RestrictAddressFamilies"
 _BUS = "/run/dbus/system_bus_socket"
 _RESOLVE = "/run/systemd/resolve/io.systemd.Resolve"
 #: Ids of the tries that are counted as egress.
+FILTER = "reach-filter"
 EGRESS = ("reach-tcp", "reach-udp", "reach-tcp6", "reach-udp6")
 
 
@@ -64,6 +67,10 @@ def reaches() -> Iterator[Try]:
         for family, suffix in ((socket.AF_INET, ""), (socket.AF_INET6, "6")):
             where = f"{word.upper()} to {_ADDRESSES[family]}"
             yield Try(f"reach-{word}{suffix}", reach, where, out, partial(_egress, family, kind))
+    # Who has lo alone in a network of its own needs no filter.
+    needed = None if set(interfaces()) <= {"lo"} else False
+    yield Try(FILTER, reach, "another's address, on lo alone", out,
+              partial(_filter, socket.AF_INET), needed)  # fmt: skip
     for name, what, directive, family, protocol in (
         ("netlink", "the kernel's netlink", _FAMILIES, socket.AF_NETLINK, 0),
         ("packet", "raw packets of an interface", _FAMILIES, socket.AF_PACKET, 0),
@@ -96,19 +103,19 @@ def _socket(family: int, kind: int, protocol: int) -> Tried:
 
 def _egress(family: int, kind: int) -> Tried:
     try:
-        code = _send(family, kind, loopback=False)
+        sock = socket.socket(family, kind | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
     except OSError as error:
-        code = error.errno or 0
-        if code == errno.EAFNOSUPPORT:  # the socket itself
-            return refused("EAFNOSUPPORT: no such socket")
-    if code in {errno.EPERM, errno.EACCES}:
-        return refused(f"{name_of(code)}: a filter refuses it")
+        return refused(f"{name_of(error.errno or 0)}: no such socket")
+    with sock:
+        code = _send(sock, family)
+    if code in _FILTERED:
+        return refused(f"{name_of(code)}: a filter refuses the address")
     if code not in {*_NO_ROUTE, errno.EINPROGRESS}:
         return allowed("it was sent" if code == 0 else f"{name_of(code)}: it was sent")
     said = "ENETUNREACH: no route" if code in _NO_ROUTE else "no answer"
-    filtered = _filtered(family)
-    if filtered:
-        return refused(f"{said}; on lo EPERM: a filter refuses the address")
+    on_lo = _filter(family)
+    if on_lo.allowed is False:
+        return refused(f"{said}; on lo {on_lo.evidence}")
     if set(interfaces()) <= {"lo"}:
         return refused(f"{said}; there is no interface but lo")
     if code == errno.EINPROGRESS:
@@ -116,33 +123,37 @@ def _egress(family: int, kind: int) -> Tried:
     return untold(f"{said}, which proves no refusal, and no filter refuses it")
 
 
-def _send(family: int, kind: int, *, loopback: bool) -> int:
-    """Try to send; return an errno, 0: it was sent. Raises OSError where there is no socket."""
-    with socket.socket(family, kind | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as sock:
-        if loopback:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo\0")
-        address = (_ADDRESSES[socket.AddressFamily(family)], _DISCARD)
-        if kind == socket.SOCK_DGRAM:
-            try:
-                sock.sendto(b"", address)
-            except OSError as error:
-                return error.errno or 0
-            return 0
-        code = sock.connect_ex(address)
-        if code != errno.EINPROGRESS:
-            return code
-        _, ready, _ = select.select([], [sock], [], _SECONDS)
-        if not ready:
-            return code
-        return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+def _send(sock: socket.socket, family: int) -> int:
+    """Try to send to a host that is nobody; return an errno, 0: it was sent."""
+    address = (_ADDRESSES[socket.AddressFamily(family)], _DISCARD)
+    if sock.type == socket.SOCK_DGRAM:
+        try:
+            sock.sendto(b"", address)
+        except OSError as error:
+            return error.errno or 0
+        return 0
+    code = sock.connect_ex(address)
+    if code != errno.EINPROGRESS:
+        return code
+    _, ready, _ = select.select([], [sock], [], _SECONDS)
+    return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) if ready else code
 
 
-def _filtered(family: int) -> bool:
-    """Tell whether a filter of addresses refuses a packet that can't leave this machine."""
+def _filter(family: int) -> Tried:
+    """Hand a packet for another host to lo, which it can't leave, to see a filter refuse it."""
     try:
-        return _send(family, socket.SOCK_DGRAM, loopback=True) in {errno.EPERM, errno.EACCES}
-    except OSError:  # no such socket, or it can't be bound: then nothing is proven
-        return False
+        sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+    except OSError as error:
+        return refused(name_of(error.errno or 0))
+    with sock:
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo\0")
+        except OSError as error:  # Linux before 5.7 lets only root bind
+            return untold(f"it can't be bound to lo: {name_of(error.errno or 0)}")
+        code = _send(sock, family)
+    if code in _FILTERED:
+        return refused(f"{name_of(code)}: a filter refuses the address")
+    return allowed("no filter refuses it") if code == 0 else untold(name_of(code))
 
 
 def _unix(path: str) -> Tried:
