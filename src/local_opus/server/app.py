@@ -11,7 +11,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from local_opus import __version__
 from local_opus.runtime.engine_protocol import Load
 from local_opus.server import http_errors
-from local_opus.server.api import health, openai
+from local_opus.server.api import health, openai, sandbox
 from local_opus.server.engine_client import EngineClient
 from local_opus.server.guards import BodyLimit, HostGuard
 from local_opus.server.settings import Settings
@@ -35,6 +35,7 @@ def create_app(settings: Settings, engine: EngineClient) -> FastAPI:
     http_errors.install(app)
     app.include_router(openai.router(settings, engine))
     app.include_router(health.router(settings, engine))
+    app.include_router(sandbox.router(settings, engine))
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
     if settings.allowed_origins:
         # Without an answer to its preflight, a browser does not send JSON for a page.
