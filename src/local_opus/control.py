@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from pydantic import JsonValue
 
-from local_opus import node, whereabouts
+from local_opus import node, node_status, whereabouts
 from local_opus.actions.create_environment import CreateEnvironment
 from local_opus.actions.enable_service import EnableService
 from local_opus.asking import require_answer
@@ -106,6 +106,10 @@ def status(host: Host, locations: Locations) -> dict[str, JsonValue]:
     Raises LocalOpusError where that can't be known.
     """
     require_known(host, locations)
+    return _status_of_server(host, locations) | node_status.told(host, locations)
+
+
+def _status_of_server(host: Host, locations: Locations) -> dict[str, JsonValue]:
     try:
         whereabouts.require_state(host, locations)
         where = node.settings(host, locations)

@@ -16,7 +16,7 @@ from local_opus.locations import GROUP, Locations
 from local_opus.server.settings import Settings
 from local_opus.server_config import WeightsFacts
 from local_opus.tuning import tuned
-from local_opus.values import Scope
+from local_opus.values import Scope, posture
 from local_opus.weights import manifest
 
 #: Set by the installed command: where the server answers, for who may not read its config.
@@ -29,6 +29,8 @@ LOG_LIMIT = 10 * 1024 * 1024
 STOP_SECONDS = 15.0
 READY_SECONDS = 300.0
 _POLL_SECONDS = 0.1
+#: Bytes of a small file that are read at most.
+_LIMIT = 65536
 
 
 @dataclass(frozen=True)
@@ -197,8 +199,20 @@ def start_detached(host: Host, locations: Locations, command: list[str]) -> Serv
         host.files.write_atomic(locations.pid_file, found.encode() + b"\n")
 
     log = host.files.real_path(locations.server_log)
-    pid = host.processes.start_detached(command, log=log, record=record, user=user, group=group)
+    pid = host.processes.start_detached(
+        command, log=log, record=record, user=user, group=group, extra_env=_posture(host, locations)
+    )
     return Serving(pid, "detached")
+
+
+def _posture(host: Host, locations: Locations) -> dict[str, str]:
+    """Return the variables of the offline posture, which a unit gets from systemd."""
+    try:
+        text = host.files.read_text(f"{locations.config}/{posture.NAME}", _LIMIT)
+    except FileNotFoundError:
+        return {}
+    said = posture.assignments(text)
+    return {name: said[name] for name in posture.VARIABLES if name in said}
 
 
 def stop_detached(host: Host, locations: Locations, running: Serving) -> None:

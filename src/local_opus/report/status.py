@@ -58,8 +58,9 @@ SECTIONS: tuple[Section, ...] = (
             Row("fix", "fix"),
         ),
     ),
-    Section("Node", ()),
-    Section("Sandbox", (Row("sandbox", "sandbox"),)),
+    Section("Node", (Row("profile", "profile"), Row("lingering", "lingering"))),
+    Section("Posture", (Row("posture", "posture"),)),
+    Section("Sandbox", (Row("sandbox", "sandbox"), Row("not_enforced", "not enforced"))),
 )
 _LABEL = max(len(row.label) for section in SECTIONS for row in section.rows) + 2
 
