@@ -32,7 +32,7 @@ def command(scope: str | None, *, as_json: bool) -> int:
         who = f" (PID {found['pid']}, {found['how']})" if found["pid"] else ""
         click.echo(f"server   {up if found['running'] else 'stopped'}{who}")
         for name in (
-            *("url", "model", "device", "tuned", "weights", "config", "log", "sandbox"),
+            *("url", "model", "device", "tuned", "weights", "config", "log", "keys", "sandbox"),
             *("problem", "fix"),
         ):
             if found.get(name):

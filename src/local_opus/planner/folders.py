@@ -26,7 +26,7 @@ def add_folders(todo: Listing, request: Request, group: str | None) -> None:
         if not request.systemd:  # it keeps PID and log itself, and /run is empty after a boot
             todo.actions.append(_folder("runtime", places.runtime, 0o755))
             todo.actions.append(_folder("logs", places.logs, 0o750))
-        todo.actions.append(_folder("units", places.units, None))
+        todo.actions.append(units_folder(places))
 
 
 def _folder(name: str, path: str, mode: int | None, group: str | None = None) -> PlannedAction:
@@ -42,3 +42,18 @@ def store_folder(locations: Locations) -> PlannedAction:
 def config_folder(locations: Locations, group: str | None) -> PlannedAction:
     """Return the action that makes the folder of the configs."""
     return _folder("config", locations.config, 0o750 if group else 0o700, group)
+
+
+def units_folder(locations: Locations) -> PlannedAction:
+    """Return the action that makes the folder of units; it is others' too."""
+    return _folder("units", locations.units, None)
+
+
+def credentials_folder(locations: Locations) -> PlannedAction:
+    """Return the action that makes the folder of keys."""
+    return _folder("credentials", locations.credentials, 0o700)
+
+
+def drop_in_folder(unit: str, path: str) -> PlannedAction:
+    """Return the action that makes the folder of a unit's drop-ins; it is an admin's too."""
+    return _folder(f"{unit}.d", path, None)

@@ -14,11 +14,17 @@ from local_opus.server import http_errors
 from local_opus.server.api import health, openai
 from local_opus.server.engine_client import EngineClient
 from local_opus.server.guards import BodyLimit, HostGuard
+from local_opus.server.keys import KeyGuard
+from local_opus.server.keys import load as load_keys
 from local_opus.server.settings import Settings
 
 
 def create_app(settings: Settings, engine: EngineClient) -> FastAPI:
-    """Return the application; it starts ``engine`` when it starts, and ends it."""
+    """Return the application; it starts ``engine`` when it starts, and ends it.
+
+    Raises BadInputError where the keys that clients shall have can't be read.
+    """
+    keys = load_keys(settings)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -36,6 +42,8 @@ def create_app(settings: Settings, engine: EngineClient) -> FastAPI:
     app.include_router(openai.router(settings, engine))
     app.include_router(health.router(settings, engine))
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
+    if keys is not None:
+        app.add_middleware(KeyGuard, keys=keys)
     if settings.allowed_origins:
         # Without an answer to its preflight, a browser does not send JSON for a page.
         app.add_middleware(
