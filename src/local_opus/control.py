@@ -16,6 +16,7 @@ from local_opus.host import Host
 from local_opus.keys import store
 from local_opus.locations import UNIT, Locations
 from local_opus.receipts import Receipt
+from local_opus.sandbox import asking
 from local_opus.server.settings import Settings
 
 
@@ -136,7 +137,7 @@ def status(host: Host, locations: Locations) -> dict[str, JsonValue]:
         "config": locations.server_config,
         "log": UNIT if systemd else locations.server_log,
         "keys": where.keys,
-        "sandbox": _sandbox(locations, running),
+        "sandbox": asking.tell(host, locations, running, where.host, where.port),
         **hidden,
     }
 
@@ -186,13 +187,3 @@ def _status_from_outside(host: Host, locations: Locations) -> dict[str, JsonValu
     up = ready is not None
     model = None if ready is None else str(ready["model"])
     return {**found, "running": up, "ready": up, "model": model}
-
-
-def _sandbox(locations: Locations, running: node.Serving | None) -> str | None:
-    if running is None:
-        return None
-    if running.how == "detached":
-        return "none: no systemd runs here, so the server is an ordinary process"
-    if locations.scope.value == "user":
-        return "partial: systemd ignores mount and user isolation in units of a user"
-    return "full: the directives of the unit"

@@ -16,7 +16,7 @@ import openai
 import pytest
 from servers import ThreadServer, fake_server, settings, wait_for
 
-from local_opus.errors import BadInputError
+from local_opus.errors import ProblemFoundError
 from local_opus.server.app import create_app
 from local_opus.server.engine_client import EngineClient
 from local_opus.server.keys import VARIABLE, load
@@ -231,7 +231,7 @@ def test_a_damaged_credential_serves_nobody(
 ) -> None:
     (tmp_path / "api-keys").write_bytes(data)
     monkeypatch.setenv(VARIABLE, str(tmp_path))
-    with pytest.raises(BadInputError) as caught:
+    with pytest.raises(ProblemFoundError) as caught:
         create_app(settings(), NO_ENGINE)
     assert caught.value.message.startswith(f"{tmp_path}/api-keys: ")
 
@@ -240,10 +240,10 @@ def test_keys_that_are_wanted_and_not_given_serve_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
-    with pytest.raises(BadInputError, match="api-keys"):
+    with pytest.raises(ProblemFoundError, match="api-keys"):
         load(settings(keys="required"))
     monkeypatch.setenv(VARIABLE, str(tmp_path))
-    with pytest.raises(BadInputError, match="api-keys"):
+    with pytest.raises(ProblemFoundError, match="api-keys"):
         load(settings(keys="required"))
 
 
@@ -267,7 +267,7 @@ def test_a_folder_in_its_place_serves_nobody(
 ) -> None:
     (tmp_path / "api-keys").mkdir()
     monkeypatch.setenv(VARIABLE, str(tmp_path))
-    with pytest.raises(BadInputError, match="is a directory"):
+    with pytest.raises(ProblemFoundError, match="is a directory"):
         load(settings())
 
 

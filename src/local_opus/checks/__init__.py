@@ -22,6 +22,7 @@ from local_opus.checks import (
     partials,
     port,
     receipt,
+    sandbox,
     secrets,
     server,
     swap,
@@ -64,6 +65,7 @@ REGISTRY: tuple[Check, ...] = (
     tuned.CHECK,
     unit.CHECK,
     server.CHECK,
+    sandbox.CHECK,
     port.CHECK,
 )
 #: Asked only where the user wants it.

@@ -32,7 +32,7 @@ def drop_in(kept: tuple[store.Kept, ...], text: str) -> str:
         }
         for one in kept
     ]
-    return render(TEMPLATE, text, {"credentials": credentials})
+    return render(TEMPLATE, {TEMPLATE: text}, {"credentials": credentials})
 
 
 def trial_lines(host: Host, trial: Locations) -> str:

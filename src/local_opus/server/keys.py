@@ -16,7 +16,7 @@ import time
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from local_opus.errors import BadInputError
+from local_opus.errors import BadInputError, ProblemFoundError
 from local_opus.server.http_errors import ApiError
 from local_opus.server.settings import Settings
 from local_opus.values.keys import LIMIT, Keyring, parse_keyring
@@ -60,16 +60,19 @@ def load(settings: Settings) -> Keys | None:
     """Return the keys of this service; None: it wants none.
 
     It wants one where its settings say so, and also where it was given the credential alone: a
-    config that was lost opens nothing. Raises BadInputError where the credential is missing or
-    damaged: nothing is served then.
+    config that was lost opens nothing. Raises ProblemFoundError where the credential is missing or
+    damaged: nothing is served then, and no older settings either.
     """
     folder = os.environ.get(VARIABLE, "")
     path = f"{folder}/{NAME}" if folder else NAME
     data = _read(path) if folder else None
     if data is not None:
-        return Keys(parse_keyring(data, path))
+        try:
+            return Keys(parse_keyring(data, path))
+        except BadInputError as error:
+            raise ProblemFoundError(error.message, error.remedy) from error
     if settings.keys == "required":
-        raise BadInputError(
+        raise ProblemFoundError(
             f"{path}: this server wants keys, and the credential that holds them is not there",
             _REMEDY,
         )
@@ -84,7 +87,7 @@ def _read(path: str) -> bytes | None:
         return None
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise BadInputError(f"{path}: {reason}, and it holds who may ask", _REMEDY) from error
+        raise ProblemFoundError(f"{path}: {reason}, and it holds who may ask", _REMEDY) from error
 
 
 class KeyGuard:
