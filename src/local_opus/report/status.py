@@ -54,6 +54,7 @@ SECTIONS: tuple[Section, ...] = (
             Row("weights", "weights"),
             Row("config", "config"),
             Row("log", "log"),
+            Row("keys", "keys"),
             Row("problem", "problem"),
             Row("fix", "fix"),
         ),
