@@ -146,12 +146,12 @@ def test_a_way_out_is_refused_by_the_filter_and_not_by_the_lack_of_a_route(
     node: Node, machine: Machine, measured: Measured
 ) -> None:
     node.shell(
-        "ip link add far type bridge && ip address add 198.51.100.2/24 dev far && ip link set far up "
-        "&& ip route add default via 198.51.100.1"
+        "ip link add far type veth peer name near && ip address add 198.51.100.2/24 dev far"
+        " && ip address add 2001:db8:1::2/64 dev far nodad && ip link set near up && ip link set far up"
+        " && ip route add default via 198.51.100.1 && ip route add default via 2001:db8:1::1"
     )
-    root = machine.run(
-        "python3", "-c", "import socket; s = socket.socket(2, 2); s.sendto(b'', ('192.0.2.1', 9))"
-    )
+    send = "import socket as s; [s.socket(f, 2).sendto(b'', (a, 9)) for f, a in ((2, '192.0.2.1'), (10, '2001:db8::1'))]"
+    root = machine.run("python3", "-c", send)
     assert root.code == 0, f"there is no way out to refuse: {root}"
     before = report(machine)
     after = report(machine, fresh=True)
@@ -162,7 +162,7 @@ def test_a_way_out_is_refused_by_the_filter_and_not_by_the_lack_of_a_route(
              f"{of(after, 'reach-udp').evidence}")  # fmt: skip
     filtered = in_a_unit(machine)
     assert "far" in filtered.interfaces
-    for name in ("reach-udp", "reach-tcp"):
+    for name in ("reach-udp", "reach-tcp", "reach-udp6", "reach-tcp6"):
         assert of(filtered, name).allowed is False, of(filtered, name)
         assert "EPERM" in of(filtered, name).evidence
         assert "no route" not in of(filtered, name).evidence
