@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -70,7 +71,7 @@ def command(
         _print(monitor, look, prometheus=prometheus, as_json=as_json)
         return int(ExitCode.DONE if look.well or prometheus else ExitCode.PROBLEM_FOUND)
     try:
-        if as_json or not click.get_text_stream("stdout").isatty():
+        if as_json or not sys.stdout.isatty():
             _lines(monitor, interval, keep)
         else:
             _live(monitor, interval, keep)
@@ -119,7 +120,7 @@ def _print(monitor: Monitor, look: Look, *, prometheus: bool, as_json: bool) -> 
         from local_opus.monitor import metrics
 
         click.echo(metrics.render(look, monitor.histories, time.time()), nl=False)
-    elif as_json or not click.get_text_stream("stdout").isatty():
+    elif as_json or not sys.stdout.isatty():
         click.echo(look.model_dump_json())
     else:
         from rich.console import Console
@@ -137,7 +138,7 @@ def _lines(monitor: Monitor, interval: int, keep: Callable[[Look], None]) -> Non
     for look in _looks(monitor, interval):
         keep(look)
         click.echo(look.model_dump_json())
-        click.get_text_stream("stdout").flush()
+        sys.stdout.flush()
         if streams.reader_left() or streams.lost() is not None:
             return
 

@@ -25,6 +25,8 @@ _COLOURS = {
 _PLOT = 40
 _NARROW = 70
 _MIB = 1024 * 1024
+#: From so many on, memory is told in GiB.
+_MANY_MIB = 10 * 1024
 #: Rows of a table without plots; a lower screen has no room for plots of several lines.
 _TALL = 30
 
