@@ -10,7 +10,11 @@ from local_opus.values import Scope
 
 #: The static group that may read configs and weights.
 GROUP = "local-opus"
-UNIT = "local-opus-server.service"
+UNIT = "local-opus.service"
+#: The name that the server's unit had in versions before the node had more units than one.
+FORMER_UNIT = "local-opus-server.service"
+#: The folders of what the server writes, below /var/lib and /var/cache; no unit has them as a name.
+SERVER_STATE = "local-opus-server"
 #: The other units of a node: the socket that a server without a network is given, the whole system,
 #: the machine's own tuning, the monitor, and what starts a sick server again.
 SOCKET_UNIT = "local-opus.socket"

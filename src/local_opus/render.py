@@ -12,7 +12,7 @@ import re
 import shlex
 from collections.abc import Mapping
 
-from jinja2 import Environment, StrictUndefined, TemplateError, Undefined
+from jinja2 import DictLoader, Environment, StrictUndefined, TemplateError, Undefined
 
 from local_opus.errors import BadInputError, LocalOpusError
 
@@ -79,14 +79,15 @@ def _only_quoted(value: object) -> object:
     return value
 
 
-def render(name: str, template: str, values: Mapping[str, object]) -> str:
-    """Return the text of a template.
+def render(name: str, templates: Mapping[str, str], values: Mapping[str, object]) -> str:
+    """Return the text of the template of that name; it may include others of ``templates``.
 
     Raises LocalOpusError that names the template when it names an unknown value or prints one
     without a filter; BadInputError when a value can't be quoted.
     """
     # Autoescape is for HTML; here every value passes a filter of its own language.
     environment = Environment(  # noqa: S701
+        loader=DictLoader(templates),
         undefined=StrictUndefined,
         finalize=_only_quoted,
         keep_trailing_newline=True,
@@ -100,7 +101,7 @@ def render(name: str, template: str, values: Mapping[str, object]) -> str:
         "setting": as_setting,
     }
     try:
-        return environment.from_string(template).render(values)
+        return environment.get_template(name).render(values)
     except TemplateError as error:
         raise LocalOpusError(
             f"templates/{name}: {error}", "This is a defect of the program; report it."

@@ -14,9 +14,16 @@ from local_opus.planner.environment import (
 from local_opus.planner.folders import add_folders, config_folder, store_folder
 from local_opus.planner.listing import Listing, planned
 from local_opus.planner.request import ProgramFacts, Request
-from local_opus.planner.server import SERVER_CONFIGS, add_server, add_trial
+from local_opus.planner.server import (
+    SERVER_CONFIGS,
+    add_detached,
+    add_server,
+    add_trial,
+    server_unit,
+)
 from local_opus.planner.settings import properties_of, serving_of
 from local_opus.planner.tuning import tuning_action
+from local_opus.planner.units import Unit, add_start, add_units
 from local_opus.planner.weights import (
     add_weights,
     model_folder,
@@ -65,8 +72,17 @@ def plan(request: Request) -> Plan:
         todo.actions.append(tuning_action(request.locations, request.tuning, group))
     if request.profile.command.link:
         add_command(todo, request, environment)
-    if request.profile.server.enabled and request.model is not None:
-        add_server(todo, request, request.model, environment, group)
+    inputs: list[str] = [environment]
+    units: list[Unit] = []
+    if serves and request.model is not None:
+        inputs += add_server(todo, request, request.model, environment, group)
+        units.append(server_unit(request, request.model, environment))
+    if units:
+        inputs += add_units(todo, request, units)
+    if units and request.systemd and not request.is_image:
+        add_start(todo, request, units, inputs)
+    elif serves and not request.is_image:
+        add_detached(todo, request, environment, inputs)
     return Plan(
         profile=request.profile.name,
         scope=request.locations.scope,

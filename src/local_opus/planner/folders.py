@@ -22,16 +22,20 @@ def add_folders(todo: Listing, request: Request, group: str | None) -> None:
         todo.actions.append(store_folder(places))
     if request.model is not None or request.tuning is not None:
         todo.actions.append(config_folder(places, group))
-    if request.profile.server.enabled:
-        if not request.systemd:  # it keeps PID and log itself, and /run is empty after a boot
-            todo.actions.append(_folder("runtime", places.runtime, 0o755))
-            todo.actions.append(_folder("logs", places.logs, 0o750))
-        todo.actions.append(_folder("units", places.units, None))
+    # Without systemd a server keeps PID and log itself, and /run is empty after a boot.
+    if request.profile.server.enabled and not request.systemd:
+        todo.actions.append(_folder("runtime", places.runtime, 0o755))
+        todo.actions.append(_folder("logs", places.logs, 0o750))
 
 
 def _folder(name: str, path: str, mode: int | None, group: str | None = None) -> PlannedAction:
     params: dict[str, JsonValue] = {"path": path, "mode": mode, "group": group}
     return planned(f"folder:{name}", "create_folder", params)
+
+
+def units_folder(locations: Locations) -> PlannedAction:
+    """Return the action that makes the folder of the units; it is others' too."""
+    return _folder("units", locations.units, None)
 
 
 def store_folder(locations: Locations) -> PlannedAction:
