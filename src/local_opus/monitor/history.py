@@ -1,4 +1,7 @@
-"""What the looks of an hour leave of a server: samples, counts, what was done. Pure."""
+"""What the looks of an hour leave of a server: samples, counts, what was done.
+
+No clock is read here, and no file.
+"""
 
 from __future__ import annotations
 
