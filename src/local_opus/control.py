@@ -15,6 +15,7 @@ from local_opus.history import Event
 from local_opus.host import Host
 from local_opus.locations import UNIT, Locations
 from local_opus.receipts import Receipt
+from local_opus.sandbox import asking
 from local_opus.server.settings import Settings
 
 
@@ -129,7 +130,7 @@ def status(host: Host, locations: Locations) -> dict[str, JsonValue]:
         "tuned": node.tuning(host, locations),
         "config": locations.server_config,
         "log": UNIT if systemd else locations.server_log,
-        "sandbox": _sandbox(locations, running),
+        "sandbox": asking.tell(host, locations, running, where.host, where.port),
     }
 
 
@@ -165,13 +166,3 @@ def _status_from_outside(host: Host, locations: Locations) -> dict[str, JsonValu
         "url": f"http://{address}:{port}",
         "model": str(ready["model"]) if ready is not None else None,
     }
-
-
-def _sandbox(locations: Locations, running: node.Serving | None) -> str | None:
-    if running is None:
-        return None
-    if running.how == "detached":
-        return "none: no systemd runs here, so the server is an ordinary process"
-    if locations.scope.value == "user":
-        return "partial: systemd ignores mount and user isolation in units of a user"
-    return "full: the directives of the unit"

@@ -12,12 +12,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import Field, JsonValue, StringConstraints, ValidationError
+from pydantic import AfterValidator, Field, JsonValue, StringConstraints, ValidationError
 
 from local_opus.errors import BadInputError
 from local_opus.server.settings import Settings
 from local_opus.tuning import tuned
-from local_opus.validation import parse_json
+from local_opus.validation import loopback, parse_json
 from local_opus.values import Value
 from local_opus.values.tuning import Tuned
 
@@ -38,11 +38,13 @@ class ServerFile(Value):
     """``server.json``: where the server listens, and the model's three configs."""
 
     schema_version: Literal[1]
-    host: str
+    #: The posture: this machine alone.
+    host: Annotated[str, AfterValidator(loopback)]
     port: int
     max_queue: int
     #: Files of former versions don't have it.
     max_concurrent: int = 128
+    lock_memory: bool = False
     model_config_path: AbsolutePath = Field(alias="model_config")
     generation_config: AbsolutePath
     openvino_config: AbsolutePath
@@ -109,6 +111,7 @@ def load(
         "port": server.port,
         "max_queue": server.max_queue,
         "max_concurrent": server.max_concurrent,
+        "lock_memory": server.lock_memory,
         "model": model.model,
         "model_folder": model.folder,
         "weights_digest": proven.manifest_sha256,

@@ -1,4 +1,4 @@
-"""``python -m local_opus.watch --scope SCOPE --state FOLDER``: what the monitor's unit runs.
+"""``python -m local_opus.watch --scope SCOPE --config FOLDER --state FOLDER``: what the monitor's unit runs.
 
 One look; what it saw is added to the state. The exit code is 3 where a server is to be started
 anew: the unit has then failed, and what systemd starts for that finds the mark in the folder. A
@@ -11,10 +11,11 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from local_opus.errors import ExitCode, LocalOpusError
 from local_opus.host import Host
-from local_opus.locations import locate
+from local_opus.locations import Locations, locate
 from local_opus.monitor import history, metrics, settings, state
 from local_opus.monitor.history import History
 from local_opus.monitor.looking import Monitor
@@ -27,24 +28,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Look once; return the exit code."""
     parser = argparse.ArgumentParser(prog="local_opus.watch", description=__doc__)
     parser.add_argument("--scope", required=True, choices=[*Scope])
+    parser.add_argument("--config", required=True, help="the folder of the server's config")
     parser.add_argument("--state", required=True, help="the monitor's own folder")
     given = parser.parse_args(arguments)
     try:
-        return watch(Host(), Scope(given.scope), given.state)
+        host = Host()
+        # A user's manager may know other XDG folders than the install did.
+        places = replace(locate(Scope(given.scope), host.environ), config=given.config)
+        return watch(host, places, given.state)
     except LocalOpusError as error:
         errors.tell(error)
         return int(error.exit_code) if error.exit_code != ExitCode.PROBLEM_FOUND else 1
 
 
-def watch(host: Host, scope: Scope, folder: str) -> int:
-    """Look at the server of a scope; return 3 where it is to be started anew, else 0.
+def watch(host: Host, places: Locations, folder: str) -> int:
+    """Look at the server of an install; return 3 where it is to be started anew, else 0.
 
     Raises LocalOpusError where there is no server, or the folder can't be written.
     """
     _writable(host, folder)
-    chosen = settings.read(host, locate(scope, host.environ))
+    chosen = settings.read(host, places)
     loaded = state.load(host, folder, host.uptime())
-    monitor = Monitor(host, (scope,), chosen, float(chosen.interval_seconds), dict(loaded.servers))
+    monitor = Monitor(host, (places,), chosen, float(chosen.interval_seconds), dict(loaded.servers))
     if loaded.note is not None:
         monitor.notes.append(loaded.note)
     look = monitor.look()
@@ -62,7 +67,7 @@ def watch(host: Host, scope: Scope, folder: str) -> int:
     if not due:
         return int(ExitCode.DONE)
     reasons = "; ".join(reason for one in due.values() if one.last for reason in one.last.reasons)
-    errors.note(f"{scope.value}: sick for {chosen.sick_after} looks: it is started anew: {reasons}")
+    errors.note(f"{places.scope.value}: sick for {chosen.sick_after} looks: it is started anew: {reasons}")
     state.ask_recovery(host, folder, reasons)
     return int(ExitCode.PROBLEM_FOUND)
 

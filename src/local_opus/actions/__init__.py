@@ -9,6 +9,7 @@ from local_opus.actions.convert_weights import ConvertWeights
 from local_opus.actions.create_environment import CreateEnvironment
 from local_opus.actions.create_folder import CreateFolder
 from local_opus.actions.create_group import CreateGroup
+from local_opus.actions.enable_linger import EnableLinger
 from local_opus.actions.enable_service import EnableService
 from local_opus.actions.fetch_weights import FetchWeights
 from local_opus.actions.install_unit import InstallUnit
@@ -36,6 +37,7 @@ REGISTRY: dict[str, type[Action]] = {
         InstallUnit,
         EnableService,
         StartServer,
+        EnableLinger,
         TryServer,
     )
 }

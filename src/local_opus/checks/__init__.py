@@ -21,6 +21,7 @@ from local_opus.checks import (
     partials,
     port,
     receipt,
+    sandbox,
     secrets,
     server,
     swap,
@@ -62,6 +63,7 @@ REGISTRY: tuple[Check, ...] = (
     tuned.CHECK,
     unit.CHECK,
     server.CHECK,
+    sandbox.CHECK,
     port.CHECK,
 )
 #: Asked only where the user wants it.

@@ -19,6 +19,8 @@ def ask(context: Context) -> Answer:
         lacking.append("openvino_telemetry can be imported in a worker")
     if said.get("hub_telemetry") == "on":
         lacking.append("huggingface_hub's telemetry is on in a worker")
+    if said.get("hub") == "on":
+        lacking.append("huggingface_hub may ask the hub in a worker")
     if said.get("do_not_track") is not True:
         lacking.append("DO_NOT_TRACK is not set in a worker")
     if lacking:

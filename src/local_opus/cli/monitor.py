@@ -92,9 +92,10 @@ def _begin(
     from local_opus.values import Scope
 
     scopes = (Scope(scope),) if scope is not None else tuple(Scope)
-    found = targets.find(host, scopes)
+    places = targets.places_of(host, scopes)
+    found = targets.find(host, places)
     chosen = settings.read(host, found[0].locations) if found else settings.Settings()
-    monitor = Monitor(host, scopes, chosen, interval)
+    monitor = Monitor(host, places, chosen, interval)
     if folder is None:
         monitor.histories |= kept.histories(host, scopes)
         return monitor, lambda _look: None

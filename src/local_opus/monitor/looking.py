@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from local_opus import node
 from local_opus.errors import LocalOpusError
 from local_opus.host import Host
+from local_opus.locations import Locations
 from local_opus.monitor import asking, baseline, device_errors, key, memory, targets, weights
 from local_opus.monitor.history import HOUR, History, after, growth, recent, sample_of
 from local_opus.monitor.judging import at_rest, judge
 from local_opus.monitor.settings import Settings
 from local_opus.monitor.sight import Canary, Condition, Devices, Look, Seen
 from local_opus.monitor.targets import Target, Unit
-from local_opus.values import Scope
 
 
 @dataclass
@@ -22,7 +22,8 @@ class Monitor:
     """Looks, and remembers by the servers' names."""
 
     host: Host
-    scopes: tuple[Scope, ...]
+    #: Where servers may be installed.
+    places: tuple[Locations, ...]
     settings: Settings
     #: None: a single look.
     interval: float | None = None
@@ -32,7 +33,7 @@ class Monitor:
 
     def look(self) -> Look:
         """Look at every server; raise LocalOpusError where there is none."""
-        found = targets.find(self.host, self.scopes)
+        found = targets.find(self.host, self.places)
         if not found:
             raise LocalOpusError(
                 "no server is installed on this node, as far as this user can see",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from local_opus import node, server_config
@@ -46,14 +47,19 @@ class Target:
         return f"http://{shown}:{self.port}"
 
 
-def find(host: Host, scopes: Iterable[Scope]) -> list[Target]:
-    """Return the installed servers of these scopes."""
+def places_of(host: Host, scopes: Iterable[Scope]) -> tuple[Locations, ...]:
+    """Return where installs of these scopes lie."""
     found = []
     for scope in scopes:
-        try:
-            places = locate(scope, host.environ)
-        except LocalOpusError:  # no HOME, as in a service: then no user's install is meant
-            continue
+        with suppress(LocalOpusError):  # no HOME, as in a service: then no user's install is meant
+            found.append(locate(scope, host.environ))
+    return tuple(found)
+
+
+def find(host: Host, installs: Iterable[Locations]) -> list[Target]:
+    """Return the servers that are installed at these places."""
+    found = []
+    for places in installs:
         try:
             if host.files.stat(places.server_config) is None:
                 continue

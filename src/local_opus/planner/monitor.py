@@ -18,6 +18,7 @@ def units(request: Request, environment: str) -> tuple[Unit, ...]:
         return ()
     values = {
         "python": f"{environment}/bin/python",
+        "config": request.locations.config,
         "group": GROUP,
         "timeout": wanted.canary_seconds + _LOOK_SECONDS,
     }
