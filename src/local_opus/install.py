@@ -32,6 +32,7 @@ from local_opus.errors import BadInputError, InterruptedRunError
 from local_opus.facts import gather
 from local_opus.host import Host
 from local_opus.journal import Listener, Outcome
+from local_opus.keys import node_key
 from local_opus.licensing import Terms
 from local_opus.locations import Locations
 from local_opus.opening import open_journal
@@ -136,6 +137,7 @@ def prepare(
     With ``trial_port`` the new server is tried there before it takes the place of the old one.
     ``tune`` and ``linger`` None: as the profile says.
     """
+    node_key.use(host, locations)
     control.require_known(host, locations)
     of_program = program_facts(host, locations.scope)
     coming = room.of_environment(host, locations, profile, of_program)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from local_opus import node
 from local_opus.asking import require_answer
 from local_opus.checks.base import (
@@ -10,7 +12,6 @@ from local_opus.checks.base import (
     Group,
     NotApplicableError,
     advise,
-    by_doctor,
     failed,
     passed,
     warned,
@@ -18,8 +19,8 @@ from local_opus.checks.base import (
 from local_opus.checks.context import Context
 from local_opus.errors import LocalOpusError
 from local_opus.sandbox import asking, drop_ins, judge
-from local_opus.sandbox.directives import name_of
-from local_opus.sandbox.drop_ins import UnitFiles
+from local_opus.sandbox.directives import closes, name_of
+from local_opus.sandbox.drop_ins import Line, UnitFiles
 from local_opus.values import Fix, Scope
 from local_opus.values.sandbox import Probe
 
@@ -49,7 +50,7 @@ def ask(context: Context) -> Answer:
         return warned(error.message, Fix(text=error.remedy), details=_told(files))
     except LocalOpusError as error:
         return warned(error.message, advise("Look at what it says.", "local-opus logs"))
-    found = asking.judge(host, places, running.pid, report)
+    found = asking.judge(host, places, running, report)
     if found.contradictions:
         return failed(
             f"the server does not tell the truth: {found.contradictions[0]}",
@@ -58,47 +59,54 @@ def ask(context: Context) -> Answer:
             details=found.contradictions,
         )  # fmt: skip
     if found.breaches or files.opening:
-        return _opened(context, files, found.breaches, "")
+        return _opened(context, files, found.breaches, "", len(report.probes))
     if found.lacking:
         said = "; ".join(f"{judge.in_words(one)}: {one.evidence}" for one in found.lacking)
-        return warned(f"the server is refused what it needs: {said}", _close(context, files),
+        return warned(f"the server is refused what it needs: {said}", _close(context, ()),
                       details=_told(files))  # fmt: skip
     return passed(judge.verdict(report, found), *_told(files))
 
 
-def _opened(context: Context, files: UnitFiles, breaches: tuple[Probe, ...], begin: str) -> Answer:
+def _opened(
+    context: Context, files: UnitFiles, breaches: tuple[Probe, ...], begin: str, count: int = 0
+) -> Answer:
     """Name what is open, the directive that would close it, and the line that sets it otherwise."""
+    culprits = list(files.opening)
     lines = []
     for probe in breaches:
         line = files.last(name_of(probe.directive))
-        by = f"; {line}" if line is not None and not line.is_own else ""
+        by = ""
+        if line is not None and not closes(line.name, line.value):
+            by = f"; {line}"
+            culprits += [line] if line not in culprits else []
         lines.append(f"{judge.in_words(probe)}: {probe.evidence}; {probe.directive} forbids it{by}")
     lines += [f"{line} opens the sandbox" for line in files.opening]
     first = str(files.opening[0]) if files.opening else lines[0]
-    count = (
-        f"{len(breaches)} tries from inside succeed that should not"
+    what = (
+        f"{len(breaches)} of {count} tries from inside succeed that should not"
         if breaches
-        else ("a drop-in opens the sandbox")
+        else "a drop-in opens the sandbox"
     )
-    return failed(f"{begin}{count}: {first}", _close(context, files),
-                  details=(*lines, *_told(files)))  # fmt: skip
+    fix = _close(context, culprits)
+    return failed(f"{begin}{what}: {first}", fix, details=(*lines, *_told(files)))
 
 
-def _close(context: Context, files: UnitFiles) -> Fix:
-    """Return the fix: the file to correct, or the unit to restore."""
+def _close(context: Context, culprits: Sequence[Line]) -> Fix:
+    """Return the fix: the files to correct, or the unit to write anew."""
+    if not culprits:
+        return advise("Install again, which writes the unit anew.", "local-opus upgrade")
     user = "--user " if context.locations.scope is Scope.USER else ""
     sudo = "" if user else "sudo "
-    if not files.opening:
-        return by_doctor("Have the unit restored, and start the server anew.")
-    named = dict.fromkeys(line.file for line in files.opening)
+    numbers: dict[str, list[str]] = {}
+    for line in culprits:
+        numbers.setdefault(line.file, []).append(str(line.number))
     what = " and ".join(
-        f"{file} (line{'s' if len(numbers) > 1 else ''} {', '.join(numbers)})"
-        for file in named
-        for numbers in [[str(one.number) for one in files.opening if one.file == file]]
+        f"{file} (line{'s' if len(found) > 1 else ''} {', '.join(found)})"
+        for file, found in numbers.items()
     )
     return advise(
         f"Correct {what}; then have systemd read it.",
-        *(f"{sudo}${{EDITOR:-vi}} {file}" for file in named),
+        *(f"{sudo}${{EDITOR:-vi}} {file}" for file in numbers),
         f"{sudo}systemctl {user}daemon-reload",
         f"{sudo}systemctl {user}restart {context.locations.unit}",
     )

@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("status", "Show what runs, which model, and where."),
     "monitor": ("monitor", "Watch every server: health, speed, memory, devices, weights."),
     "chat": ("chat", "Ask the running model."),
+    "keys": ("keys", "Say who may ask the server, and keep keys of clouds."),
     "logs": ("logs", "Show what the server printed."),
     "bench": ("bench", "Measure this machine's devices against their published peaks."),
     "tune": ("tune", "Measure OpenVINO's settings here, and keep the best."),

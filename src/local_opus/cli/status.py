@@ -11,10 +11,13 @@ from local_opus.cli import options
 @options.scope
 @options.as_json
 def command(scope: str | None, *, as_json: bool) -> int:
-    """Show what runs, which model really answers, and where. Exit code 3 when nothing serves."""
+    """Show what runs, which model really answers, and where.
+
+    Exit code 3 when nothing serves that should, or a node without a server drifted.
+    """
     import json
 
-    from local_opus import control
+    from local_opus import control, node_status
     from local_opus.cli.context import find_install, open_host
     from local_opus.errors import ExitCode
 
@@ -28,4 +31,5 @@ def command(scope: str | None, *, as_json: bool) -> int:
         from local_opus.report import status
 
         status.show(found, Console(highlight=False))
-    return int(ExitCode.DONE if found.get("ready") else ExitCode.PROBLEM_FOUND)
+    is_well = found.get("ready") or node_status.is_sound(found)
+    return int(ExitCode.DONE if is_well else ExitCode.PROBLEM_FOUND)

@@ -47,3 +47,13 @@ def store_folder(locations: Locations) -> PlannedAction:
 def config_folder(locations: Locations, group: str | None) -> PlannedAction:
     """Return the action that makes the folder of the configs."""
     return _folder("config", locations.config, 0o750 if group else 0o700, group)
+
+
+def credentials_folder(locations: Locations) -> PlannedAction:
+    """Return the action that makes the folder of keys."""
+    return _folder("credentials", locations.credentials, 0o700)
+
+
+def drop_in_folder(unit: str, path: str) -> PlannedAction:
+    """Return the action that makes the folder of a unit's drop-ins; it is an admin's too."""
+    return _folder(f"{unit}.d", path, None)

@@ -1,25 +1,10 @@
-"""The offline posture: what the libraries of a node's processes are told, from one place.
-
-https://huggingface.co/docs/huggingface_hub/package_reference/environment_variables names the hub's
-and DO_NOT_TRACK, https://huggingface.co/docs/transformers/installation#offline-mode the other.
-openvino_telemetry has no variable that turns it off: ``runtime.worker`` keeps it from being
-imported.
-"""
+"""The offline posture in a plan: its file, and lingering."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from local_opus.planner.listing import Listing, write_file
 from local_opus.planner.request import Request
-
-NAME = "posture.env"
-VARIABLES: Mapping[str, str] = {
-    "DO_NOT_TRACK": "1",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "HF_HUB_OFFLINE": "1",
-    "TRANSFORMERS_OFFLINE": "1",
-}
+from local_opus.values.posture import NAME, VARIABLES
 
 
 def variables(request: Request) -> dict[str, str]:

@@ -37,19 +37,15 @@ def user_sandbox(request: Request) -> UserSandbox:
     if "CapabilityBoundingSet" in settings:
         settings["AmbientCapabilities"] = ""
     # The store by itself: a link may lead to another disk.
-    readable = [
-        places.prefix,
-        places.models,
-        places.config,
-        *seen_inside(request.program.python.path),
-    ]
+    folders = (places.prefix, places.models, places.config)
+    readable = (*folders, *seen_inside(request.program.python.path))
     if "ProtectHome" in settings and not (
         manager.sandboxed and all(_QUOTABLE.fullmatch(path) for path in readable)
     ):
         settings["ProtectHome"] = "read-only"
     hides = settings.get("ProtectHome") == PRIVILEGED["ProtectHome"]
     return UserSandbox(
-        tuple(settings.items()), tuple(readable) if hides else (), frozenset(manager.enforced)
+        tuple(settings.items()), readable if hides else (), frozenset(manager.enforced)
     )
 
 

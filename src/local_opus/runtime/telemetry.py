@@ -16,9 +16,7 @@ _INTEL = "openvino_telemetry"
 
 
 def handle(request: Mapping[str, object], emit: Emit) -> Mapping[str, object]:  # noqa: ARG001
-    """Return the states of Intel's package, of the hub's client and its telemetry, and of
-    DO_NOT_TRACK.
-    """
+    """Return the states of Intel's package, the hub's client, its telemetry and DO_NOT_TRACK."""
     sys.dont_write_bytecode = True  # it only looks: the environment stays as it was made
     return {
         "openvino_telemetry": _intel(),

@@ -8,12 +8,13 @@ from http import HTTPStatus
 from pydantic import JsonValue, ValidationError
 
 from local_opus import node
-from local_opus.errors import LocalOpusError
+from local_opus.errors import KeyNeededError, LocalOpusError
 from local_opus.host import Host
 from local_opus.locations import Locations
+from local_opus.sandbox import drop_ins, outside
 from local_opus.sandbox import judge as judging
-from local_opus.sandbox import outside
 from local_opus.sandbox.judge import Judgement
+from local_opus.values import Scope
 from local_opus.values.sandbox import SandboxReport
 
 #: Seconds for an answer; longer than the server gives its child.
@@ -27,15 +28,18 @@ class NotAskedError(LocalOpusError):
 
 def ask(host: Host, address: str, port: int) -> SandboxReport:
     """Return the server's report. Raises NotAskedError, and LocalOpusError where it has none."""
-    status, answer = host.network.request_json(address, port, _PATH, timeout=SECONDS)
+    try:
+        status, answer = host.network.request_json(address, port, _PATH, timeout=SECONDS)
+    except KeyNeededError as error:
+        raise NotAskedError(error.message, error.remedy) from error
     where = f"http://{address}:{port}{_PATH}"
     if status == HTTPStatus.NOT_FOUND:
         raise NotAskedError(
             f"{where}: the server that runs is of a version that can't tell",
             "Start it anew: `local-opus stop`, then `local-opus start`.",
         )
-    if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-        raise NotAskedError(f"{where}: {_said(answer)}", "Ask with a key that the server knows.")
+    if status == HTTPStatus.FORBIDDEN:
+        raise NotAskedError(f"{where}: {_said(answer)}", "Ask it under a name that it has.")
     if status != HTTPStatus.OK:
         raise LocalOpusError(f"{where}: {_said(answer)}", "Look at `local-opus logs`.")
     try:
@@ -52,13 +56,20 @@ def _said(answer: Mapping[str, object]) -> str:
     return str(error.get("message")) if isinstance(error, dict) else "it gives no reason"
 
 
-def judge(host: Host, locations: Locations, pid: int, report: SandboxReport) -> Judgement:
-    """Hold the report against what the kernel tells of the process ``pid``."""
-    seen = outside.look(host, pid)
+def judge(
+    host: Host, locations: Locations, running: node.Serving, report: SandboxReport
+) -> Judgement:
+    """Hold the report against the kernel's view of the process, and what its unit can close."""
+    seen = outside.look(host, running.pid)
+    closing: frozenset[str] | None = None
+    if running.how != "systemd":
+        closing = frozenset()
+    elif locations.scope is Scope.USER:
+        closing = drop_ins.read(host, locations.scope, locations.unit).closing
     return judging.judge(
         report,
-        locations.scope,
         () if seen is None else outside.contradictions(report, seen),
+        closing=closing,
         shares_network=None if seen is None else seen.shares_network,
     )
 
@@ -82,7 +93,7 @@ def tell(
             "details": [],
             "report": None,
         }
-    found = judge(host, locations, running.pid, report)
+    found = judge(host, locations, running, report)
     document: dict[str, JsonValue] = report.model_dump(mode="json")
     holds: bool | None = found.holds
     said = judging.verdict(report, found)

@@ -107,6 +107,8 @@ _OPENS: dict[str, Callable[[str], bool]] = {
     "SystemCallLog": lambda _: False,
     "User": _user,
 }
+#: What is not in them is closed, so any word closes all others.
+_ALLOW_LISTS = {"RestrictAddressFamilies", "SystemCallFilter"}
 
 
 def is_of_sandbox(name: str) -> bool:
@@ -118,6 +120,13 @@ def opens(name: str, value: str) -> bool:
     """Whether a value that a drop-in gives opens the sandbox of the unit as we write it."""
     judge = _OPENS.get(name)
     return judge is not None and judge(value)
+
+
+def closes(name: str, value: str) -> bool:
+    """Whether a value that the unit itself gives closes something."""
+    if name in _ALLOW_LISTS:
+        return value != ""
+    return name in _OPENS and not opens(name, value)
 
 
 def name_of(directive: str) -> str:

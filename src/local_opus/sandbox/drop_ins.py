@@ -57,6 +57,15 @@ class UnitFiles:
         return any(one.value == "" for one in rest)
 
     @property
+    def closing(self) -> frozenset[str]:
+        """The directives by which the unit itself closes something."""
+        return frozenset(
+            line.name
+            for line in self.lines
+            if line.is_own and directives.closes(line.name, line.value)
+        )
+
+    @property
     def harmless(self) -> tuple[Line, ...]:
         """The settings of drop-ins that open nothing."""
         return tuple(

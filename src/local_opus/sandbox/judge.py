@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 
 from local_opus.sandbox.directives import name_of
-from local_opus.values import Scope
 from local_opus.values.sandbox import Probe, ProbeKind, ProcessView, SandboxReport
 
-#: The map of the machine's own user namespace (user_namespaces(7)).
-_ALL_USERS = "0 0 4294967295"
-#: What a manager of a user can't do at all: it has no rights over devices, addresses and accounts.
-_NEVER = frozenset({"DevicePolicy", "IPAddressDeny", "DynamicUser"})
-#: What it can do with mounts only in a user namespace of the unit's own.
-_BY_MOUNTS = frozenset(
-    {
-        *("ProtectSystem", "ProtectHome", "PrivateTmp", "ProtectProc", "ProtectControlGroups"),
-        *("ProtectKernelTunables", "InaccessiblePaths", "CapabilityBoundingSet"),
-    }
-)
 _FILTER = "reach-filter"
 _VERBS = {
     ProbeKind.WRITE: "write",
@@ -37,7 +25,7 @@ class Judgement:
 
     #: Open, and the unit can close it.
     breaches: tuple[Probe, ...]
-    #: Open, and the manager of a user can't close it.
+    #: Open, and nothing that this unit has would close it.
     not_enforced: tuple[Probe, ...]
     #: Closed, and the server needs it.
     lacking: tuple[Probe, ...]
@@ -52,32 +40,28 @@ class Judgement:
 
 def judge(
     report: SandboxReport,
-    scope: Scope,
     contradictions: Sequence[str] = (),
     *,
+    closing: Container[str] | None = None,
     shares_network: bool | None = None,
 ) -> Judgement:
-    """Return what is wrong; ``shares_network``: with this program, as the kernel says."""
-    never = _unenforceable(report, scope)
+    """Return what is wrong.
+
+    ``closing``: the directives that the unit has, where it can't have all of them; None: it has.
+    ``shares_network``: with this program, as the kernel says.
+    """
     opened = [
         probe
         for probe in report.probes
         if probe.is_breach or (probe.id == _FILTER and probe.allowed and shares_network)
     ]
+    breaches = [one for one in opened if closing is None or name_of(one.directive) in closing]
     return Judgement(
-        breaches=tuple(one for one in opened if name_of(one.directive) not in never),
-        not_enforced=tuple(one for one in opened if name_of(one.directive) in never),
+        breaches=tuple(breaches),
+        not_enforced=tuple(one for one in opened if one not in breaches),
         lacking=report.lacking,
         contradictions=tuple(contradictions),
     )
-
-
-def _unenforceable(report: SandboxReport, scope: Scope) -> frozenset[str]:
-    if scope is Scope.SYSTEM:
-        return frozenset()
-    server = next((view for view in report.processes if view.name == "server"), None)
-    own_users = server is not None and server.uid_map not in {None, _ALL_USERS}
-    return _NEVER if own_users else _NEVER | _BY_MOUNTS
 
 
 def verdict(report: SandboxReport, found: Judgement) -> str:
