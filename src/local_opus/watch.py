@@ -1,4 +1,4 @@
-"""``python -m local_opus.watch --scope SCOPE --config FOLDER --state FOLDER``: what the monitor's unit runs.
+"""``python -m local_opus.watch --scope S --config FOLDER --state FOLDER``: the monitor's unit.
 
 One look; what it saw is added to the state. The exit code is 3 where a server is to be started
 anew: the unit has then failed, and what systemd starts for that finds the mark in the folder. A
@@ -67,7 +67,9 @@ def watch(host: Host, places: Locations, folder: str) -> int:
     if not due:
         return int(ExitCode.DONE)
     reasons = "; ".join(reason for one in due.values() if one.last for reason in one.last.reasons)
-    errors.note(f"{places.scope.value}: sick for {chosen.sick_after} looks: it is started anew: {reasons}")
+    errors.note(
+        f"{places.scope.value}: sick for {chosen.sick_after} looks: it is started anew: {reasons}"
+    )
     state.ask_recovery(host, folder, reasons)
     return int(ExitCode.PROBLEM_FOUND)
 
@@ -85,7 +87,7 @@ def _writable(host: Host, folder: str) -> None:
 
 def _tell(look: Look, before: dict[str, History]) -> None:
     """Print what is new: a healthy server says nothing, however often it is looked at."""
-    from local_opus.report import monitor as report  # noqa: PLC0415 - rich, which most looks do without
+    from local_opus.report import monitor as report  # noqa: PLC0415 - rich; most looks say nothing
 
     for seen in look.servers:
         last = before[seen.server].last if seen.server in before else None

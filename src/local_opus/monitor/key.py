@@ -1,23 +1,23 @@
-"""The node's own key, where servers ask for one: systemd hands it to the unit as a credential."""
+"""The key that a server with keys is asked with: the node's own, or one in the environment.
+
+The unit gets the node's key as a credential (see ``local_opus.keys``). It is shown to nobody who
+does not ask for one, nor to who listens on the port without being a server of this node.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+from local_opus.errors import LocalOpusError
 from local_opus.host import Host
-
-#: The credential's name in the unit; systemd.exec(5) has the folder.
-CREDENTIAL = "node-key"
-_FOLDER = "CREDENTIALS_DIRECTORY"
+from local_opus.keys import node_key
+from local_opus.monitor.targets import Target
 
 
-def headers(host: Host) -> Mapping[str, str]:
-    """Return the headers that a server with keys asks for; none where there is no key here."""
-    folder = host.environ.get(_FOLDER, "")
-    if not folder.startswith("/"):
-        return {}
+def headers(host: Host, target: Target) -> Mapping[str, str]:
+    """Return the headers for a server that wants a key; none where this user has no key."""
     try:
-        key = host.files.read_text(f"{folder}/{CREDENTIAL}", 4096).strip()
-    except OSError:
+        key = node_key.find(host, target.locations, target.address, target.port)
+    except (LocalOpusError, OSError):  # closed to this user, or no key at all: doctor says which
         return {}
-    return {"Authorization": f"Bearer {key}"} if key and key.isprintable() else {}
+    return {} if key is None else {"Authorization": f"Bearer {key}"}

@@ -138,8 +138,10 @@ def _asked(
     settings: Settings,
     seen: Seen,
 ) -> Seen:
-    headers = key.headers(host)
+    headers: asking.Headers = {}
     health, engine = asking.health(target.address, target.port, headers)
+    if health.locked and (headers := key.headers(host, target)):
+        health, engine = asking.health(target.address, target.port, headers)
     pids = [one for one in (seen.pid, engine.pid if engine is not None else None) if one]
     used = memory.look(host, pids if seen.how else [], unit.cgroup if unit is not None else None)
     seen = seen.model_copy(update={"health": health, "engine": engine, "memory": used})
