@@ -43,6 +43,7 @@ class ServerFile(Value):
     max_queue: int
     #: Files of former versions don't have it.
     max_concurrent: int = 128
+    lock_memory: bool = False
     model_config_path: AbsolutePath = Field(alias="model_config")
     generation_config: AbsolutePath
     openvino_config: AbsolutePath
@@ -109,6 +110,7 @@ def load(
         "port": server.port,
         "max_queue": server.max_queue,
         "max_concurrent": server.max_concurrent,
+        "lock_memory": server.lock_memory,
         "model": model.model,
         "model_folder": model.folder,
         "weights_digest": proven.manifest_sha256,

@@ -15,10 +15,14 @@ from local_opus.server.api import health, openai
 from local_opus.server.engine_client import EngineClient
 from local_opus.server.guards import BodyLimit, HostGuard
 from local_opus.server.settings import Settings
+from local_opus.server.standing import Standing
 
 
-def create_app(settings: Settings, engine: EngineClient) -> FastAPI:
+def create_app(
+    settings: Settings, engine: EngineClient, standing: Standing | None = None
+) -> FastAPI:
     """Return the application; it starts ``engine`` when it starts, and ends it."""
+    known = standing or Standing()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -34,7 +38,7 @@ def create_app(settings: Settings, engine: EngineClient) -> FastAPI:
     )
     http_errors.install(app)
     app.include_router(openai.router(settings, engine))
-    app.include_router(health.router(settings, engine))
+    app.include_router(health.router(settings, engine, known))
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
     if settings.allowed_origins:
         # Without an answer to its preflight, a browser does not send JSON for a page.
@@ -67,6 +71,7 @@ def create_engine(
         "max_num_batched_tokens": settings.max_num_batched_tokens,
         "dynamic_split_fuse": settings.dynamic_split_fuse,
         "properties": dict(settings.openvino),
+        "lock_memory": settings.lock_memory,
     }
     in_flight = settings.max_concurrent + settings.max_queue
     return EngineClient(load, max_in_flight=in_flight, changed=changed)

@@ -62,6 +62,8 @@ class Settings(Value):
     max_num_batched_tokens: int | None = Field(default=None, ge=16, le=1_048_576)
     #: Whether a long prompt is split over steps; None: as the library has it.
     dynamic_split_fuse: bool | None = None
+    #: Keep the engine's memory from being swapped out, where RLIMIT_MEMLOCK allows it.
+    lock_memory: bool = False
     #: OpenVINO's own properties.
     openvino: dict[str, JsonValue] = Field(default_factory=dict)
     generation: GenerationDefaults = GenerationDefaults()
