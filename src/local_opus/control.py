@@ -14,6 +14,7 @@ from local_opus.errors import BadInputError, LocalOpusError, SilentSystemdError
 from local_opus.history import Event
 from local_opus.host import Host
 from local_opus.locations import UNIT, Locations
+from local_opus.machine import standing
 from local_opus.receipts import Receipt
 from local_opus.server.settings import Settings
 
@@ -130,6 +131,7 @@ def status(host: Host, locations: Locations) -> dict[str, JsonValue]:
         "config": locations.server_config,
         "log": UNIT if systemd else locations.server_log,
         "sandbox": _sandbox(locations, running),
+        "machine": _machine(host, locations, where.device),
     }
 
 
@@ -148,7 +150,14 @@ def _status_without_settings(
         "how": running.how if running else None,
         "problem": error.message,
         "fix": error.remedy,
+        "machine": _machine(host, locations, None),
     }
+
+
+def _machine(host: Host, locations: Locations, device: str | None) -> JsonValue:
+    """Return what stands of the machine's own settings; None: nothing is to be set."""
+    found = standing.report(host, locations, device)
+    return None if found is None else found.model_dump(mode="json")
 
 
 def _status_from_outside(host: Host, locations: Locations) -> dict[str, JsonValue]:

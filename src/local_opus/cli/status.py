@@ -18,6 +18,7 @@ def command(scope: str | None, *, as_json: bool) -> int:
     from local_opus.cli.context import find_install, open_host
     from local_opus.errors import ExitCode
     from local_opus.invocation import as_typed
+    from local_opus.report import machine
 
     host = open_host()
     found = control.status(host, find_install(host, scope))
@@ -39,4 +40,7 @@ def command(scope: str | None, *, as_json: bool) -> int:
                 click.echo(f"{name:<8} {as_typed(str(found[name]))}")
         if found.get("url") and not found["running"]:
             click.echo(as_typed("Start it with `local-opus start`."))
+    if not as_json:
+        for line in machine.lines(found.get("machine")):
+            click.echo(as_typed(line))
     return int(ExitCode.DONE if found.get("ready") else ExitCode.PROBLEM_FOUND)
