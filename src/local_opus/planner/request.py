@@ -11,6 +11,7 @@ from local_opus.profiles import Profile
 from local_opus.values import Device, DiskFit, MemoryFit, Model
 from local_opus.values.machine_tuning import MachineOrder
 from local_opus.values.tuning import TuningOrder
+from local_opus.values.user_manager import UserManager
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,10 @@ class Request:
     npus: tuple[str, ...] = ()
     #: OpenVINO's name of the device, e.g. GPU.1; None: the device's own.
     device_name: str | None = None
+    #: What the user's systemd enforces, in the scope of a user; None: not known, or no such scope.
+    user_manager: UserManager | None = None
+    #: The user whose services are to go on without a login; None: nobody's.
+    linger: str | None = None
     #: Why model and device are these.
     reasons: tuple[str, ...] = ()
     memory: MemoryFit | None = None

@@ -1,11 +1,9 @@
-"""What was measured of the machine's own settings, and what stands of it, in lines."""
+"""What was measured of the machine's own settings, in lines."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
 
-from pydantic import JsonValue
 from rich.markup import escape
 
 from local_opus.machine import decided
@@ -13,16 +11,6 @@ from local_opus.report.reporter import Reporter
 from local_opus.values.machine_tuning import MachineOrder, MachineTuned
 
 _WIDTH = 78
-
-
-def lines(found: JsonValue) -> Iterator[str]:
-    """Return the lines of the key ``machine`` of ``status``."""
-    if not isinstance(found, dict):
-        return
-    yield f"machine  {found['verdict']}"
-    details = found["details"]
-    for line in details if isinstance(details, list) else ():
-        yield f"         {line}"
 
 
 def show_order(tell: Reporter, order: MachineOrder) -> None:
