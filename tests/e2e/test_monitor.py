@@ -74,7 +74,7 @@ def test_the_timer_runs_and_the_dynamic_user_writes_the_state(
     before |= snapshot(machine)
     node.shell(f"cat > /root/watched.toml <<'END'\n{PROFILE}\nEND")
     done = node.call("./installer", "--profile", "/root/watched.toml", "--model", MODEL, "--yes")
-    assert done.code == 0, done
+    assert done.code == 0, f"{done}{node.machine.run('journalctl', '-n', '60', '--no-pager')}"
     wait(node, "two looks", lambda: looks(node) >= 2, 40)
     found = server(node)
     last = found["last"]
