@@ -20,6 +20,7 @@ from local_opus.checks import (
     lingering,
     locks,
     memory,
+    monitor,
     partials,
     port,
     posture,
@@ -71,6 +72,7 @@ REGISTRY: tuple[Check, ...] = (
     lingering.CHECK,
     user_manager.CHECK,
     server.CHECK,
+    monitor.CHECK,
     sandbox.CHECK,
     port.CHECK,
 )
