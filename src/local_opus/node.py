@@ -14,6 +14,7 @@ from local_opus.errors import BadInputError, KeyNeededError, LocalOpusError, Mac
 from local_opus.host import Host
 from local_opus.keys import giving
 from local_opus.locations import GROUP, Locations
+from local_opus.machine import service
 from local_opus.server.settings import Settings
 from local_opus.server_config import WeightsFacts
 from local_opus.tuning import tuned
@@ -205,6 +206,7 @@ def start_detached(host: Host, locations: Locations, command: list[str]) -> Serv
         host.files.rename(locations.server_log, f"{locations.server_log}.1")
     for folder in (locations.runtime, locations.logs):  # /run is empty after a reboot
         host.files.make_folders(folder)
+    service.start_beside(host, locations)
     user = group = None
     if host.euid == 0 and locations.scope is Scope.SYSTEM:
         user, group = NOBODY, host.accounts.group_id(GROUP) or NOBODY
@@ -247,6 +249,7 @@ def stop_detached(host: Host, locations: Locations, running: Serving) -> None:
                 deadline += STOP_SECONDS
             time.sleep(_POLL_SECONDS)
     forget(host, locations)
+    service.stop_beside(host, locations)
 
 
 def stop(host: Host, locations: Locations, running: Serving) -> None:

@@ -127,6 +127,22 @@ class TuningTable(Table):
     seconds: int = Field(default=30, ge=1, le=600)
 
 
+class MachineTable(Table):
+    """Which of the machine's own settings are measured, and set where they gain.
+
+    ``seconds`` is for all of them, at most. They are measured with OpenVINO: where the environment
+    holds none, nothing is set.
+    """
+
+    enabled: bool = False
+    governor: bool = True
+    huge_pages: bool = True
+    memory_lock: bool = True
+    scheduling: bool = True
+    npu_turbo: bool = True
+    seconds: int = Field(default=60, ge=1, le=600)
+
+
 class CommandTable(Table):
     """The ``local-opus`` command on the PATH."""
 
@@ -146,6 +162,7 @@ class Profile(Table):
     generation: GenerationTable = GenerationTable()
     openvino: OpenVinoTable = OpenVinoTable()
     tuning: TuningTable = TuningTable()
+    machine: MachineTable = MachineTable()
     command: CommandTable = CommandTable()
 
 

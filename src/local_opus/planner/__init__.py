@@ -13,6 +13,8 @@ from local_opus.planner.environment import (
 )
 from local_opus.planner.folders import add_folders, config_folder, store_folder
 from local_opus.planner.listing import Listing, planned
+from local_opus.planner.machine import items_of, machine_action, machine_inputs
+from local_opus.planner.machine import units as machine_units
 from local_opus.planner.monitor import add_monitor
 from local_opus.planner.monitor import units as monitor_units
 from local_opus.planner.posture import add_lingering, add_posture
@@ -43,7 +45,9 @@ __all__ = [
     "Request",
     "config_folder",
     "environment_action",
+    "items_of",
     "lock_of",
+    "machine_action",
     "model_folder",
     "plan",
     "planned",
@@ -83,8 +87,12 @@ def plan(request: Request) -> Plan:
         units.append(server_unit(request, request.model, environment))
         add_monitor(todo, request, group)
         units += monitor_units(request, environment)
+    units += machine_units(request, environment)
     if units:
         inputs += add_units(todo, request, units)
+    if request.machine is not None and not request.is_image:
+        todo.actions.append(machine_action(request.locations, request.machine, group))
+        inputs += machine_inputs(request)
     if units and request.systemd and not request.is_image:
         add_start(todo, request, units, inputs)
     elif serves and not request.is_image:
