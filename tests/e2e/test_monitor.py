@@ -28,6 +28,9 @@ name = "watched"
 description = "local-opus with a monitor in a hurry"
 extends = "local-opus"
 
+[machine]
+enabled = false
+
 [monitor]
 interval_seconds = 5
 sick_after = 2

@@ -1,4 +1,4 @@
-"""What ``status`` and ``doctor`` say of the monitor: what it saw last, and whether it looks at all."""
+"""What ``status`` and ``doctor`` say of the monitor: what it saw, and whether it looks at all."""
 
 from __future__ import annotations
 
