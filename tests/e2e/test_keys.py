@@ -144,7 +144,7 @@ def test_the_nodes_own_tools_know_its_key(node: Node, machine: Machine) -> None:
     assert (status["ready"], status["keys"]) == (True, "required")
     node.assert_answers()
     doctor = json.loads(machine.run("local-opus", "doctor", "--json", timeout=120).out)
-    found = {one["id"]: one for one in doctor["checks"]}
+    found = {one["id"]: one for one in doctor["results"]}
     for id_ in ("credentials", "secrets", "server", "unit"):
         assert found[id_]["state"] == "pass", found[id_]
 
@@ -248,7 +248,7 @@ def test_a_damaged_credential_opens_nothing(
     found = asked(machine, f"x-api-key: {keys['first']}", paths=("/health",))
     assert 200 not in found.values(), found
     doctor = json.loads(machine.run("local-opus", "doctor", "--json", timeout=120).out)
-    check = next(one for one in doctor["checks"] if one["id"] == "credentials")
+    check = next(one for one in doctor["results"] if one["id"] == "credentials")
     assert check["state"] == "fail", check
     assert FOLDER in json.dumps(check), check
     node.shell(f"systemctl stop {UNIT}; rm -f {FOLDER}/*; tar xf {kept} -C /; rm {kept}")
