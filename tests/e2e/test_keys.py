@@ -149,6 +149,15 @@ def test_the_nodes_own_tools_know_its_key(node: Node, machine: Machine) -> None:
         assert found[id_]["state"] == "pass", found[id_]
 
 
+def test_the_monitor_is_given_the_nodes_key_and_sees_a_sound_server(machine: Machine) -> None:
+    done = machine.run("systemctl", "start", "local-opus-monitor.service", timeout=120)
+    assert done.code == 0, done
+    state = machine.run("cat", "/var/lib/local-opus-monitor/state.json")
+    assert state.code == 0, state
+    assert "wants a key" not in state.out
+    assert '"tokens_per_second"' in state.out
+
+
 def test_an_ordinary_user_says_a_key_of_his(machine: Machine, keys: dict[str, str]) -> None:
     assert machine.run("useradd", "--create-home", USER).code == 0
     ask = ("local-opus", "chat", "What is the capital of France?", "--temperature", "0")
