@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from checks_host import write
 
+from local_opus.planner.user_sandbox import UserSandbox
 from local_opus.render import render
 from local_opus.resources import names, read
 from local_opus.sandbox import directives, drop_ins
@@ -106,6 +107,7 @@ def test_our_own_units_open_nothing_of_their_sandbox():
     values = {
         "scope": "system", "python": "/opt/x/bin/python", "server_config": "/etc/x", "group": "local-opus",
         "device": "NPU", "state": "local-opus-server", "trial": False,
+        "posture_file": "/etc/local-opus/posture.env", "user_sandbox": UserSandbox(),
     }  # fmt: skip
     text = render("local-opus.service.j2", templates, values)
     ours = [one for one in service_settings(text) if directives.is_of_sandbox(one.name)]
