@@ -32,6 +32,7 @@ from local_opus.errors import BadInputError, InterruptedRunError
 from local_opus.facts import gather
 from local_opus.host import Host
 from local_opus.journal import Listener, Outcome
+from local_opus.keys import node_key
 from local_opus.licensing import Terms
 from local_opus.locations import Locations
 from local_opus.opening import open_journal
@@ -41,6 +42,7 @@ from local_opus.refusals import explained
 from local_opus.report.reporter import Reporter
 from local_opus.tuning import ordering
 from local_opus.values import Device, HostFacts, Model, Plan, Scope
+from local_opus.values.machine_tuning import MachineOrder
 from local_opus.values.tuning import TuningOrder
 from local_opus.values.user_manager import UserManager
 
@@ -136,6 +138,7 @@ def prepare(
     With ``trial_port`` the new server is tried there before it takes the place of the old one.
     ``tune`` and ``linger`` None: as the profile says.
     """
+    node_key.use(host, locations)
     control.require_known(host, locations)
     of_program = program_facts(host, locations.scope)
     coming = room.of_environment(host, locations, profile, of_program)
@@ -175,6 +178,8 @@ def prepare(
         port=at_port,
         trial_port=trial_port,
         tuning=_tuning(locations, profile, facts, served) if tunes else None,
+        machine=_machine(host, locations, profile, facts, served) if tune is not False else None,
+        npus=tuple(one.pci_address for one in facts.accelerators if one.kind is Device.NPU),
         user_manager=user_units.to_plan(host, locations) if of_user else None,
         linger=host.accounts.own_name() if of_user and lets else None,
     )
@@ -213,7 +218,7 @@ def _tuning(
     if version is None:
         return None
     model, on = served.model, served.device or Device.CPU
-    return ordering.order(
+    found = ordering.order(
         facts,
         goal=profile.tuning.goal,
         seconds=profile.tuning.seconds,
@@ -223,6 +228,28 @@ def _tuning(
         model=model,
         folder=planner.model_folder(locations, model, on) if model is not None else None,
         cache_size_gb=profile.server.cache_size_gb,
+    )
+    if profile.machine.npu_turbo:
+        return found
+    settings = tuple(one for one in found.settings if "NPU_TURBO" not in one.properties)
+    return found.model_copy(update={"settings": settings})
+
+
+def _machine(
+    host: Host, locations: Locations, profile: Profile, facts: HostFacts, served: Served
+) -> MachineOrder | None:
+    """Return what of the machine's own settings is measured; None: the profile wants none."""
+    subject = _tuning(locations, profile, facts, served) if profile.machine.enabled else None
+    if subject is None:
+        return None
+    seconds = profile.machine.seconds
+    return MachineOrder(
+        items=planner.items_of(profile.machine),
+        scope=locations.scope,
+        seconds=seconds,
+        subject=subject.model_copy(update={"goal": "latency", "seconds": seconds, "settings": ()}),
+        server=profile.server.enabled,
+        systemd=host.services.running(locations.scope),
     )
 
 

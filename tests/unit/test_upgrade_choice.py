@@ -110,7 +110,8 @@ def test_what_was_chosen_stays(host, places, prepared, monkeypatch):
         "port": 8100,
         "trial_port": 8103,
         "profile_file": None,
-        "tune": None, "linger": None,
+        "tune": None,
+        "linger": None,
     }
 
 

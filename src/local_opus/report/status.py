@@ -54,12 +54,14 @@ SECTIONS: tuple[Section, ...] = (
             Row("weights", "weights"),
             Row("config", "config"),
             Row("log", "log"),
+            Row("keys", "keys"),
             Row("problem", "problem"),
             Row("fix", "fix"),
         ),
     ),
     Section("Node", (Row("profile", "profile"), Row("lingering", "lingering"))),
     Section("Posture", (Row("posture", "posture"),)),
+    Section("Machine", (Row("machine", "machine"),)),
     Section("Sandbox", (Row("sandbox", "sandbox"), Row("not_enforced", "not enforced"))),
 )
 _LABEL = max(len(row.label) for section in SECTIONS for row in section.rows) + 2

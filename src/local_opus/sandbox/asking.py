@@ -8,7 +8,7 @@ from http import HTTPStatus
 from pydantic import JsonValue, ValidationError
 
 from local_opus import node
-from local_opus.errors import LocalOpusError
+from local_opus.errors import KeyNeededError, LocalOpusError
 from local_opus.host import Host
 from local_opus.locations import Locations
 from local_opus.sandbox import drop_ins, outside
@@ -28,15 +28,18 @@ class NotAskedError(LocalOpusError):
 
 def ask(host: Host, address: str, port: int) -> SandboxReport:
     """Return the server's report. Raises NotAskedError, and LocalOpusError where it has none."""
-    status, answer = host.network.request_json(address, port, _PATH, timeout=SECONDS)
+    try:
+        status, answer = host.network.request_json(address, port, _PATH, timeout=SECONDS)
+    except KeyNeededError as error:
+        raise NotAskedError(error.message, error.remedy) from error
     where = f"http://{address}:{port}{_PATH}"
     if status == HTTPStatus.NOT_FOUND:
         raise NotAskedError(
             f"{where}: the server that runs is of a version that can't tell",
             "Start it anew: `local-opus stop`, then `local-opus start`.",
         )
-    if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-        raise NotAskedError(f"{where}: {_said(answer)}", "Ask with a key that the server knows.")
+    if status == HTTPStatus.FORBIDDEN:
+        raise NotAskedError(f"{where}: {_said(answer)}", "Ask it under a name that it has.")
     if status != HTTPStatus.OK:
         raise LocalOpusError(f"{where}: {_said(answer)}", "Look at `local-opus logs`.")
     try:
