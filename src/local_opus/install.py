@@ -42,6 +42,9 @@ from local_opus.tuning import ordering
 from local_opus.values import Device, HostFacts, Model, Plan, Scope
 from local_opus.values.tuning import TuningOrder
 
+#: The group that udev's default rules give the nodes of GPU and NPU.
+_RENDER = "render"
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -153,6 +156,7 @@ def prepare(
         model=model,
         device=served.device,
         device_name=served.device_name,
+        device_groups=_device_groups(host, facts),
         reasons=served.reasons,
         memory=served.memory,
         disk=served.disk,
@@ -185,6 +189,19 @@ def prepare(
         return replace(choice, terms=terms)
     before = licensing.accepted(whereabouts.receipt(host, locations).history, model)
     return choice if before is None else with_license(choice, before)
+
+
+def _device_groups(host: Host, facts: HostFacts) -> tuple[str, ...]:
+    """Return the groups that own the nodes of GPU and NPU, but for those of everything else.
+
+    Of an image's nodes nothing is known: udev's own group for them, where it has that. A unit that
+    names a group that is not there does not start.
+    """
+    names = {card.node_group for card in facts.accelerators} - {None, "root"}
+    wanted = {_RENDER} if host.is_image else names
+    return tuple(
+        sorted(name for name in wanted if name and host.accounts.group_id(name) is not None)
+    )
 
 
 def _tuning(

@@ -61,8 +61,8 @@ def node(host):  # type: ignore[no-untyped-def]
     name = "local-opus.service.j2"
     values = {
         "python": PYTHON, "server_config": "/etc/local-opus/server.json", "scope": "system",
-        "group": "local-opus", "state": "local-opus-server", "device": "GPU",
-        "trial": False,
+        "group": "local-opus", "state": "local-opus-server",
+        "device_groups": ("render",), "trial": False, "private_network": False,
     }  # fmt: skip
     write(host, UNIT, render(name, install.templates(), values))
     write(host, DROP_IN, "[Service]\nDeviceAllow=/dev/null rw\nTimeoutStartSec=9\nExecStart=\n")
@@ -99,7 +99,7 @@ def test_workers_run_with_the_settings_of_the_unit_and_its_drop_ins(node, places
     ]
     given = [word.removeprefix("--property=") for word in command if word.startswith("--property=")]
     for wanted in ("DynamicUser=yes", "DeviceAllow=char-drm rw", "DeviceAllow=char-accel rw", "DevicePolicy=closed",
-                   "SupplementaryGroups=local-opus", "SupplementaryGroups=render", "ProtectSystem=strict",
+                   "Group=local-opus", "SupplementaryGroups=render", "ProtectSystem=strict",
                    "SystemCallFilter=@system-service", "PrivateUsers=yes", "DeviceAllow=/dev/null rw"):  # fmt: skip
         assert wanted in given, wanted
     assert given.index("SystemCallFilter=@system-service") < given.index(

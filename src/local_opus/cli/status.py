@@ -37,6 +37,10 @@ def command(scope: str | None, *, as_json: bool) -> int:
         ):
             if found.get(name):
                 click.echo(f"{name:<8} {as_typed(str(found[name]))}")
+        units = found.get("units")
+        for unit in units if isinstance(units, list) else []:
+            if isinstance(unit, dict) and unit["active"] == "failed":
+                click.echo(f"failed   {unit['name']}: {as_typed(str(unit['reason']))}")
         if found.get("url") and not found["running"]:
             click.echo(as_typed("Start it with `local-opus start`."))
     return int(ExitCode.DONE if found.get("ready") else ExitCode.PROBLEM_FOUND)

@@ -19,7 +19,7 @@ from local_opus.planner.server import (
     add_detached,
     add_server,
     add_trial,
-    server_unit,
+    server_units,
 )
 from local_opus.planner.settings import properties_of, serving_of
 from local_opus.planner.tuning import tuning_action
@@ -76,12 +76,12 @@ def plan(request: Request) -> Plan:
     units: list[Unit] = []
     if serves and request.model is not None:
         inputs += add_server(todo, request, request.model, environment, group)
-        units.append(server_unit(request, request.model, environment))
+        units += server_units(request, request.model, environment)
     if units:
         inputs += add_units(todo, request, units)
-    if units and request.systemd and not request.is_image:
+    if units and (request.systemd or request.is_image):
         add_start(todo, request, units, inputs)
-    elif serves and not request.is_image:
+    elif serves:
         add_detached(todo, request, environment, inputs)
     return Plan(
         profile=request.profile.name,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from local_opus.interpreter import Interpreter
 from local_opus.locations import Locations
 from local_opus.profiles import Profile
-from local_opus.values import Device, DiskFit, MemoryFit, Model
+from local_opus.values import Device, DiskFit, MemoryFit, Model, Scope
 from local_opus.values.tuning import TuningOrder
 
 
@@ -41,6 +41,8 @@ class Request:
     tuning: TuningOrder | None = None
     #: OpenVINO's name of the device, e.g. GPU.1; None: the device's own.
     device_name: str | None = None
+    #: Groups that own the nodes of GPU and NPU.
+    device_groups: tuple[str, ...] = ()
     #: Why model and device are these.
     reasons: tuple[str, ...] = ()
     memory: MemoryFit | None = None
@@ -50,3 +52,10 @@ class Request:
     def on(self) -> str:
         """The device in OpenVINO's words."""
         return self.device_name or (self.device or Device.CPU).value
+
+    @property
+    def private_network(self) -> bool:
+        """Whether the server is handed its socket by systemd: that of the system alone can."""
+        managed = self.systemd or self.is_image
+        in_system = self.locations.scope is Scope.SYSTEM
+        return self.profile.server.private_network and managed and in_system

@@ -26,6 +26,7 @@ from local_opus.server.connection import BACKLOG, Connection, raise_limit
 from local_opus.server.engine_client import EngineClient
 from local_opus.server.engine_errors import EngineUnavailableError
 from local_opus.server.notify import notify, watchdog_seconds
+from local_opus.server.passed import passed_socket
 from local_opus.server.settings import Settings, load
 
 log = logging.getLogger(__name__)
@@ -66,6 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(settings: Settings, changed: Callable[[], str | None] = lambda: None) -> int:
     """Serve until SIGTERM or SIGINT; return the exit code.
 
+    It listens on the socket that systemd passed, where it did; else it opens its port.
     ``changed`` says which weights are not those that were verified; it is asked when they are
     loaded. Raises BadInputError when the port is taken, MachineCannotError when the address can't
     be had, ProblemFoundError for changed weights, LocalOpusError when the model can't be loaded or
@@ -73,7 +75,7 @@ def run(settings: Settings, changed: Callable[[], str | None] = lambda: None) ->
     """
     _log_to_stderr(settings.log_level.upper())
     raise_limit(settings.max_concurrent + settings.max_queue + SPARE)
-    with bind(settings.host, settings.port) as listener:
+    with passed_socket() or bind(settings.host, settings.port) as listener:
         return asyncio.run(serve(settings, create_engine(settings, changed), listener))
 
 
