@@ -22,6 +22,7 @@ from local_opus import (
     resources,
     room,
     state,
+    user_units,
     whereabouts,
 )
 from local_opus.actions.create_environment import CreateEnvironment
@@ -31,6 +32,7 @@ from local_opus.errors import BadInputError, InterruptedRunError
 from local_opus.facts import gather
 from local_opus.host import Host
 from local_opus.journal import Listener, Outcome
+from local_opus.keys import node_key
 from local_opus.licensing import Terms
 from local_opus.locations import Locations
 from local_opus.opening import open_journal
@@ -41,6 +43,7 @@ from local_opus.report.reporter import Reporter
 from local_opus.tuning import ordering
 from local_opus.values import Device, HostFacts, Model, Plan, Scope
 from local_opus.values.tuning import TuningOrder
+from local_opus.values.user_manager import UserManager
 
 #: The group that udev's default rules give the nodes of GPU and NPU.
 _RENDER = "render"
@@ -65,6 +68,10 @@ class Choice:
     terms: Terms | None = None
     #: Whether the user said to tune, or not to; None: neither.
     tune: bool | None = None
+    #: The same of lingering.
+    linger: bool | None = None
+    #: What the user's systemd enforces; None: another scope, or none answers.
+    user_manager: UserManager | None = None
 
     @property
     def device_name(self) -> str | None:
@@ -126,12 +133,14 @@ def prepare(
     trial_port: int | None = None,
     profile_file: str | None = None,
     tune: bool | None = None,
+    linger: bool | None = None,
 ) -> Choice:
     """Choose and plan; nothing is changed. Raises LocalOpusError.
 
     With ``trial_port`` the new server is tried there before it takes the place of the old one.
-    ``tune`` None: as the profile says.
+    ``tune`` and ``linger`` None: as the profile says.
     """
+    node_key.use(host, locations)
     control.require_known(host, locations)
     of_program = program_facts(host, locations.scope)
     coming = room.of_environment(host, locations, profile, of_program)
@@ -151,6 +160,9 @@ def prepare(
         licensing.require_token(host, locations, model)
     at_port = port or profile.server.port
     tunes = profile.tuning.enabled if tune is None else tune
+    systemd = host.services.running(locations.scope)
+    of_user = systemd and locations.scope is Scope.USER and profile.server.enabled
+    lets = profile.server.linger if linger is None else linger
     request = planner.Request(
         profile=profile,
         model=model,
@@ -163,12 +175,14 @@ def prepare(
         locations=locations,
         root=host.root,
         is_image=host.is_image,
-        systemd=host.services.running(locations.scope),
+        systemd=systemd,
         program=of_program,
         templates=templates(),
         port=at_port,
         trial_port=trial_port,
         tuning=_tuning(locations, profile, facts, served) if tunes else None,
+        user_manager=user_units.to_plan(host, locations) if of_user else None,
+        linger=host.accounts.own_name() if of_user and lets else None,
     )
     choice = Choice(
         profile,
@@ -181,6 +195,8 @@ def prepare(
         profile_file,
         asked_device(profile, device),
         tune=tune,
+        linger=linger,
+        user_manager=request.user_manager,
     )
     if model is None or is_free(model.license.id):
         return choice
@@ -265,6 +281,7 @@ def install(host: Host, choice: Choice, tell: Reporter) -> Result:
     with explained(locations.state), held, explained(locations.receipt):
         listener = Listener(tell.started, tell.progress, tell.finished)
         journal = open_journal(host, locations, listener, held=True)
+        measured = choice.user_manager
         facts: dict[str, JsonValue] = {
             "program": __version__,
             "profile": choice.profile.name,
@@ -277,6 +294,8 @@ def install(host: Host, choice: Choice, tell: Reporter) -> Result:
             "scope": locations.scope.value,
             "port": choice.port,
             "tune": choice.tune,
+            "linger": choice.linger,
+            user_units.FACT: measured.model_dump_json() if measured is not None else None,
         }
         applier = Applier(journal)
         plan = choice.plan

@@ -82,6 +82,16 @@ class Locations:
         return f"{self.config}/tuned.json"
 
     @property
+    def keys_file(self) -> str:
+        """Whether the server wants a key."""
+        return f"{self.config}/keys.json"
+
+    @property
+    def credentials(self) -> str:
+        """The folder of keys: root's alone, or the user's."""
+        return f"{self.state}/credentials"
+
+    @property
     def own_catalog(self) -> str:
         """The models that the user pinned."""
         return f"{self.config}/models.toml"

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from importlib import metadata
 
 from local_opus import node_units, server_config, server_log, whereabouts
-from local_opus.errors import BadInputError, LocalOpusError, MachineCannotError
+from local_opus.errors import BadInputError, KeyNeededError, LocalOpusError, MachineCannotError
 from local_opus.host import Host
+from local_opus.keys import giving
 from local_opus.locations import GROUP, Locations
 from local_opus.server.settings import Settings
 from local_opus.server_config import WeightsFacts
 from local_opus.tuning import tuned
-from local_opus.values import Scope
+from local_opus.values import Scope, posture
 from local_opus.weights import manifest
 
 #: Set by the installed command: where the server answers, for who may not read its config.
@@ -29,6 +30,8 @@ LOG_LIMIT = 10 * 1024 * 1024
 STOP_SECONDS = 15.0
 READY_SECONDS = 300.0
 _POLL_SECONDS = 0.1
+#: Bytes of a small file that are read at most.
+_LIMIT = 65536
 
 
 @dataclass(frozen=True)
@@ -210,13 +213,30 @@ def start_detached(host: Host, locations: Locations, command: list[str]) -> Serv
     if host.euid == 0 and locations.scope is Scope.SYSTEM:
         user, group = NOBODY, host.accounts.group_id(GROUP) or NOBODY
 
+    keys = giving.hand(host, locations, group)
+    given = _posture(host, locations)
+    if keys is not None:
+        given["CREDENTIALS_DIRECTORY"] = host.files.real_path(keys)
+
     def record(pid: int) -> None:
         found = json.dumps({"pid": pid, "started": _start_time(host, pid)})
         host.files.write_atomic(locations.pid_file, found.encode() + b"\n")
 
     log = host.files.real_path(locations.server_log)
-    pid = host.processes.start_detached(command, log=log, record=record, user=user, group=group)
+    pid = host.processes.start_detached(
+        command, log=log, record=record, user=user, group=group, extra_env=given
+    )
     return Serving(pid, "detached")
+
+
+def _posture(host: Host, locations: Locations) -> dict[str, str]:
+    """Return the variables of the offline posture, which a unit gets from systemd."""
+    try:
+        text = host.files.read_text(f"{locations.config}/{posture.NAME}", _LIMIT)
+    except FileNotFoundError:
+        return {}
+    said = posture.assignments(text)
+    return {name: said[name] for name in posture.VARIABLES if name in said}
 
 
 def stop_detached(host: Host, locations: Locations, running: Serving) -> None:
@@ -242,14 +262,21 @@ def stop(host: Host, locations: Locations, running: Serving) -> None:
 
 
 def forget(host: Host, locations: Locations) -> None:
-    """Remove the PID file where it is there."""
+    """Remove the PID file where it is there, and what it was given of the keys."""
     host.files.discard(locations.pid_file)
+    giving.take_back(host, locations)
 
 
 def ask_ready(host: Host, address: str, port: int) -> Mapping[str, object] | None:
-    """Return what ``/ready`` says when the server is ready, None while it is not."""
+    """Return what ``/ready`` says when the server is ready, None while it is not.
+
+    Raises KeyNeededError where it wants a key that this user has not, BadInputError for one in the
+    environment that is none.
+    """
     try:
         status, answer = host.network.request_json(address, port, "/ready", timeout=2)
+    except (KeyNeededError, BadInputError):
+        raise
     except LocalOpusError:  # nothing listens yet
         return None
     return answer if status == 200 else None  # noqa: PLR2004 - HTTP OK

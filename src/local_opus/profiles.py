@@ -9,7 +9,6 @@ from __future__ import annotations
 import posixpath
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
-from ipaddress import ip_address
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, ValidationError
@@ -17,7 +16,7 @@ from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, Valid
 from local_opus import resources
 from local_opus.devices.names import AUTO, DeviceWord
 from local_opus.errors import BadInputError, did_you_mean
-from local_opus.validation import problems, shown
+from local_opus.validation import loopback, problems, shown
 from local_opus.values import Identifier, Value
 
 #: The profile of an install that names none.
@@ -28,17 +27,6 @@ ReadFile = Callable[[str], str]
 #: Given the name in ``extends`` and the source of the file that says it: the parent's text and
 #: source. Raises BadInputError where there is none.
 Lookup = Callable[[str, str], tuple[str, str]]
-
-
-def _loopback(host: str) -> str:
-    """The server has no keys yet, so it listens to this machine alone."""
-    try:
-        inside = ip_address(host).is_loopback
-    except ValueError:
-        inside = False
-    if not inside:
-        raise ValueError(f"must be a loopback address such as 127.0.0.1, not {shown(host)}")
-    return host
 
 
 class Table(Value):
@@ -73,7 +61,7 @@ class ServerTable(Table):
     """
 
     enabled: bool = False
-    host: Annotated[str, AfterValidator(_loopback)] = "127.0.0.1"
+    host: Annotated[str, AfterValidator(loopback)] = "127.0.0.1"
     #: Ports below 1024 need rights that the service does not have.
     port: int = Field(default=8000, ge=1024, le=65535)
     max_queue: int = Field(default=64, ge=1, le=10_000)
@@ -83,6 +71,18 @@ class ServerTable(Table):
     #: Whether the server has no network of its own, and is handed its socket by systemd. Where no
     #: systemd of the system runs it, it opens the port itself.
     private_network: bool = True
+    #: In the scope of a user: it goes on without a login, and starts with the machine.
+    linger: bool = True
+
+
+class PostureTable(Table):
+    """How the node stands to the network.
+
+    ``offline``: the libraries of its processes are told that there is no hub and no telemetry.
+    What a user asks to be fetched is fetched.
+    """
+
+    offline: bool = False
 
 
 class GenerationTable(Table):
@@ -127,6 +127,7 @@ class Profile(Table):
     environment: EnvironmentTable = EnvironmentTable()
     model: ModelTable = ModelTable()
     server: ServerTable = ServerTable()
+    posture: PostureTable = PostureTable()
     generation: GenerationTable = GenerationTable()
     openvino: OpenVinoTable = OpenVinoTable()
     tuning: TuningTable = TuningTable()

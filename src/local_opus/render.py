@@ -73,6 +73,14 @@ def as_setting(value: object) -> Quoted:
     return Quoted(text.replace("%", "%%"))
 
 
+def as_path(value: object) -> Quoted:
+    """Quote for a directive that takes one path as the rest of its line (EnvironmentFile=).
+
+    Raises BadInputError for control characters.
+    """
+    return Quoted(_plain(value, "a systemd unit").replace("%", "%%"))
+
+
 def _only_quoted(value: object) -> object:
     if not isinstance(value, Quoted):
         raise TemplateError(f"the value {value!r} reaches the output without a filter")
@@ -99,6 +107,7 @@ def render(name: str, templates: Mapping[str, str], values: Mapping[str, object]
         "shell": as_shell,
         "unit": as_unit,
         "setting": as_setting,
+        "path": as_path,
     }
     try:
         return environment.get_template(name).render(values)

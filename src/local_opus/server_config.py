@@ -12,13 +12,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import Field, JsonValue, StringConstraints, ValidationError
+from pydantic import AfterValidator, Field, JsonValue, StringConstraints, ValidationError
 
 from local_opus.errors import BadInputError
 from local_opus.server.settings import Settings
 from local_opus.tuning import tuned
-from local_opus.validation import parse_json
+from local_opus.validation import loopback, parse_json
 from local_opus.values import Value
+from local_opus.values.keys import KeysFile
 from local_opus.values.tuning import Tuned
 
 AbsolutePath = Annotated[str, StringConstraints(pattern=r"\A/[^\x00]*\z", max_length=4096)]
@@ -38,11 +39,13 @@ class ServerFile(Value):
     """``server.json``: where the server listens, and the model's three configs."""
 
     schema_version: Literal[1]
-    host: str
+    #: The posture: this machine alone.
+    host: Annotated[str, AfterValidator(loopback)]
     port: int
     max_queue: int
     #: Files of former versions don't have it.
     max_concurrent: int = 128
+    lock_memory: bool = False
     model_config_path: AbsolutePath = Field(alias="model_config")
     generation_config: AbsolutePath
     openvino_config: AbsolutePath
@@ -109,6 +112,7 @@ def load(
         "port": server.port,
         "max_queue": server.max_queue,
         "max_concurrent": server.max_concurrent,
+        "lock_memory": server.lock_memory,
         "model": model.model,
         "model_folder": model.folder,
         "weights_digest": proven.manifest_sha256,
@@ -117,6 +121,7 @@ def load(
         "cache_size_gb": properties.cache_size_gb,
         "openvino": properties.properties,
         "generation": generation.model_dump(exclude={"schema_version"}),
+        "keys": "required" if keys_required(read, keys_path(path)) else "none",
     }
     document |= _tuned_settings(read, path, model, properties, proven, runtime)
     files = {
@@ -137,6 +142,27 @@ def load(
 def tuned_path(path: str) -> str:
     """Return the path of ``tuned.json`` beside the ``server.json`` at ``path``."""
     return f"{path.rpartition('/')[0]}/{tuned.NAME}"
+
+
+def keys_path(path: str) -> str:
+    """Return the path of ``keys.json`` beside the ``server.json`` at ``path``."""
+    return f"{path.rpartition('/')[0]}/keys.json"
+
+
+def keys_required(read: Callable[[str], str], path: str) -> bool:
+    """Return whether ``keys.json`` at ``path`` wants keys; where there is none, it does not.
+
+    ``read`` and what is raised are as for ``load``.
+    """
+    try:
+        text = read(path)
+    except FileNotFoundError:
+        return False
+    except PermissionError:
+        raise
+    except OSError as error:
+        raise BadInputError(f"{path}: {(error.strerror or str(error)).lower()}", _REMEDY) from error
+    return parse_json(KeysFile, text, path, _REMEDY).required
 
 
 @dataclass(frozen=True)

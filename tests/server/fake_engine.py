@@ -2,7 +2,9 @@
 
 ``say WORDS`` answers with the words; ``hang`` answers with nothing until it is cancelled; ``count``
 answers with numbers, one every 20 ms, until it is cancelled; ``crash`` says one word and dies;
-``refuse`` fails with a code; ``babble`` breaks the protocol. The model's name chooses how it loads.
+``refuse`` fails with a code; ``babble`` breaks the protocol; ``freeze`` never turns again, ``slow
+SECONDS`` turns after that time. The model's name chooses how it loads; ``lazy`` does not turn while
+it is idle.
 """
 
 from __future__ import annotations
@@ -59,6 +61,28 @@ def load(message):
             "end_tokens": [0],
             "runtime": "fake",
             "load_seconds": 0.1,
+            "warm_up": {
+                "seconds": 0.1,
+                "prefill_seconds": 0.064,
+                "prefill_tokens": 64,
+                "decode_seconds": 0.01,
+                "step_tokens": 256,
+            },
+            "memory_lock": None,
+        }
+    )
+
+
+def turn(number, longest):
+    send(
+        {
+            "event": "metrics",
+            "requests": 0,
+            "cache_usage": 0.0,
+            "cache_bytes": 0,
+            "tokens_generated": 0,
+            "turns": number,
+            "longest_turn": longest,
         }
     )
 
@@ -83,15 +107,24 @@ def generate(message, counting):
         case "crash":
             say(request_id, "last")
             os.kill(os.getpid(), signal.SIGKILL)
+        case "freeze":
+            time.sleep(3600)
+        case "slow":
+            time.sleep(float(rest))
+            turn(0, float(rest))
+            finish(request_id, "stop", 0)
         case "babble":
             sys.stdout.buffer.write(b"Loading model, please wait...")
             sys.stdout.buffer.flush()
 
 
 def main():
-    decoder, counting, number = protocol.Decoder(), [], 0
+    decoder, counting, number, turns, idle = protocol.Decoder(), [], 0, 0, None
     while True:
-        if select.select([0], [], [], 0.02 if counting else None)[0]:
+        if idle is not None:
+            turns += 1
+            turn(turns, 0.01)
+        if select.select([0], [], [], 0.02 if counting else idle)[0]:
             data = os.read(0, 1 << 16)
             if not data:
                 return
@@ -99,6 +132,7 @@ def main():
                 match message["op"]:
                     case "load":
                         load(message)
+                        idle = None if message["model"] == "lazy" else 0.1
                     case "generate":
                         generate(message, counting)
                     case "cancel":

@@ -23,12 +23,12 @@ from local_opus.server.app import create_app
 from local_opus.server.connection import Connection
 from local_opus.server.engine_client import EngineClient
 from local_opus.server.engine_process import Timing
-from local_opus.server.main import bind
+from local_opus.server.listening import bind
 from local_opus.server.settings import Settings, parse
 from models import CHECKOUT
 
 FAKE_ENGINE = (sys.executable, str(Path(__file__).with_name("fake_engine.py")))
-FAST = Timing(load=5, silence=5, pause=0.05, stop=1, watch=0.05)
+FAST = Timing(load=5, stall=5, floor=5, pause=0.05, stop=1, watch=0.05)
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 30) -> None:

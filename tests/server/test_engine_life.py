@@ -93,15 +93,15 @@ def client(model: str, **timing: float) -> EngineClient:
 
 def test_a_silent_engine_is_ended():
     async def ask():
-        engine = client("fake", silence=0.2)
+        engine = client("fake", floor=0.4, ceiling=0.4)
         await engine.start()
         await engine.wait_ready()
-        await asyncio.sleep(0.5)  # without work it may be silent
+        await asyncio.sleep(0.6)  # it turns without work too
         assert engine.restarts == 0
         sampling = {}
-        async with engine.submit([{"role": "user", "content": "hang"}], sampling) as generation:
+        async with engine.submit([{"role": "user", "content": "freeze"}], sampling) as generation:
             await generation.begin()
-            with pytest.raises(EngineUnavailableError, match="SIGKILL"):
+            with pytest.raises(EngineUnavailableError, match=r"SIGKILL.*did not turn for 0"):
                 await anext(generation.texts())
         await engine.stop()
 

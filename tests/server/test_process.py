@@ -15,7 +15,7 @@ import httpx
 import pytest
 from servers import RealServer, free_port, is_ready, wait_for
 
-from local_opus.server.main import bind
+from local_opus.server.listening import bind
 from models import CHECKOUT
 
 
@@ -97,7 +97,7 @@ def test_systemd_is_told_of_loading_readiness_and_the_end(
             assert server.process.poll() is None
             first.append(told.get(timeout=60))
         assert is_ready(server.url)
-        assert any(line.startswith("STATUS=Loading smollm2-135m") for line in first)
+        assert any("STATUS=Loading smollm2-135m" in line for line in first)
         assert any(line.startswith("EXTEND_TIMEOUT_USEC=") for line in first)
         assert "STATUS=Serving smollm2-135m on CPU" in first[-1]
         assert "WATCHDOG=1" in [told.get(timeout=60) for _ in range(3)]

@@ -18,10 +18,11 @@ import pytest
 from servers import FAKE_ENGINE, FAST, free_port, settings, wait_for
 
 from local_opus.errors import ProblemFoundError
+from local_opus.gate import prove
 from local_opus.host import Host
-from local_opus.serve import prove
 from local_opus.server.engine_client import EngineClient
-from local_opus.server.main import bind, serve
+from local_opus.server.listening import bind
+from local_opus.server.main import serve
 from local_opus.values import Trust
 from local_opus.weights import manifest as manifests
 from local_opus.weights.digest import Hasher
@@ -224,7 +225,8 @@ def test_a_real_engine_that_loaded_other_weights_serves_nobody(model, service):
 
 def test_the_gate_reads_what_the_manifest_says_after_it_was_verified(model, tmp_path):
     path = config(tmp_path, model, 8000)
-    found, changed = prove(Host(), str(path))
+    proven = prove(Host(), str(path))
+    found, changed = proven.settings, proven.changed
     assert (found.context_length, changed()) == (8192, None)
     with (model / "openvino_model.xml").open("ab") as stream:
         stream.write(b" ")

@@ -28,6 +28,7 @@ _LOADED = {
     "requirements-server.lock": (
         *_BASE,
         "local_opus.serve",
+        "local_opus.serving",
         "openvino_genai",
         "openvino_tokenizers",
     ),

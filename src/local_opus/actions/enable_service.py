@@ -132,7 +132,7 @@ class EnableService(Action):
             "wrote": [
                 folder
                 for folder in dict.fromkeys(_STATES.values())
-                if host.files.stat(f"/var/lib/{folder}") is not None
+                if any(host.files.stat(f"{base}/{folder}") for base in self._bases(host))
             ],
         }
 
@@ -217,19 +217,33 @@ class EnableService(Action):
     def _is_there(self, host: Host, unit: str) -> bool:
         return host.services.property(self.scope, unit, "LoadState") != "not-found"
 
+    def _bases(self, host: Host) -> tuple[str, ...]:
+        """Name the folders in which systemd makes StateDirectory= (systemd.exec(5)).
+
+        Of a user it is that of XDG_CONFIG_HOME before systemd 254, of XDG_STATE_HOME since.
+        """
+        if self.scope is Scope.SYSTEM:
+            return ("/var/lib",)
+        places = locate(self.scope, host.environ)
+        return tuple(path.rpartition("/")[0] for path in (places.config, places.state))
+
     def _clean(self, host: Host, units: Iterable[str], before: Record) -> None:
-        """Remove the state and cache folders of the dynamic users, unless they were there before.
+        """Remove the state and cache folders of the services, unless they were there before.
 
         Nor those that another server of ours writes into.
         """
-        if self.scope is not Scope.SYSTEM:
-            return
         wrote = _wrote(before)
         for unit in units:
             folder = _STATES.get(unit)
             if folder is None or folder in wrote:
                 continue
             wrote.add(folder)
+            # A user's unit of an older version has none, and systemd refuses to clean it.
+            own = self.scope is Scope.SYSTEM or host.services.property(
+                self.scope, unit, "StateDirectory"
+            )
+            if not own:
+                continue
             shared = (one for one in _STATES if _STATES[one] == folder and one != unit)
             if all(now.active != "active" for now in self._stand(host, shared).values()):
                 host.services.do(self.scope, "clean", "--what=state", "--what=cache", unit)

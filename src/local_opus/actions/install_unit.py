@@ -6,6 +6,7 @@ damage: the unit is written again. One that was there before the install comes b
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar
 
 from local_opus.actions.base import Progress, Record, Reverted
@@ -15,6 +16,8 @@ from local_opus.locations import FORMER_UNIT, UNIT
 from local_opus.values import Scope
 
 _MASK = "/dev/null"
+#: Drop-ins of ours, which actions of their own write and remove.
+_OURS = re.compile(r"[0-9]+-local-opus-")
 
 
 class InstallUnit(WriteFile):
@@ -61,7 +64,8 @@ class InstallUnit(WriteFile):
         found = host.files.stat(folder)
         if found is None or found.kind != "folder":
             return None
-        names = ", ".join(name for name in host.files.list(folder) if name.endswith(".conf"))
+        theirs = (name for name in host.files.list(folder) if name.endswith(".conf"))
+        names = ", ".join(name for name in theirs if not _OURS.match(name))
         if not names:
             return None
         units, _, name = self.path.rpartition("/")

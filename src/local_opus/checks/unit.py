@@ -19,6 +19,7 @@ from local_opus.checks.base import (
 from local_opus.checks.context import Context
 from local_opus.host.services import journalctl
 from local_opus.node_units import Standing
+from local_opus.planner.keys import DROP_IN
 from local_opus.values import Scope
 from local_opus.values.checks import CheckState
 
@@ -43,7 +44,8 @@ def ask(context: Context) -> Answer:
     worst = min(answers, key=lambda one: _ORDER.index(one.state))
     if worst.state is not CheckState.PASS:
         return worst
-    drop_ins = [path for one in found for path in one.drop_ins]
+    paths = [path for one in found for path in one.drop_ins]
+    drop_ins = [path for path in paths if not path.endswith(f"/{DROP_IN}")]
     yours = f"; changed by {', '.join(drop_ins)}" if drop_ins else ""
     return passed(f"{'; '.join(one.evidence for one in answers)}{yours}")
 

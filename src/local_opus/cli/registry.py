@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "stop": ("stop", "Stop the server."),
     "status": ("status", "Show what runs, which model, and where."),
     "chat": ("chat", "Ask the running model."),
+    "keys": ("keys", "Say who may ask the server, and keep keys of clouds."),
     "logs": ("logs", "Show what the server printed."),
     "bench": ("bench", "Measure this machine's devices against their published peaks."),
     "tune": ("tune", "Measure OpenVINO's settings here, and keep the best."),

@@ -13,6 +13,7 @@ from local_opus.planner.environment import (
 )
 from local_opus.planner.folders import add_folders, config_folder, store_folder
 from local_opus.planner.listing import Listing, planned
+from local_opus.planner.posture import add_lingering, add_posture
 from local_opus.planner.request import ProgramFacts, Request
 from local_opus.planner.server import (
     SERVER_CONFIGS,
@@ -63,6 +64,7 @@ def plan(request: Request) -> Plan:
         todo.add("group", "create_group", name=group)
     add_folders(todo, request, group)
     environment = add_environment(todo, request)
+    posture = add_posture(todo, request, group)
     if request.model is not None:
         add_weights(todo, request, request.model)
     serves = request.profile.server.enabled and request.model is not None
@@ -72,7 +74,7 @@ def plan(request: Request) -> Plan:
         todo.actions.append(tuning_action(request.locations, request.tuning, group))
     if request.profile.command.link:
         add_command(todo, request, environment)
-    inputs: list[str] = [environment]
+    inputs: list[str] = [environment, *posture]
     units: list[Unit] = []
     if serves and request.model is not None:
         inputs += add_server(todo, request, request.model, environment, group)
@@ -83,6 +85,8 @@ def plan(request: Request) -> Plan:
         add_start(todo, request, units, inputs)
     elif serves:
         add_detached(todo, request, environment, inputs)
+    if units:
+        add_lingering(todo, request)
     return Plan(
         profile=request.profile.name,
         scope=request.locations.scope,

@@ -20,7 +20,8 @@ def add_folders(todo: Listing, request: Request, group: str | None) -> None:
         todo.actions.append(_folder("commands", places.commands, None))
     if request.model is not None:
         todo.actions.append(store_folder(places))
-    if request.model is not None or request.tuning is not None:
+    posture = request.profile.posture.offline
+    if request.model is not None or request.tuning is not None or posture:
         todo.actions.append(config_folder(places, group))
     # Without systemd a server keeps PID and log itself, and /run is empty after a boot.
     if request.profile.server.enabled and not request.systemd:
@@ -46,3 +47,13 @@ def store_folder(locations: Locations) -> PlannedAction:
 def config_folder(locations: Locations, group: str | None) -> PlannedAction:
     """Return the action that makes the folder of the configs."""
     return _folder("config", locations.config, 0o750 if group else 0o700, group)
+
+
+def credentials_folder(locations: Locations) -> PlannedAction:
+    """Return the action that makes the folder of keys."""
+    return _folder("credentials", locations.credentials, 0o700)
+
+
+def drop_in_folder(unit: str, path: str) -> PlannedAction:
+    """Return the action that makes the folder of a unit's drop-ins; it is an admin's too."""
+    return _folder(f"{unit}.d", path, None)

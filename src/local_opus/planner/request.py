@@ -10,6 +10,7 @@ from local_opus.locations import Locations
 from local_opus.profiles import Profile
 from local_opus.values import Device, DiskFit, MemoryFit, Model, Scope
 from local_opus.values.tuning import TuningOrder
+from local_opus.values.user_manager import UserManager
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,10 @@ class Request:
     device_name: str | None = None
     #: Groups that own the nodes of GPU and NPU.
     device_groups: tuple[str, ...] = ()
+    #: What the user's systemd enforces, in the scope of a user; None: not known, or no such scope.
+    user_manager: UserManager | None = None
+    #: The user whose services are to go on without a login; None: nobody's.
+    linger: str | None = None
     #: Why model and device are these.
     reasons: tuple[str, ...] = ()
     memory: MemoryFit | None = None

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from local_opus.locations import TARGET_UNIT
 from local_opus.planner.folders import units_folder
 from local_opus.planner.listing import Listing
+from local_opus.planner.posture import posture_file
 from local_opus.planner.request import Request
+from local_opus.planner.user_sandbox import user_sandbox
 from local_opus.render import render
 
 #: The id of the action that starts the node, under systemd or without. It had it before there were
@@ -21,8 +23,8 @@ SERVICE = "server"
 class Unit:
     """A unit of the node, e.g. ``local-opus.service``, and what its template is rendered with.
 
-    The template is ``systemd/<name>.j2``. It gets ``scope`` besides. A unit is part of
-    local-opus.target and, where it has an [Install] section, wanted by it.
+    The template is ``systemd/<name>.j2``. It gets ``scope`` and what hardening.inc.j2 wants too.
+    It is part of local-opus.target and, where it has an [Install] section, wanted by it.
     """
 
     name: str
@@ -32,7 +34,12 @@ class Unit:
 def unit_text(request: Request, unit: Unit) -> str:
     """Return the content of a unit's file. Raises as ``render`` does."""
     scope = request.locations.scope.value
-    return render(f"{unit.name}.j2", request.templates, {"scope": scope, **unit.values})
+    common = {
+        "scope": scope,
+        "posture_file": posture_file(request),
+        "user_sandbox": user_sandbox(request),
+    }
+    return render(f"{unit.name}.j2", request.templates, {**common, **unit.values})
 
 
 def add_units(todo: Listing, request: Request, units: Sequence[Unit]) -> list[str]:

@@ -1,7 +1,8 @@
 """The engine worker: continuous batching, one step after the other, in one thread.
 
 ``step()`` holds Python's lock, so a thread that reads requests would only wait for it: standard
-input is polled between steps instead, and read blocking (without any work) while nothing runs.
+input is polled between steps instead, and waited for while nothing runs. The loop turns then too,
+every few seconds: its turns are what tells the server, and by it systemd, that the engine lives.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Mapping
 from typing import BinaryIO, cast
 
 from local_opus.children import die_with_parent
-from local_opus.runtime import protocol, worker
+from local_opus.runtime import memory_lock, protocol, worker
 from local_opus.runtime.engine_protocol import (
     Delta,
     Failed,
@@ -25,12 +26,15 @@ from local_opus.runtime.engine_protocol import (
     Generate,
     Load,
     Metrics,
+    Ready,
 )
 from local_opus.runtime.model import Model, RequestError, load
 from local_opus.runtime.text import Detokenizer, StopStrings
+from local_opus.runtime.warm_up import warm_up
 
-#: Seconds between two heartbeats while the engine works.
+#: Seconds between two heartbeats while the engine works, and between two turns while it is idle.
 HEARTBEAT = 1.0
+IDLE_TURN = 2.0
 READ_SIZE = 1 << 20
 
 
@@ -104,6 +108,8 @@ class Engine:
         self._running: dict[int, Running] = {}
         self._frames = bytearray()
         self._tokens_generated = 0
+        self._turns = 0
+        self._longest_turn = 0.0
         self._last_heartbeat = 0.0
 
     @property
@@ -145,7 +151,15 @@ class Engine:
         for end in ends:
             del self._running[end["id"]]
             self._queue(end)
-        self._heartbeat()
+
+    def turned(self, seconds: float) -> None:
+        """Count a turn of the loop, and tell of it now and then."""
+        self._turns += 1
+        self._longest_turn = max(self._longest_turn, seconds)
+        now = time.monotonic()
+        if not self._running or now - self._last_heartbeat >= HEARTBEAT:
+            self._last_heartbeat = now
+            self._tell()
 
     def flush(self) -> None:
         """Write what is queued, in one piece. Raises BrokenPipeError when the server is gone."""
@@ -177,11 +191,7 @@ class Engine:
             running.cancel()
             self._queue(_finished(running, "cancelled"))
 
-    def _heartbeat(self) -> None:
-        now = time.monotonic()
-        if self._running and now - self._last_heartbeat < HEARTBEAT:
-            return
-        self._last_heartbeat = now
+    def _tell(self) -> None:
         metrics = self._model.pipeline.get_metrics()
         beat: Metrics = {
             "event": "metrics",
@@ -189,6 +199,8 @@ class Engine:
             "cache_usage": round(metrics.cache_usage / 100, 4),
             "cache_bytes": metrics.cache_size_in_bytes,
             "tokens_generated": self._tokens_generated,
+            "turns": self._turns,
+            "longest_turn": round(self._longest_turn, 3),
         }
         self._queue(beat)
 
@@ -212,34 +224,52 @@ def serve(descriptor: int, out: BinaryIO) -> int:
     decoder = protocol.Decoder()
     engine: Engine | None = None
     while True:
-        busy = engine is not None and engine.busy
-        if select.select([descriptor], [], [], 0 if busy else None)[0]:
+        wait = None if engine is None else 0 if engine.busy else IDLE_TURN
+        has_input = bool(select.select([descriptor], [], [], wait)[0])
+        began = time.monotonic()
+        if has_input:
             data = os.read(descriptor, READ_SIZE)
             if not data:
                 return 0
             for message in decoder.feed(data):
-                if engine is not None:
-                    if not engine.accept(message):
-                        return 0
-                    continue
-                engine = _load(message, out)
                 if engine is None:
-                    return 1
+                    engine = _load(message, out)
+                    if engine is None:
+                        return 1
+                    began = time.monotonic()
+                elif not engine.accept(message):
+                    return 0
+                else:  # many that wait, each with a long prompt, are a turn each
+                    began = _turn(engine, began)
         if engine is not None:
             if engine.busy:
                 engine.step()
-            engine.flush()
+            _turn(engine, began)
+
+
+def _turn(engine: Engine, began: float) -> float:
+    """End a turn of the loop; return when the next began."""
+    now = time.monotonic()
+    engine.turned(now - began)
+    engine.flush()
+    return now
 
 
 def _load(message: protocol.Message, out: BinaryIO) -> Engine | None:
     if message.get("op") != "load":
         raise protocol.FrameError("the engine's first message must be 'load'")
+    wanted = cast("Load", message)
     try:
-        model, ready = load(cast("Load", message))
+        protocol.write(out, {"event": "loading", "stage": "read and compile"})
+        model, loaded = load(wanted)
+        protocol.write(out, {"event": "loading", "stage": "warm up"})
+        timed = warm_up(model)
     except Exception as error:  # noqa: BLE001 - a stranger's code may raise anything
         lines = str(error).strip().splitlines() or [type(error).__name__]
         protocol.write(out, {"event": "load_failed", "text": " ".join(map(str.strip, lines))})
         return None
+    locked = memory_lock.lock() if wanted.get("lock_memory") else None
+    ready: Ready = {**loaded, "event": "ready", "warm_up": timed, "memory_lock": locked}
     protocol.write(out, ready)
     return Engine(model, out)
 
@@ -250,6 +280,7 @@ def main() -> int:
     # Ctrl-C reaches the whole process group; the server decides when the engine ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     worker.turn_telemetry_off()
+    worker.go_offline()
     out = worker.take_standard_output()
     try:
         return serve(sys.stdin.fileno(), out)

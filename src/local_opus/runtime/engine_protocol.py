@@ -1,10 +1,12 @@
 """What the server and the engine say to each other, in the frames of ``runtime.protocol``.
 
 The server sends one ``load``, then any number of ``generate`` and ``cancel``, then ``shutdown``
-or the end of the stream. The engine answers ``ready`` or ``load_failed`` once. Every ``generate``
-gets exactly one ``finished`` or ``failed``; before it, ``started`` once and ``tokens`` any number
-of times. One ``tokens`` frame carries what one step made for all requests. ``metrics`` come at
-least once a second while the engine works: they are its heartbeat. An idle engine is silent.
+or the end of the stream. The engine tells the stages of loading, then ``ready`` or ``load_failed``
+once; it is ready when the model has answered. Every ``generate`` gets exactly one ``finished`` or
+``failed``; before it, ``started`` once and ``tokens`` any number of times. One ``tokens`` frame
+carries what one step made for all requests. ``metrics`` are the heartbeat: they come from the turns
+of the engine's loop, at least once a second while it works (a single step may take longer) and
+every few seconds while it is idle.
 
 Times are seconds, sizes are bytes, lengths are tokens.
 """
@@ -37,6 +39,8 @@ class Load(TypedDict):
     dynamic_split_fuse: NotRequired[bool | None]
     #: OpenVINO's own properties, e.g. ``{"INFERENCE_PRECISION_HINT": "f32"}``.
     properties: dict[str, object]
+    #: Keep the engine's memory from being swapped out; missing: no.
+    lock_memory: NotRequired[bool]
 
 
 class ChatMessage(TypedDict):
@@ -84,17 +88,54 @@ class Shutdown(TypedDict):
     op: Literal["shutdown"]
 
 
-class Ready(TypedDict):
-    """The model is loaded. ``context_length`` is what the tokenizer and the request allow."""
+class Loading(TypedDict):
+    """What the engine does before it is ready."""
 
-    event: Literal["ready"]
+    event: Literal["loading"]
+    stage: str
+
+
+class WarmUp(TypedDict):
+    """A short answer that the model gave before it was ready, and what its steps took."""
+
+    #: Of all of it, the first step with its compilations included.
+    seconds: float
+    #: The step that took a prompt of ``prefill_tokens``.
+    prefill_seconds: float
+    prefill_tokens: int
+    #: The slowest step that made one token.
+    decode_seconds: float
+    #: Tokens that one step takes at most, of all requests together.
+    step_tokens: int
+
+
+class MemoryLock(TypedDict):
+    """What came of ``lock_memory``: bytes that can't be swapped out now, or why there are none."""
+
+    bytes: int
+    error: str | None
+
+
+class Loaded(TypedDict):
+    """What was loaded. ``context_length`` is what the tokenizer and the request allow."""
+
     model: str
     device: str
     device_name: str
     context_length: int
     end_tokens: list[int]
     runtime: str
+    #: Without the warm-up.
     load_seconds: float
+
+
+class Ready(Loaded):
+    """The model is loaded and has answered."""
+
+    event: Literal["ready"]
+    warm_up: WarmUp
+    #: None: it was not asked for.
+    memory_lock: MemoryLock | None
 
 
 class LoadFailed(TypedDict):
@@ -154,3 +195,6 @@ class Metrics(TypedDict):
     cache_usage: float
     cache_bytes: int
     tokens_generated: int
+    #: Turns of the loop so far, idle ones too, and the seconds of the longest since it was ready.
+    turns: int
+    longest_turn: float

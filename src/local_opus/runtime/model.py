@@ -12,7 +12,7 @@ from local_opus.runtime.engine_protocol import (
     FailureCode,
     Generate,
     Load,
-    Ready,
+    Loaded,
     Sampling,
 )
 from local_opus.runtime.prompt import Marker, encode_parts, special_tokens
@@ -62,6 +62,8 @@ class Model:
     tokenizer_limit: int
     #: Bytes of the longest token of the vocabulary.
     longest_token: int
+    #: Tokens that one step takes at most, of all requests together.
+    step_tokens: int
     marker: Marker
 
     def prompt_tokens(self, request: Generate) -> openvino.Tensor:
@@ -150,7 +152,7 @@ class Model:
         return config
 
 
-def load(message: Load) -> tuple[Model, Ready]:
+def load(message: Load) -> tuple[Model, Loaded]:
     """Load the model and measure what its tokenizer can do. Raises what the library raises."""
     import openvino
     import openvino_genai
@@ -178,10 +180,11 @@ def load(message: Load) -> tuple[Model, Ready]:
     limit = min(message["context_length"], tokenizer_limit)
     marker = Marker(special_tokens(tokenizer, vocabulary))
     longest = max(map(len, vocabulary))
-    model = Model(pipeline, tokenizer, ends, limit, tokenizer_limit, longest, marker)
+    # Each request that runs has one token in a step at least.
+    most = max(scheduler.max_num_batched_tokens, scheduler.max_num_seqs)
+    model = Model(pipeline, tokenizer, ends, limit, tokenizer_limit, longest, most, marker)
     device = message["device"]
-    ready: Ready = {
-        "event": "ready",
+    loaded: Loaded = {
         "model": message["model"],
         "device": device,
         "device_name": str(openvino.Core().get_property(device, "FULL_DEVICE_NAME")),
@@ -190,7 +193,7 @@ def load(message: Load) -> tuple[Model, Ready]:
         "runtime": f"openvino-genai {openvino_genai.__version__}",
         "load_seconds": round(time.monotonic() - started, 3),
     }
-    return model, ready
+    return model, loaded
 
 
 def _end_tokens(

@@ -253,6 +253,7 @@ def main() -> int:
     """Serve standard input and output."""
     die_with_parent()
     worker.turn_telemetry_off()
+    worker.go_offline()
     out = worker.take_standard_output()
     return serve(
         lambda: protocol.read(sys.stdin.buffer),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import math
 import time
@@ -11,32 +10,20 @@ from collections.abc import Callable, Sequence
 from typing import Literal, cast
 
 from local_opus.runtime import protocol
-from local_opus.runtime.engine_protocol import (
-    ChatMessage,
-    Failed,
-    Finished,
-    Load,
-    Metrics,
-    Ready,
-    Sampling,
-    Started,
-    Tokens,
-)
-from local_opus.server.engine_errors import (
-    EngineUnavailableError,
-    GenerationFailedError,
-    QueueFullError,
-)
+from local_opus.runtime.engine_protocol import ChatMessage, Load, Metrics, Ready, Sampling
+from local_opus.server import oom
+from local_opus.server.engine_errors import EngineUnavailableError
 from local_opus.server.engine_process import COMMAND, EngineProcess, Timing
 from local_opus.server.generation import Generation
+from local_opus.server.in_flight import LONGEST_WAIT, InFlight
+from local_opus.server.load_clock import LoadClock
+from local_opus.server.turns import Turns
 
 log = logging.getLogger(__name__)
 
 State = Literal["loading", "ready", "restarting", "failed", "stopped"]
 #: Seconds that a process which closed its output has to end.
 END_SECONDS = 5
-#: Seconds a client is told to wait at most.
-_LONGEST_WAIT = 60
 
 
 class EngineClient:
@@ -64,23 +51,25 @@ class EngineClient:
         self.ready: Ready | None = None
         self.metrics: Metrics | None = None
         self.restarts = 0
+        #: How the engine last ended; None: it did not.
+        self.last_end: str | None = None
         #: Why the engine was given up; None: it was not.
         self.failure: str | None = None
         #: Which weights were not those verified when the engine had loaded them; None: all were.
         self.swapped: str | None = None
         self._weights_changed = changed
         self._load = load
-        self._max_in_flight = max_in_flight
         self._command = command
         self._timing = timing or Timing()
+        self.turns = Turns(self._timing.floor, self._timing.ceiling)
         self._process: EngineProcess | None = None
         self._supervisor: asyncio.Task[None] | None = None
-        self._in_flight: dict[int, Generation] = {}
-        self._ids = itertools.count(1)
+        self._in_flight = InFlight(max_in_flight)
         self._changed = asyncio.Event()
-        self._heard_at = time.monotonic()
+        self._clock: LoadClock | None = None
+        #: Why the engine was ended from here; None: it was not.
+        self._killed: str | None = None
         self._refused: str | None = None
-        self._usual_seconds = 1.0
 
     @property
     def in_flight(self) -> int:
@@ -91,6 +80,11 @@ class EngineClient:
     def pid(self) -> int | None:
         """The engine's process number, None between two of them."""
         return None if self._process is None else self._process.pid
+
+    @property
+    def gets_on(self) -> bool:
+        """Whether a model is being loaded, and that within its limits."""
+        return self.state in {"loading", "restarting"} and self._killed is None
 
     async def start(self) -> None:
         """Begin to load the model; returns at once."""
@@ -120,6 +114,12 @@ class EngineClient:
                 raise self.unavailable()
             await self._changed.wait()
 
+    async def wait_unready(self) -> None:
+        """Wait until the model can't be asked any more."""
+        while self.state == "ready":
+            self._changed.clear()
+            await self._changed.wait()
+
     async def wait_failed(self) -> None:
         """Wait until the engine is given up; ``failure`` then says why."""
         while self.failure is None:
@@ -140,17 +140,11 @@ class EngineClient:
         """
         if self.state != "ready" or self._process is None:
             raise self.unavailable()
-        if len(self._in_flight) >= self._max_in_flight:
-            wait = min(_LONGEST_WAIT, max(1, math.ceil(self._usual_seconds)))
-            text = f"{self._max_in_flight} requests are in work or waiting; try again in {wait} s."
-            raise QueueFullError(text, retry_after=wait)
-        generation = Generation(next(self._ids), self._cancel)
+        generation = self._in_flight.new(self._cancel)
         self._process.send(
             {"op": "generate", "id": generation.id, "messages": messages, "sampling": sampling}
         )
-        if not self._in_flight:
-            self._heard_at = time.monotonic()
-        self._in_flight[generation.id] = generation
+        self._in_flight.add(generation)
         return generation
 
     def _cancel(self, request_id: int) -> None:
@@ -178,7 +172,7 @@ class EngineClient:
     async def _supervise(self) -> None:
         failures = crashes = 0
         while not self._stopping:
-            self.ready, self._refused = None, None
+            self.ready, self._refused, self._killed = None, None, None
             began = time.monotonic()
             how = await self._run()
             if self._stopping:
@@ -187,6 +181,7 @@ class EngineClient:
             failures = 0 if served else failures + 1
             stable = served and time.monotonic() - began > self._timing.stable
             crashes = 1 if stable else crashes + 1
+            self._killed, self.last_end = None, how
             log.error("the engine ended: %s", how)
             if self._refused is not None or failures >= self.MAX_FAILURES:
                 self._set("failed", how)
@@ -205,13 +200,13 @@ class EngineClient:
         except OSError as error:
             return f"{self._command[0]}: {error.strerror}"
         self._process = process
-        self._heard_at = time.monotonic()
-        watchdog = asyncio.create_task(self._watch(process))
+        self._clock = LoadClock(process.pid, longest=self._timing.load, stall=self._timing.stall)
+        kills = oom.kills()
+        watchdog = asyncio.create_task(self._watch(process, self._clock))
         trouble = ""
         try:
             process.send(self._load)
             async for message in process.messages():
-                self._heard_at = time.monotonic()
                 self._dispatch(message)
                 if self.swapped is not None:
                     trouble = f"{self.swapped} after it was verified"
@@ -224,6 +219,10 @@ class EngineClient:
                 process.kill()
             self._process = None
             how = await self._end(process)
+        if self._killed is not None:
+            how = f"SIGKILL of the server's: {self._killed}"
+        elif how == "SIGKILL" and not (trouble or self._stopping):
+            how = f"SIGKILL: {oom.explain(kills)}"
         return self._refused or trouble or how
 
     @staticmethod
@@ -239,19 +238,18 @@ class EngineClient:
             raise
 
     def _dispatch(self, message: protocol.Message) -> None:
+        if self.ready is not None:
+            self.turns.heard()
+        if self._in_flight.tell(message):
+            return
         match message["event"]:
-            case "tokens":
-                for delta in cast("Tokens", message)["deltas"]:
-                    if (generation := self._in_flight.get(delta["id"])) is not None:
-                        generation.put(delta["text"])
-            case "started":
-                started = cast("Started", message)
-                if (generation := self._in_flight.get(started["id"])) is not None:
-                    generation.put(started["prompt_tokens"])
-            case "finished" | "failed":
-                self._end_of_request(cast("Finished | Failed", message))
             case "metrics":
                 self.metrics = cast("Metrics", message)
+                self.turns.took(self.metrics["longest_turn"])
+            case "loading":
+                if self._clock is not None:
+                    self._clock.heard()
+                self._set(self.state, f"loading {self._load['model']} ({message['stage']})")
             case "ready":
                 self._loaded(cast("Ready", message))
             case "load_failed":
@@ -264,41 +262,32 @@ class EngineClient:
         if self.swapped is not None:
             self._refused = f"{self.swapped} after it was verified"
             return
+        self.turns.begin(ready["warm_up"])
         self.ready = ready
         self._set("ready", "")
         log.info("the engine is ready: %s", self.ready)
+        if (lock := ready["memory_lock"]) is not None and lock["error"] is not None:
+            log.warning("the engine's memory is not locked: %s", lock["error"])
 
-    def _end_of_request(self, message: Finished | Failed) -> None:
-        generation = self._in_flight.pop(message["id"], None)
-        if generation is None:
-            return
-        if message["event"] == "failed":
-            generation.put(GenerationFailedError(message["code"], message["text"]))
-            return
-        generation.put(message)
-        if message["reason"] != "cancelled":
-            seconds = time.monotonic() - generation.begun_at
-            self._usual_seconds += (seconds - self._usual_seconds) / 8
-
-    async def _watch(self, process: EngineProcess) -> None:
-        """End an engine that loads for too long, or is silent though it has work."""
-        while True:
+    async def _watch(self, process: EngineProcess, clock: LoadClock) -> None:
+        """End an engine whose load does not get on, or whose loop does not turn."""
+        while self._killed is None:
+            slept = time.monotonic()
             await asyncio.sleep(self._timing.watch)
-            silent = time.monotonic() - self._heard_at
-            loading = self.ready is None
-            if silent > (self._timing.load if loading else self._timing.silence) and (
-                loading or self._in_flight
-            ):
-                log.error("the engine has been silent for %.0f s and is ended", silent)
-                process.kill()
-                return
+            if time.monotonic() - slept > 2 * self._timing.watch + 1:
+                continue  # this process was held up itself: what the engine said is not read yet
+            if self.ready is None:
+                self._killed = clock.overdue()
+            elif self.turns.age > self.turns.limit:
+                self._killed = f"its loop did not turn for {self.turns.age:.1f} s"
+        log.error("the engine is ended: %s", self._killed)
+        process.kill()
 
     def _fail_all(self, text: str, code: str) -> None:
-        generations, self._in_flight = list(self._in_flight.values()), {}
-        for generation in generations:
-            wait = self._retry_after_load()
-            generation.put(EngineUnavailableError(text, code=code, retry_after=wait))
+        self._in_flight.fail_all(text, code, self._retry_after_load())
 
     def _retry_after_load(self) -> int:
-        seconds = 5.0 if self.ready is None else self.ready["load_seconds"] + 1
-        return min(_LONGEST_WAIT, math.ceil(seconds))
+        seconds = 5.0
+        if self.ready is not None:
+            seconds = self.ready["load_seconds"] + self.ready["warm_up"]["seconds"] + 1
+        return min(LONGEST_WAIT, math.ceil(seconds))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from local_opus.runtime import protocol
+from local_opus.server.turns import CEILING, FLOOR
 
 #: This interpreter, without the user's site folder (-s) and the working folder (-P).
 COMMAND = (sys.executable, "-s", "-P", "-m", "local_opus.runtime.engine")
@@ -26,10 +27,13 @@ _READ_SIZE = 1 << 16
 class Timing:
     """Limits, in seconds."""
 
-    #: Loading a model: a large one from a slow disk takes minutes.
+    #: Loading a model, since it last read something; see ``LoadClock``.
     load: float = 1800
-    #: Silence of an engine that has work; it says something every second, between steps.
-    silence: float = 120
+    #: Loading without any sign of progress: a disk or a driver that hangs.
+    stall: float = 120
+    #: What a turn of the engine's loop may take at least, and at most; see ``Turns``.
+    floor: float = FLOOR
+    ceiling: float = CEILING
     #: The first pause before a restart; it doubles up to ``longest_pause``.
     pause: float = 0.2
     longest_pause: float = 30

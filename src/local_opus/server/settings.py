@@ -62,9 +62,13 @@ class Settings(Value):
     max_num_batched_tokens: int | None = Field(default=None, ge=16, le=1_048_576)
     #: Whether a long prompt is split over steps; None: as the library has it.
     dynamic_split_fuse: bool | None = None
+    #: Keep the engine's memory from being swapped out, where RLIMIT_MEMLOCK allows it.
+    lock_memory: bool = False
     #: OpenVINO's own properties.
     openvino: dict[str, JsonValue] = Field(default_factory=dict)
     generation: GenerationDefaults = GenerationDefaults()
+    #: Whether every request has to carry a key; see ``server.keys``.
+    keys: Literal["none", "required"] = "none"
     max_body_bytes: int = Field(default=4 * 1024 * 1024, ge=1024, le=32 * 1024 * 1024)
     max_messages: int = Field(default=1024, ge=1, le=65536)
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -8,9 +8,10 @@ from fastapi import APIRouter
 
 from local_opus.server.engine_client import EngineClient
 from local_opus.server.settings import Settings
+from local_opus.server.standing import Standing
 
 
-def router(settings: Settings, engine: EngineClient) -> APIRouter:
+def router(settings: Settings, engine: EngineClient, standing: Standing) -> APIRouter:
     """Return ``/health`` (always 200) and ``/ready`` (200 only with a loaded model)."""
     routes = APIRouter()
     started = time.monotonic()
@@ -20,12 +21,23 @@ def router(settings: Settings, engine: EngineClient) -> APIRouter:
         return {
             "status": "ok",
             "uptime_seconds": round(time.monotonic() - started, 3),
+            "config_problem": standing.config_problem,
+            "weights": {
+                "digest": settings.weights_digest,
+                "changed": standing.weights_changed,
+            },
             "engine": {
                 "state": engine.state,
                 "reason": engine.reason,
                 "pid": engine.pid,
                 "restarts": engine.restarts,
+                "last_end": engine.last_end,
                 "requests_in_flight": engine.in_flight,
+                "turn_age": round(engine.turns.age, 3),
+                "longest_turn": round(engine.turns.longest, 3),
+                "turn_limit": round(engine.turns.limit, 3),
+                "warm_up": None if engine.ready is None else engine.ready["warm_up"],
+                "memory_lock": None if engine.ready is None else engine.ready["memory_lock"],
                 "metrics": engine.metrics,
             },
         }
@@ -43,6 +55,7 @@ def router(settings: Settings, engine: EngineClient) -> APIRouter:
             "context_length": loaded["context_length"],
             "runtime": loaded["runtime"],
             "load_seconds": loaded["load_seconds"],
+            "config_problem": standing.config_problem,
         }
 
     return routes

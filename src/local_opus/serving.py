@@ -1,0 +1,94 @@
+"""What the service runs: its config, the gate for its weights, and the way on where a config fails.
+
+The server room itself knows neither the host nor where configs lie.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+
+from local_opus.errors import BadInputError, LocalOpusError, ProblemFoundError
+from local_opus.gate import prove, prove_settings
+from local_opus.host import Host
+from local_opus.last_good import LastGood
+from local_opus.server.listening import Door
+from local_opus.server.main import log_to_stderr, run
+from local_opus.server.settings import Settings
+from local_opus.server.standing import Proven, Standing
+from local_opus.server.starting import Starting
+
+log = logging.getLogger(__name__)
+
+_VERIFYING = "Verifying the weights"
+
+
+def serve(host: Host, config: str) -> int:
+    """Serve what ``config`` says until the end; return the exit code.
+
+    Where it says nonsense, or what can't be served, the last settings that were served are served
+    on, and the problem is named wherever the server is asked. Raises LocalOpusError where there are
+    none, ProblemFoundError for unproven weights, and PermissionError.
+    """
+    log_to_stderr("INFO")
+    kept = LastGood(host, config)
+    standing = Standing()
+    with Door() as door:
+        try:
+            with Starting(_VERIFYING) as starting:
+                proven = prove(host, config, starting.progress)
+        except BadInputError as error:
+            proven = _instead(host, kept, standing, error, None)
+        while True:
+            standing.served = False
+            keep = None if standing.config_problem is not None else partial(_keep, kept)
+            try:
+                then = run(proven, door, standing, keep=keep, reread=partial(prove, host, config))
+            except ProblemFoundError:
+                raise
+            except LocalOpusError as error:
+                if standing.config_problem is not None:
+                    error.details = (*error.details, standing.config_problem)
+                    raise
+                if standing.served:
+                    raise
+                proven = _instead(host, kept, standing, error, proven.settings)
+                continue
+            if not isinstance(then, Proven):
+                return then
+            proven = then
+
+
+def _keep(kept: LastGood, settings: Settings) -> None:
+    try:
+        kept.write(settings)
+    except OSError as error:  # served they are all the same
+        log.warning("%s: can't be written: %s", kept.path, error.strerror or error)
+
+
+def _instead(
+    host: Host, kept: LastGood, standing: Standing, error: LocalOpusError, failed: Settings | None
+) -> Proven:
+    """Return the last good settings in place of those that ``error`` is about.
+
+    Raises ``error`` where there are none, or they are the very ones that ``failed``.
+    """
+    try:
+        settings = kept.read()
+    except (BadInputError, PermissionError) as damaged:
+        log.warning("the last good settings are not used: %s", damaged)
+        raise error from damaged
+    if settings is None or (failed is not None and settings == failed):
+        raise error
+    try:
+        with Starting(_VERIFYING) as starting:
+            proven = prove_settings(host, settings, starting.progress)
+    except LocalOpusError as unproven:
+        if isinstance(unproven, ProblemFoundError):
+            unproven.details = (*unproven.details, error.message)
+            raise unproven from error
+        raise error from unproven
+    standing.config_problem = f"{error.message}; the last good settings are served"
+    log.error("%s", "; ".join((error.message, *error.details, error.remedy)))
+    log.warning("the settings that were last served are served on: %s", kept.path)
+    return proven
