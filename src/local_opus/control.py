@@ -16,6 +16,7 @@ from local_opus.history import Event
 from local_opus.host import Host
 from local_opus.keys import store
 from local_opus.locations import UNIT, Locations
+from local_opus.machine import standing
 from local_opus.receipts import Receipt
 from local_opus.sandbox import asking
 from local_opus.server.settings import Settings
@@ -182,6 +183,7 @@ def _status_of_server(host: Host, locations: Locations) -> dict[str, JsonValue]:
         "log": node_units.server_unit(host, locations) if systemd else locations.server_log,
         "keys": where.keys,
         "units": units_of(host, locations),
+        "machine": _machine(host, locations, where.device),
         "sandbox": asking.tell(host, locations, running, where.host, where.port),
         **hidden,
     }
@@ -229,7 +231,14 @@ def _status_without_settings(
         "units": units_of(host, locations),
         "problem": error.message,
         "fix": error.remedy,
+        "machine": _machine(host, locations, None),
     }
+
+
+def _machine(host: Host, locations: Locations, device: str | None) -> JsonValue:
+    """Return what stands of the machine's own settings; None: nothing is to be set."""
+    found = standing.report(host, locations, device)
+    return None if found is None else found.model_dump(mode="json")
 
 
 def _status_from_outside(host: Host, locations: Locations) -> dict[str, JsonValue]:

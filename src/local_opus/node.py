@@ -14,6 +14,7 @@ from local_opus.errors import BadInputError, KeyNeededError, LocalOpusError, Mac
 from local_opus.host import Host
 from local_opus.keys import giving
 from local_opus.locations import GROUP, Locations
+from local_opus.machine import service
 from local_opus.server.settings import Settings
 from local_opus.server_config import WeightsFacts
 from local_opus.tuning import tuned
@@ -127,7 +128,7 @@ def address(host: Host, locations: Locations) -> tuple[str, int]:
     except LocalOpusError as error:
         if not isinstance(error.__cause__, PermissionError):
             raise
-        return node_units.socket_address(host, locations) or _announced(host)
+        return node_units.socket_address(host, locations) or announced(host)
     return where.host, where.port
 
 
@@ -140,7 +141,7 @@ def listens(host: Host, locations: Locations) -> tuple[str, int]:
     return where or server_config.listens(host.files.read_text, locations.server_config)
 
 
-def _announced(host: Host) -> tuple[str, int]:
+def announced(host: Host) -> tuple[str, int]:
     """Return the address and port that the installed command announces. Raises BadInputError."""
     given = host.environ.get(SERVER_VARIABLE, DEFAULT_SERVER)
     address, _, port = given.rpartition(":")
@@ -159,6 +160,15 @@ def _start_time(host: Host, pid: int) -> str | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     return None if fields[0] in {"Z", "X"} else fields[19]
+
+
+def started_at(host: Host, pid: int) -> float | None:
+    """Return when a process was started, in seconds since the machine's boot; None: it has ended.
+
+    The kernel counts in hundredths, whatever it is built with (USER_HZ in asm-generic/param.h).
+    """
+    ticks = _start_time(host, pid)
+    return None if ticks is None else int(ticks) / 100
 
 
 def in_group(host: Host, pid: int, number: int) -> bool:
@@ -181,6 +191,11 @@ def serving(host: Host, locations: Locations) -> Serving | None:
         pid = host.services.property(locations.scope, unit, "MainPID")
         if pid.isdecimal() and pid != "0":
             return Serving(int(pid), "systemd", unit)
+    return detached(host, locations)
+
+
+def detached(host: Host, locations: Locations) -> Serving | None:
+    """Return the server of this install that runs without systemd, None where none does."""
     try:
         recorded = json.loads(host.files.read_text(locations.pid_file, 4096))
         pid_number, started = int(recorded["pid"]), str(recorded["started"])
@@ -209,6 +224,7 @@ def start_detached(host: Host, locations: Locations, command: list[str]) -> Serv
         host.files.rename(locations.server_log, f"{locations.server_log}.1")
     for folder in (locations.runtime, locations.logs):  # /run is empty after a reboot
         host.files.make_folders(folder)
+    service.start_beside(host, locations)
     user = group = None
     if host.euid == 0 and locations.scope is Scope.SYSTEM:
         user, group = NOBODY, host.accounts.group_id(GROUP) or NOBODY
@@ -251,6 +267,7 @@ def stop_detached(host: Host, locations: Locations, running: Serving) -> None:
                 deadline += STOP_SECONDS
             time.sleep(_POLL_SECONDS)
     forget(host, locations)
+    service.stop_beside(host, locations)
 
 
 def stop(host: Host, locations: Locations, running: Serving) -> None:

@@ -64,6 +64,7 @@ SECTIONS: tuple[Section, ...] = (
         (Row("profile", "profile"), Row("lingering", "lingering"), Row("unit_lines", "units")),
     ),
     Section("Posture", (Row("posture", "posture"),)),
+    Section("Machine", (Row("machine", "machine"),)),
     Section("Sandbox", (Row("sandbox", "sandbox"), Row("not_enforced", "not enforced"))),
 )
 _LABEL = max(len(row.label) for section in SECTIONS for row in section.rows) + 2
