@@ -10,7 +10,7 @@ import pytest
 from pydantic import JsonValue
 
 from fakes import FakeHost, FakeProcesses
-from local_opus import install, node
+from local_opus import node
 from local_opus.actions.base import State
 from local_opus.actions.create_group import CreateGroup
 from local_opus.actions.enable_service import EnableService
@@ -24,9 +24,9 @@ from local_opus.host.services import Services
 from local_opus.journal import Journal
 from local_opus.locations import TARGET_UNIT, UNIT
 from local_opus.receipts import Receipt
-from local_opus.render import render
 from local_opus.reverting import revert_all
 from local_opus.values import Plan, PlannedAction, Scope
+from rendered import rendered
 
 NODE = (TARGET_UNIT, UNIT)
 FORGOTTEN = [("reset-failed", unit) for unit in NODE]
@@ -197,7 +197,7 @@ def test_nothing_goes_that_a_service_runs_from_before_it_can_be_ended(host: Fake
 
 @pytest.mark.parametrize("scope", list(Scope))
 def test_the_unit_is_wanted_by_what_its_link_is_sought_at(scope: Scope) -> None:
-    assert f"WantedBy={TARGETS[scope]}" in unit_text(scope.value, TARGET_UNIT)
+    assert f"WantedBy={TARGETS[scope]}" in rendered(TARGET_UNIT, scope=scope.value)
 
 
 class Breaks(CreateGroup):
@@ -389,30 +389,15 @@ def test_systemd_reads_a_unit_when_it_comes_and_when_it_goes(host: FakeHost) -> 
     assert host.services.verbs == [("daemon-reload",)] * 2
 
 
-def unit_text(scope: str, unit: str = UNIT, groups: tuple[str, ...] = ()) -> list[str]:
-    values = {
-        "python": "/opt/local opus/bin/python",
-        "server_config": "/etc/local-opus/server.json",
-        "scope": scope,
-        "group": "local-opus",
-        "device_groups": groups,
-        "private_network": False,
-        "listen": "127.0.0.1:8000",
-        "state": "local-opus-server",
-        "trial": False,
-    }
-    return render(f"{unit}.j2", install.templates(), values).splitlines()
-
-
 def test_a_users_unit_holds_nothing_that_its_systemd_refuses() -> None:
-    text = "\n".join(unit_text("user", groups=("render",)))
-    for directive in ("DynamicUser", "SupplementaryGroups", "ProtectSystem", "StateDirectory"):
+    text = rendered(scope="user", device_groups=("render",))
+    for directive in ("DynamicUser", "SupplementaryGroups", "ProtectSystem"):
         assert directive not in text
     assert "WantedBy=local-opus.target" in text
 
 
 def test_the_service_never_gets_the_folder_of_the_receipt() -> None:
-    folders = [line for line in unit_text("system") if "Directory=" in line]
+    folders = [line for line in rendered().splitlines() if "Directory=" in line]
     assert folders == ["StateDirectory=local-opus-server", "CacheDirectory=local-opus-server"]
 
 

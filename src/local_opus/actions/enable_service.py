@@ -19,6 +19,7 @@ from local_opus.locations import (
     FORMER_UNIT,
     MONITOR_TIMER,
     MONITOR_UNIT,
+    RECOVER_UNIT,
     SERVER_STATE,
     SOCKET_UNIT,
     TARGET_UNIT,
@@ -36,6 +37,13 @@ UnitName = Annotated[
 _EVER = (FORMER_UNIT, UNIT, SOCKET_UNIT, TARGET_UNIT, TUNE_UNIT, MONITOR_UNIT, MONITOR_TIMER)
 #: Stays up while the server is started anew.
 _NOT_ANEW = frozenset({TARGET_UNIT, SOCKET_UNIT})
+#: What one of them starts, or what its server may have been before: it ends with it. An older
+#: version's server still runs where an upgrade from it was killed.
+_WITH = {
+    UNIT: (FORMER_UNIT, FAILED_UNIT),
+    MONITOR_TIMER: (MONITOR_UNIT, RECOVER_UNIT),
+}
+_NEVER_ENABLED = frozenset({FAILED_UNIT, MONITOR_UNIT, RECOVER_UNIT})
 _SERVERS = frozenset({UNIT, FORMER_UNIT})
 #: The state and cache folders that systemd makes for a unit of the system when it first starts.
 _STATES = {UNIT: SERVER_STATE, FORMER_UNIT: SERVER_STATE, MONITOR_UNIT: "local-opus-monitor"}
@@ -197,14 +205,14 @@ class EnableService(Action):
             gone = [unit for unit in self.units if not _was_enabled(stood, unit)]
             unit_links.disable(host, self.scope, gone)
             return Reverted()
-        # Killed on its way from an older version, that one's server may still run.
-        mine = {*self.units, *([FORMER_UNIT, FAILED_UNIT] if self.server else [])}
+        mine = {*self.units, *(one for unit in self.units for one in _WITH.get(unit, ()))}
         there = [unit for unit in sorted(mine) if self._is_there(host, unit)]
         if there:
             host.services.do(self.scope, "stop", *there)
             for unit in there:
                 host.services.forget_failure(self.scope, unit)
-        gone = [unit for unit in there if not _was_enabled(stood, unit)]
+        enabled = (unit for unit in there if unit not in _NEVER_ENABLED)
+        gone = [unit for unit in enabled if not _was_enabled(stood, unit)]
         if gone:
             host.services.do(self.scope, "disable", *gone)
         self._clean(host, there, before)
