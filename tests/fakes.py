@@ -7,8 +7,10 @@ from pathlib import Path
 
 from local_opus.host import Completed, Host
 from local_opus.host.processes import Processes
+from local_opus.locations import TARGET_UNIT, TRIAL_UNIT, UNIT
 from local_opus.values import Scope
 
+_USUAL = {UNIT, TRIAL_UNIT, TARGET_UNIT}
 Answer = Completed | Callable[[Sequence[str]], Completed]
 
 
@@ -40,8 +42,10 @@ class FakeServices:
     def __init__(self, *, runs: bool = False) -> None:
         self.runs = runs
         self.verbs: list[tuple[str, ...]] = []
-        #: The unit's properties.
+        #: The properties of the server's unit, the trial's and the target.
         self.values: dict[str, str] = {}
+        #: Those of others, by their names; what is not named is not there.
+        self.units: dict[str, dict[str, str]] = {}
 
     def running(self, scope: Scope) -> bool:
         return self.runs
@@ -53,10 +57,12 @@ class FakeServices:
         self.verbs.append((verb, unit))
 
     def properties(self, scope: Scope, unit: str, *names: str) -> dict[str, str]:
-        return {name: self.values.get(name, "") for name in names}
+        usual = self.values if unit in _USUAL else {"LoadState": "not-found"}
+        found = self.units.get(unit, usual)
+        return {name: found.get(name, "") for name in names}
 
     def property(self, scope: Scope, unit: str, name: str) -> str:
-        return self.values.get(name, "")
+        return self.properties(scope, unit, name)[name]
 
 
 class FakeHost(Host):

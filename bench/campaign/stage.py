@@ -34,7 +34,7 @@ _NEWER = (
     ("profiles/local-opus.toml", "max_queue = 64", "max_queue = 65"),
     ("profiles/local-opus.toml", "max_tokens = 1024", "max_tokens = 1025"),
     ("templates/monitor_opus_servers.sh.j2", "#!/bin/sh\n", "#!/bin/sh\n# Newer.\n"),
-    ("systemd/local-opus-server.service.j2", "[Unit]\n", "[Unit]\n# Newer.\n"),
+    ("systemd/local-opus.service.j2", "[Unit]\n", "[Unit]\n# Newer.\n"),
 )
 
 

@@ -93,6 +93,11 @@ class Answers(Value):
         description="true: measure OpenVINO's settings and keep the best; false: don't; "
         "not answered: as the profile says",
     )
+    linger: bool | None = Field(
+        default=None,
+        description="scope user: true: the node goes on without a login; false: it does not; "
+        "not answered: as the profile says",
+    )
     scope: Literal["system", "user"] | None = Field(
         default=None, description="for everyone (needs root), or for the user who runs it"
     )

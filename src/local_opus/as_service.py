@@ -17,6 +17,7 @@ from local_opus.errors import LocalOpusError, MachineCannotError
 from local_opus.facts import gather
 from local_opus.host import Host
 from local_opus.locations import UNIT, Locations
+from local_opus.unit_text import service_settings
 from local_opus.values import Scope
 
 #: What only concerns how the server itself is started, watched and ended, and its own folders.
@@ -83,11 +84,11 @@ def _unit(host: Host, locations: Locations) -> tuple[str, list[str]]:
     settings: list[str] = []
     command = ""
     for file in (path, *found["DropInPaths"].split()):
-        for name, value in service_settings(host.files.read_text(file)):
-            if name == "ExecStart" and value:
-                command = value
-            if name not in _LEFT_OUT:
-                settings.append(f"{name}={value}")
+        for one in service_settings(host.files.read_text(file)):
+            if one.name == "ExecStart" and one.value:
+                command = one.value
+            if one.name not in _LEFT_OUT:
+                settings.append(f"{one.name}={one.value}")
     python = program_of(command)
     if not python.startswith("/"):
         raise LocalOpusError(
@@ -107,36 +108,6 @@ def program_of(command: str) -> str:
         return ""
     plain = word["quoted"] if word["quoted"] is not None else word["plain"]
     return re.sub(r"\\(.)", r"\1", plain).replace("%%", "%").replace("$$", "$")
-
-
-def service_settings(text: str) -> list[tuple[str, str]]:
-    """Return the settings of [Service] in the order in which they stand (systemd.syntax(7))."""
-    found: list[tuple[str, str]] = []
-    section = ""
-    for line in _joined(text.splitlines()):
-        words = line.strip()
-        if words.startswith("[") and words.endswith("]"):
-            section = words[1:-1]
-        elif words and words[0] not in "#;" and section == "Service":
-            name, equals, value = words.partition("=")
-            if equals:
-                found.append((name.strip(), value.strip()))
-    return found
-
-
-def _joined(lines: Iterable[str]) -> Iterable[str]:
-    """Put lines together that a backslash at the end continues."""
-    begun = ""
-    for line in lines:
-        if begun and line.strip()[:1] in {"#", ";"}:  # a comment between them is passed over
-            continue
-        if line.endswith("\\"):
-            begun += line[:-1] + " "
-        else:
-            yield begun + line
-            begun = ""
-    if begun:
-        yield begun
 
 
 def _sandbox(scope: Scope, settings: Iterable[str]) -> list[str]:

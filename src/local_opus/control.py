@@ -6,15 +6,18 @@ from collections.abc import Callable, Mapping
 
 from pydantic import JsonValue
 
-from local_opus import node, whereabouts
+from local_opus import node, node_status, whereabouts
 from local_opus.actions.create_environment import CreateEnvironment
 from local_opus.actions.enable_service import EnableService
 from local_opus.asking import require_answer
-from local_opus.errors import BadInputError, LocalOpusError, SilentSystemdError
+from local_opus.errors import BadInputError, KeyNeededError, LocalOpusError, SilentSystemdError
 from local_opus.history import Event
 from local_opus.host import Host
+from local_opus.keys import store
 from local_opus.locations import UNIT, Locations
+from local_opus.machine import standing
 from local_opus.receipts import Receipt
+from local_opus.sandbox import asking
 from local_opus.server.settings import Settings
 
 
@@ -79,6 +82,8 @@ def start(
     whereabouts.require_state(host, locations)
     where = node.settings(host, locations)
     require_known(host, locations)
+    if where.keys == "required":
+        store.require_there(host, locations)
     already = node.serving(host, locations) is not None
     if not already:
         node.require_free_port(host, locations, where.host, where.port)
@@ -105,6 +110,10 @@ def status(host: Host, locations: Locations) -> dict[str, JsonValue]:
     Raises LocalOpusError where that can't be known.
     """
     require_known(host, locations)
+    return _status_of_server(host, locations) | node_status.told(host, locations)
+
+
+def _status_of_server(host: Host, locations: Locations) -> dict[str, JsonValue]:
     try:
         whereabouts.require_state(host, locations)
         where = node.settings(host, locations)
@@ -113,7 +122,10 @@ def status(host: Host, locations: Locations) -> dict[str, JsonValue]:
             return _status_from_outside(host, locations)
         return _status_without_settings(host, locations, error)
     running = node.serving(host, locations)
-    ready = node.ask_ready(host, where.host, where.port) if running is not None else None
+    ready: Mapping[str, object] | None = None
+    hidden: dict[str, JsonValue] = {}
+    if running is not None:
+        ready, hidden = _ask(host, where.host, where.port)
     systemd = running.how == "systemd" if running else host.services.running(locations.scope)
     return {
         "installed": True,
@@ -129,8 +141,21 @@ def status(host: Host, locations: Locations) -> dict[str, JsonValue]:
         "tuned": node.tuning(host, locations),
         "config": locations.server_config,
         "log": UNIT if systemd else locations.server_log,
-        "sandbox": _sandbox(locations, running),
+        "keys": where.keys,
+        "machine": _machine(host, locations, where.device),
+        "sandbox": asking.tell(host, locations, running, where.host, where.port),
+        **hidden,
     }
+
+
+def _ask(
+    host: Host, address: str, port: int
+) -> tuple[Mapping[str, object] | None, dict[str, JsonValue]]:
+    """Return what the server says of itself, and why it says nothing to who has no right key."""
+    try:
+        return node.ask_ready(host, address, port), {}
+    except KeyNeededError as error:
+        return None, {"problem": error.message, "fix": error.remedy}
 
 
 def _status_without_settings(
@@ -148,30 +173,30 @@ def _status_without_settings(
         "how": running.how if running else None,
         "problem": error.message,
         "fix": error.remedy,
+        "machine": _machine(host, locations, None),
     }
+
+
+def _machine(host: Host, locations: Locations, device: str | None) -> JsonValue:
+    """Return what stands of the machine's own settings; None: nothing is to be set."""
+    found = standing.report(host, locations, device)
+    return None if found is None else found.model_dump(mode="json")
 
 
 def _status_from_outside(host: Host, locations: Locations) -> dict[str, JsonValue]:
     """Return what a user who may not read the config can know: what the server itself says."""
     address, port = node.address(host, locations)
-    ready = node.ask_ready(host, address, port)
-    return {
+    found: dict[str, JsonValue] = {
         "installed": True,
         "scope": locations.scope.value,
-        "running": ready is not None,
-        "ready": ready is not None,
         "pid": None,
         "how": None,
         "url": f"http://{address}:{port}",
-        "model": str(ready["model"]) if ready is not None else None,
+        "model": None,
     }
-
-
-def _sandbox(locations: Locations, running: node.Serving | None) -> str | None:
-    if running is None:
-        return None
-    if running.how == "detached":
-        return "none: no systemd runs here, so the server is an ordinary process"
-    if locations.scope.value == "user":
-        return "partial: systemd ignores mount and user isolation in units of a user"
-    return "full: the directives of the unit"
+    ready, hidden = _ask(host, address, port)
+    if hidden:
+        return {**found, **hidden, "running": True, "ready": None, "keys": "required"}
+    up = ready is not None
+    model = None if ready is None else str(ready["model"])
+    return {**found, "running": up, "ready": up, "model": model}

@@ -64,6 +64,10 @@ class SilentSystemdError(LocalOpusError):
     """A user's systemd runs and can't be asked, so what it runs can't be ended from here."""
 
 
+class KeyNeededError(LocalOpusError):
+    """The server wants a key, and this user has none that it takes."""
+
+
 class InterruptedRunError(LocalOpusError):
     """The user interrupted a run that can be resumed."""
 

@@ -22,6 +22,7 @@ from local_opus import (
     resources,
     room,
     state,
+    user_units,
     whereabouts,
 )
 from local_opus.actions.create_environment import CreateEnvironment
@@ -31,6 +32,7 @@ from local_opus.errors import BadInputError, InterruptedRunError
 from local_opus.facts import gather
 from local_opus.host import Host
 from local_opus.journal import Listener, Outcome
+from local_opus.keys import node_key
 from local_opus.licensing import Terms
 from local_opus.locations import Locations
 from local_opus.opening import open_journal
@@ -40,7 +42,9 @@ from local_opus.refusals import explained
 from local_opus.report.reporter import Reporter
 from local_opus.tuning import ordering
 from local_opus.values import Device, HostFacts, Model, Plan, Scope
+from local_opus.values.machine_tuning import MachineOrder
 from local_opus.values.tuning import TuningOrder
+from local_opus.values.user_manager import UserManager
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,10 @@ class Choice:
     terms: Terms | None = None
     #: Whether the user said to tune, or not to; None: neither.
     tune: bool | None = None
+    #: The same of lingering.
+    linger: bool | None = None
+    #: What the user's systemd enforces; None: another scope, or none answers.
+    user_manager: UserManager | None = None
 
     @property
     def device_name(self) -> str | None:
@@ -123,12 +131,14 @@ def prepare(
     trial_port: int | None = None,
     profile_file: str | None = None,
     tune: bool | None = None,
+    linger: bool | None = None,
 ) -> Choice:
     """Choose and plan; nothing is changed. Raises LocalOpusError.
 
     With ``trial_port`` the new server is tried there before it takes the place of the old one.
-    ``tune`` None: as the profile says.
+    ``tune`` and ``linger`` None: as the profile says.
     """
+    node_key.use(host, locations)
     control.require_known(host, locations)
     of_program = program_facts(host, locations.scope)
     coming = room.of_environment(host, locations, profile, of_program)
@@ -148,6 +158,9 @@ def prepare(
         licensing.require_token(host, locations, model)
     at_port = port or profile.server.port
     tunes = profile.tuning.enabled if tune is None else tune
+    systemd = host.services.running(locations.scope)
+    of_user = systemd and locations.scope is Scope.USER and profile.server.enabled
+    lets = profile.server.linger if linger is None else linger
     request = planner.Request(
         profile=profile,
         model=model,
@@ -159,12 +172,16 @@ def prepare(
         locations=locations,
         root=host.root,
         is_image=host.is_image,
-        systemd=host.services.running(locations.scope),
+        systemd=systemd,
         program=of_program,
         templates=templates(),
         port=at_port,
         trial_port=trial_port,
         tuning=_tuning(locations, profile, facts, served) if tunes else None,
+        machine=_machine(host, locations, profile, facts, served) if tune is not False else None,
+        npus=tuple(one.pci_address for one in facts.accelerators if one.kind is Device.NPU),
+        user_manager=user_units.to_plan(host, locations) if of_user else None,
+        linger=host.accounts.own_name() if of_user and lets else None,
     )
     choice = Choice(
         profile,
@@ -177,6 +194,8 @@ def prepare(
         profile_file,
         asked_device(profile, device),
         tune=tune,
+        linger=linger,
+        user_manager=request.user_manager,
     )
     if model is None or is_free(model.license.id):
         return choice
@@ -199,7 +218,7 @@ def _tuning(
     if version is None:
         return None
     model, on = served.model, served.device or Device.CPU
-    return ordering.order(
+    found = ordering.order(
         facts,
         goal=profile.tuning.goal,
         seconds=profile.tuning.seconds,
@@ -209,6 +228,28 @@ def _tuning(
         model=model,
         folder=planner.model_folder(locations, model, on) if model is not None else None,
         cache_size_gb=profile.server.cache_size_gb,
+    )
+    if profile.machine.npu_turbo:
+        return found
+    settings = tuple(one for one in found.settings if "NPU_TURBO" not in one.properties)
+    return found.model_copy(update={"settings": settings})
+
+
+def _machine(
+    host: Host, locations: Locations, profile: Profile, facts: HostFacts, served: Served
+) -> MachineOrder | None:
+    """Return what of the machine's own settings is measured; None: the profile wants none."""
+    subject = _tuning(locations, profile, facts, served) if profile.machine.enabled else None
+    if subject is None:
+        return None
+    seconds = profile.machine.seconds
+    return MachineOrder(
+        items=planner.items_of(profile.machine),
+        scope=locations.scope,
+        seconds=seconds,
+        subject=subject.model_copy(update={"goal": "latency", "seconds": seconds, "settings": ()}),
+        server=profile.server.enabled,
+        systemd=host.services.running(locations.scope),
     )
 
 
@@ -248,6 +289,7 @@ def install(host: Host, choice: Choice, tell: Reporter) -> Result:
     with explained(locations.state), held, explained(locations.receipt):
         listener = Listener(tell.started, tell.progress, tell.finished)
         journal = open_journal(host, locations, listener, held=True)
+        measured = choice.user_manager
         facts: dict[str, JsonValue] = {
             "program": __version__,
             "profile": choice.profile.name,
@@ -260,6 +302,8 @@ def install(host: Host, choice: Choice, tell: Reporter) -> Result:
             "scope": locations.scope.value,
             "port": choice.port,
             "tune": choice.tune,
+            "linger": choice.linger,
+            user_units.FACT: measured.model_dump_json() if measured is not None else None,
         }
         applier = Applier(journal)
         plan = choice.plan

@@ -10,7 +10,11 @@ from local_opus.values import Scope
 
 #: The static group that may read configs and weights.
 GROUP = "local-opus"
-UNIT = "local-opus-server.service"
+UNIT = "local-opus.service"
+#: The name that the server's unit had in versions before the node had more units than one.
+FORMER_UNIT = "local-opus-server.service"
+#: The folders of what the server writes, below /var/lib and /var/cache; no unit has them as a name.
+SERVER_STATE = "local-opus-server"
 #: The other units of a node: the socket that a server without a network is given, the whole system,
 #: the machine's own tuning, the monitor, and what starts a sick server again.
 SOCKET_UNIT = "local-opus.socket"
@@ -74,6 +78,31 @@ class Locations:
     def tuned(self) -> str:
         """What tuning chose, for the server to take."""
         return f"{self.config}/tuned.json"
+
+    @property
+    def machine(self) -> str:
+        """What was measured of the machine's own settings, and what of them is to be set."""
+        return f"{self.config}/machine.json"
+
+    @property
+    def machine_record(self) -> str:
+        """What of the machine is set now, and what was there before; gone with a reboot, as it."""
+        return f"{self.runtime}-tune/set.json"
+
+    @property
+    def machine_drop_in(self) -> str:
+        """What the server's unit is given besides, as it was measured."""
+        return f"{self.units}/{UNIT}.d/20-local-opus-machine.conf"
+
+    @property
+    def keys_file(self) -> str:
+        """Whether the server wants a key."""
+        return f"{self.config}/keys.json"
+
+    @property
+    def credentials(self) -> str:
+        """The folder of keys: root's alone, or the user's."""
+        return f"{self.state}/credentials"
 
     @property
     def own_catalog(self) -> str:

@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from importlib import metadata
 
 from local_opus import server_config, server_log, whereabouts
-from local_opus.errors import BadInputError, LocalOpusError, MachineCannotError
+from local_opus.errors import BadInputError, KeyNeededError, LocalOpusError, MachineCannotError
 from local_opus.host import Host
+from local_opus.keys import giving
 from local_opus.locations import GROUP, Locations
+from local_opus.machine import service
 from local_opus.server.settings import Settings
 from local_opus.server_config import WeightsFacts
 from local_opus.tuning import tuned
-from local_opus.values import Scope
+from local_opus.values import Scope, posture
 from local_opus.weights import manifest
 
 #: Set by the installed command: where the server answers, for who may not read its config.
@@ -29,6 +31,8 @@ LOG_LIMIT = 10 * 1024 * 1024
 STOP_SECONDS = 15.0
 READY_SECONDS = 300.0
 _POLL_SECONDS = 0.1
+#: Bytes of a small file that are read at most.
+_LIMIT = 65536
 
 
 @dataclass(frozen=True)
@@ -116,11 +120,11 @@ def address(host: Host, locations: Locations) -> tuple[str, int]:
     except LocalOpusError as error:
         if not isinstance(error.__cause__, PermissionError):
             raise
-        return _announced(host)
+        return announced(host)
     return where.host, where.port
 
 
-def _announced(host: Host) -> tuple[str, int]:
+def announced(host: Host) -> tuple[str, int]:
     """Return the address and port that the installed command announces. Raises BadInputError."""
     given = host.environ.get(SERVER_VARIABLE, DEFAULT_SERVER)
     address, _, port = given.rpartition(":")
@@ -139,6 +143,15 @@ def _start_time(host: Host, pid: int) -> str | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     return None if fields[0] in {"Z", "X"} else fields[19]
+
+
+def started_at(host: Host, pid: int) -> float | None:
+    """Return when a process was started, in seconds since the machine's boot; None: it has ended.
+
+    The kernel counts in hundredths, whatever it is built with (USER_HZ in asm-generic/param.h).
+    """
+    ticks = _start_time(host, pid)
+    return None if ticks is None else int(ticks) / 100
 
 
 def in_group(host: Host, pid: int, number: int) -> bool:
@@ -160,6 +173,11 @@ def serving(host: Host, locations: Locations) -> Serving | None:
         pid = host.services.property(locations.scope, locations.unit, "MainPID")
         if pid.isdecimal() and pid != "0":
             return Serving(int(pid), "systemd")
+    return detached(host, locations)
+
+
+def detached(host: Host, locations: Locations) -> Serving | None:
+    """Return the server of this install that runs without systemd, None where none does."""
     try:
         recorded = json.loads(host.files.read_text(locations.pid_file, 4096))
         pid_number, started = int(recorded["pid"]), str(recorded["started"])
@@ -188,17 +206,35 @@ def start_detached(host: Host, locations: Locations, command: list[str]) -> Serv
         host.files.rename(locations.server_log, f"{locations.server_log}.1")
     for folder in (locations.runtime, locations.logs):  # /run is empty after a reboot
         host.files.make_folders(folder)
+    service.start_beside(host, locations)
     user = group = None
     if host.euid == 0 and locations.scope is Scope.SYSTEM:
         user, group = NOBODY, host.accounts.group_id(GROUP) or NOBODY
+
+    keys = giving.hand(host, locations, group)
+    given = _posture(host, locations)
+    if keys is not None:
+        given["CREDENTIALS_DIRECTORY"] = host.files.real_path(keys)
 
     def record(pid: int) -> None:
         found = json.dumps({"pid": pid, "started": _start_time(host, pid)})
         host.files.write_atomic(locations.pid_file, found.encode() + b"\n")
 
     log = host.files.real_path(locations.server_log)
-    pid = host.processes.start_detached(command, log=log, record=record, user=user, group=group)
+    pid = host.processes.start_detached(
+        command, log=log, record=record, user=user, group=group, extra_env=given
+    )
     return Serving(pid, "detached")
+
+
+def _posture(host: Host, locations: Locations) -> dict[str, str]:
+    """Return the variables of the offline posture, which a unit gets from systemd."""
+    try:
+        text = host.files.read_text(f"{locations.config}/{posture.NAME}", _LIMIT)
+    except FileNotFoundError:
+        return {}
+    said = posture.assignments(text)
+    return {name: said[name] for name in posture.VARIABLES if name in said}
 
 
 def stop_detached(host: Host, locations: Locations, running: Serving) -> None:
@@ -213,6 +249,7 @@ def stop_detached(host: Host, locations: Locations, running: Serving) -> None:
                 deadline += STOP_SECONDS
             time.sleep(_POLL_SECONDS)
     forget(host, locations)
+    service.stop_beside(host, locations)
 
 
 def stop(host: Host, locations: Locations, running: Serving) -> None:
@@ -224,14 +261,21 @@ def stop(host: Host, locations: Locations, running: Serving) -> None:
 
 
 def forget(host: Host, locations: Locations) -> None:
-    """Remove the PID file where it is there."""
+    """Remove the PID file where it is there, and what it was given of the keys."""
     host.files.discard(locations.pid_file)
+    giving.take_back(host, locations)
 
 
 def ask_ready(host: Host, address: str, port: int) -> Mapping[str, object] | None:
-    """Return what ``/ready`` says when the server is ready, None while it is not."""
+    """Return what ``/ready`` says when the server is ready, None while it is not.
+
+    Raises KeyNeededError where it wants a key that this user has not, BadInputError for one in the
+    environment that is none.
+    """
     try:
         status, answer = host.network.request_json(address, port, "/ready", timeout=2)
+    except (KeyNeededError, BadInputError):
+        raise
     except LocalOpusError:  # nothing listens yet
         return None
     return answer if status == 200 else None  # noqa: PLR2004 - HTTP OK

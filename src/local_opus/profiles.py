@@ -9,7 +9,6 @@ from __future__ import annotations
 import posixpath
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
-from ipaddress import ip_address
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, ValidationError
@@ -17,28 +16,20 @@ from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, Valid
 from local_opus import resources
 from local_opus.devices.names import AUTO, DeviceWord
 from local_opus.errors import BadInputError, did_you_mean
-from local_opus.validation import problems, shown
+from local_opus.validation import loopback, problems, shown
 from local_opus.values import Identifier, Value
 
 #: The profile of an install that names none.
 DEFAULT = "military"
+#: Seconds until a sick server is started anew, at most: five times that, with the time to load, lie
+#: within the unit's StartLimitIntervalSec, so that one that stays sick ends as failed.
+MOST_SICK_SECONDS = 300
 _REMEDY = "Correct the file; `profiles/local-opus.toml` shows the keys."
 
 ReadFile = Callable[[str], str]
 #: Given the name in ``extends`` and the source of the file that says it: the parent's text and
 #: source. Raises BadInputError where there is none.
 Lookup = Callable[[str, str], tuple[str, str]]
-
-
-def _loopback(host: str) -> str:
-    """The server has no keys yet, so it listens to this machine alone."""
-    try:
-        inside = ip_address(host).is_loopback
-    except ValueError:
-        inside = False
-    if not inside:
-        raise ValueError(f"must be a loopback address such as 127.0.0.1, not {shown(host)}")
-    return host
 
 
 class Table(Value):
@@ -73,13 +64,39 @@ class ServerTable(Table):
     """
 
     enabled: bool = False
-    host: Annotated[str, AfterValidator(_loopback)] = "127.0.0.1"
+    host: Annotated[str, AfterValidator(loopback)] = "127.0.0.1"
     #: Ports below 1024 need rights that the service does not have.
     port: int = Field(default=8000, ge=1024, le=65535)
     max_queue: int = Field(default=64, ge=1, le=10_000)
     max_concurrent: int = Field(default=128, ge=1, le=4096)
     context: int | None = Field(default=None, ge=16, le=16_777_216)
     cache_size_gb: int = Field(default=1, ge=1, le=1024)
+    #: In the scope of a user: it goes on without a login, and starts with the machine.
+    linger: bool = True
+
+
+class PostureTable(Table):
+    """How the node stands to the network.
+
+    ``offline``: the libraries of its processes are told that there is no hub and no telemetry.
+    What a user asks to be fetched is fetched.
+    """
+
+    offline: bool = False
+
+
+class MonitorTable(Table):
+    """What looks after the server: every so many seconds, with a canary every so many looks.
+
+    After ``sick_after`` sick looks in a row the server is started anew; ``canary_seconds`` is what
+    the canary's whole answer may take.
+    """
+
+    enabled: bool = False
+    interval_seconds: int = Field(default=30, ge=5, le=300)
+    sick_after: int = Field(default=3, ge=1, le=10)
+    canary_every: int = Field(default=10, ge=1, le=1000)
+    canary_seconds: int = Field(default=60, ge=1, le=600)
 
 
 class GenerationTable(Table):
@@ -110,6 +127,22 @@ class TuningTable(Table):
     seconds: int = Field(default=30, ge=1, le=600)
 
 
+class MachineTable(Table):
+    """Which of the machine's own settings are measured, and set where they gain.
+
+    ``seconds`` is for all of them, at most. They are measured with OpenVINO: where the environment
+    holds none, nothing is set.
+    """
+
+    enabled: bool = False
+    governor: bool = True
+    huge_pages: bool = True
+    memory_lock: bool = True
+    scheduling: bool = True
+    npu_turbo: bool = True
+    seconds: int = Field(default=60, ge=1, le=600)
+
+
 class CommandTable(Table):
     """The ``local-opus`` command on the PATH."""
 
@@ -124,9 +157,12 @@ class Profile(Table):
     environment: EnvironmentTable = EnvironmentTable()
     model: ModelTable = ModelTable()
     server: ServerTable = ServerTable()
+    monitor: MonitorTable = MonitorTable()
+    posture: PostureTable = PostureTable()
     generation: GenerationTable = GenerationTable()
     openvino: OpenVinoTable = OpenVinoTable()
     tuning: TuningTable = TuningTable()
+    machine: MachineTable = MachineTable()
     command: CommandTable = CommandTable()
 
 
@@ -239,5 +275,13 @@ def _contradictions(profile: Profile) -> Iterator[str]:
         yield 'environment.extras: must hold "base" at least'
     if profile.server.enabled and "server" not in extras:
         yield 'environment.extras: must hold "server" where server.enabled is true'
+    monitor = profile.monitor
+    if monitor.enabled and not profile.server.enabled:
+        yield "monitor.enabled: there is a server to watch only where server.enabled is true"
+    if monitor.interval_seconds * monitor.sick_after > MOST_SICK_SECONDS:
+        yield (
+            f"monitor.sick_after: with interval_seconds at most {MOST_SICK_SECONDS} s together, "
+            "or systemd's limit of restarts never comes to hold"
+        )
     if profile.model.id is not None and not profile.server.enabled:
         yield "model.id: a model is installed only where server.enabled is true"

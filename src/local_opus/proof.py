@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
-from local_opus import node, planner, selftest, server_log
+from local_opus import lingering, node, planner, selftest, server_log
 from local_opus.attested import Attested
 from local_opus.host import Host
 from local_opus.refusals import explained
@@ -40,6 +40,7 @@ def prove(host: Host, choice: Choice, tell: Reporter) -> dict[str, JsonValue]:
         with _step(tell, "ask over HTTP"), server_log.kept(host, choice.locations):
             result |= selftest.server(host, choice.locations, model.id)
         result["tuned"] = node.tuning(host, choice.locations)
+        result["lingering"] = lingering.told(host, choice.locations, {"linger": choice.linger})
     tell.finished("self-test", "done")
     return result
 

@@ -12,7 +12,7 @@ import re
 import shlex
 from collections.abc import Mapping
 
-from jinja2 import Environment, StrictUndefined, TemplateError, Undefined
+from jinja2 import DictLoader, Environment, StrictUndefined, TemplateError, Undefined
 
 from local_opus.errors import BadInputError, LocalOpusError
 
@@ -73,20 +73,29 @@ def as_setting(value: object) -> Quoted:
     return Quoted(text.replace("%", "%%"))
 
 
+def as_path(value: object) -> Quoted:
+    """Quote for a directive that takes one path as the rest of its line (EnvironmentFile=).
+
+    Raises BadInputError for control characters.
+    """
+    return Quoted(_plain(value, "a systemd unit").replace("%", "%%"))
+
+
 def _only_quoted(value: object) -> object:
     if not isinstance(value, Quoted):
         raise TemplateError(f"the value {value!r} reaches the output without a filter")
     return value
 
 
-def render(name: str, template: str, values: Mapping[str, object]) -> str:
-    """Return the text of a template.
+def render(name: str, templates: Mapping[str, str], values: Mapping[str, object]) -> str:
+    """Return the text of the template of that name; it may include others of ``templates``.
 
     Raises LocalOpusError that names the template when it names an unknown value or prints one
     without a filter; BadInputError when a value can't be quoted.
     """
     # Autoescape is for HTML; here every value passes a filter of its own language.
     environment = Environment(  # noqa: S701
+        loader=DictLoader(templates),
         undefined=StrictUndefined,
         finalize=_only_quoted,
         keep_trailing_newline=True,
@@ -98,9 +107,10 @@ def render(name: str, template: str, values: Mapping[str, object]) -> str:
         "shell": as_shell,
         "unit": as_unit,
         "setting": as_setting,
+        "path": as_path,
     }
     try:
-        return environment.from_string(template).render(values)
+        return environment.get_template(name).render(values)
     except TemplateError as error:
         raise LocalOpusError(
             f"templates/{name}: {error}", "This is a defect of the program; report it."

@@ -11,6 +11,7 @@ from local_opus.catalog import own
 from local_opus.history import Entry, Event
 from local_opus.host import Host
 from local_opus.journal import Journal, Listener
+from local_opus.keys import cloud
 from local_opus.locations import Locations
 from local_opus.opening import open_journal
 from local_opus.refusals import explained
@@ -66,7 +67,7 @@ def _forecast(host: Host, locations: Locations, *, purge: bool) -> Forecast:
         left -= removed
     steps: list[Step] = []
     if not purge:
-        kept += _pinned(host, locations)
+        kept += [*_pinned(host, locations), *_cloud_keys(host, locations)]
     elif own.is_there(host, locations):
         steps.append(Step("pinned", f"the models that were pinned, {locations.own_catalog}"))
     if journal is None:
@@ -74,7 +75,7 @@ def _forecast(host: Host, locations: Locations, *, purge: bool) -> Forecast:
     active = journal.in_turn(one for one in journal.history.entries if one.active)
     # As in the way back itself: the folders come last, and those that hold weights stay.
     for entry in sorted(active, key=_is_folder):
-        if left and _holds(entry, locations):
+        if _stays(host, locations, entry, purge=purge, weights=left):
             continue
         edit = journal.edit_of(entry)
         if edit is None:
@@ -86,11 +87,12 @@ def _forecast(host: Host, locations: Locations, *, purge: bool) -> Forecast:
 
 
 def uninstall(host: Host, locations: Locations, *, purge: bool, tell: Reporter) -> Removed:
-    """Revert the receipt; with ``purge`` remove the store too, and the models that were pinned.
+    """Revert the receipt; with ``purge`` the store, pinned models and keys of clouds go too.
 
     Raises LocalOpusError.
 
-    While weights stay, so do the folders that hold them, and the receipt that says who made those.
+    While weights or such keys stay, so do the folders that hold them, and the receipt that says who
+    made those.
     """
     with explained(locations.state):
         return _uninstall(host, locations, purge=purge, tell=tell)
@@ -111,7 +113,7 @@ def _uninstall(host: Host, locations: Locations, *, purge: bool, tell: Reporter)
         journal = open_journal(host, locations, listener, held=True)
         removed = _revert(host, locations, journal, purge=purge)
         removed.weights_left = stored.size(host, locations)
-        if not removed.weights_left:
+        if not removed.weights_left and not cloud.kept_here(host, locations):
             state.leave(host, locations, journal.receipt)
         elif not journal.history.left:
             journal.receipt.append(Event.LEFT)
@@ -125,7 +127,7 @@ def _revert(host: Host, locations: Locations, journal: Journal, *, purge: bool) 
     def wanted(entry: Entry, *, folders: bool) -> bool:
         if _is_folder(entry) is not folders:
             return False
-        if _holds(entry, locations) and stored.size(host, locations):
+        if _stays(host, locations, entry, purge=purge, weights=stored.size(host, locations)):
             return False
         removed.nothing = False
         return True
@@ -137,22 +139,32 @@ def _revert(host: Host, locations: Locations, journal: Journal, *, purge: bool) 
     if purge:
         removed.kept += stored.purge(host, locations, fetched)
         own.remove(host, locations)
+        cloud.remove_all(host, locations)
     else:
         stored.drop_empty(host, fetched)
     way.revert(partial(wanted, folders=True))
     removed.kept += way.end().kept
-    removed.kept += _pinned(host, locations)
+    removed.kept += [*_pinned(host, locations), *_cloud_keys(host, locations)]
     return removed
+
+
+def _stays(host: Host, locations: Locations, entry: Entry, *, purge: bool, weights: int) -> bool:
+    """Whether an entry is a cloud's key that is kept, or a folder that holds such or weights."""
+    clouds = () if purge else cloud.kept_here(host, locations)
+    if clouds and cloud.is_of_cloud(entry.id):
+        return True
+    held = [locations.models] * bool(weights) + [locations.credentials] * bool(clouds)
+    return any(_holds(entry, path) for path in held)
 
 
 def _is_folder(entry: Entry) -> bool:
     return entry.kind == CreateFolder.kind
 
 
-def _holds(entry: Entry, locations: Locations) -> bool:
-    """Whether an entry is a folder that the store lies in."""
+def _holds(entry: Entry, folder: str) -> bool:
+    """Whether an entry is a folder that ``folder`` lies in, or is it."""
     path = f"{entry.params.get('path')}/"
-    return _is_folder(entry) and f"{locations.models}/".startswith(path)
+    return _is_folder(entry) and f"{folder}/".startswith(path)
 
 
 def _pinned(host: Host, locations: Locations) -> list[str]:
@@ -160,6 +172,14 @@ def _pinned(host: Host, locations: Locations) -> list[str]:
     path = locations.own_catalog
     there = own.is_there(host, locations)
     return [f"{path}: the models that you pinned; --purge removes it"] if there else []
+
+
+def _cloud_keys(host: Host, locations: Locations) -> list[str]:
+    """Name the keys of clouds that are kept: they are the user's, whatever is installed."""
+    return [
+        f"{locations.credentials}: your key of {name}; --purge removes it"
+        for name in cloud.kept_here(host, locations)
+    ]
 
 
 def _set_aside(path: str) -> str:

@@ -60,7 +60,7 @@ def choose(host: Host, locations: Locations, facts: HostFacts, history: History)
     model, port = run.get("model"), run.get("port")
     if not isinstance(port, int) and profile.server.enabled:  # of a receipt that does not say
         port = server_config.port(host.files.read_text, locations.server_config)
-    tune = run.get("tune")
+    tune, linger = run.get("tune"), run.get("linger")
     at_port = port if isinstance(port, int) else profile.server.port
     return install.prepare(
         host,
@@ -73,6 +73,7 @@ def choose(host: Host, locations: Locations, facts: HostFacts, history: History)
         trial_port=_free_port(host, profile.server.host, at_port),
         profile_file=str(file) if file else None,
         tune=tune if isinstance(tune, bool) else None,
+        linger=linger if isinstance(linger, bool) else None,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from ipaddress import ip_address
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -19,6 +20,17 @@ def shown(value: object) -> str:
     """Return a value as it may stand in one line: quoted, control characters escaped, cut."""
     text = json.dumps(value, ensure_ascii=True, default=str)
     return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 3] + "..."
+
+
+def loopback(host: str) -> str:
+    """Return the address; raise ValueError where others than this machine could reach it."""
+    try:
+        inside = ip_address(host).is_loopback
+    except ValueError:
+        inside = False
+    if not inside:
+        raise ValueError(f"must be a loopback address such as 127.0.0.1, not {shown(host)}")
+    return host
 
 
 def parse_json(model: type[_Model], text: str, path: str, remedy: str) -> _Model:

@@ -11,7 +11,7 @@ from machine import Done, Machine
 from runs import Run
 from tree import MACHINES_OWN
 
-UNIT = "local-opus-server.service"
+UNIT = "local-opus.service"
 INSTALL = ("./installer", "--local-opus", "--model", MODEL, "--yes")
 UNINSTALL = ("./installer", "uninstall", "--purge", "--yes")
 #: Asked for a fact that a model of this size knows, and always the likeliest token taken.

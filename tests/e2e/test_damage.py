@@ -64,7 +64,7 @@ def test_a_deleted_unit(node: Node, whole: Tree) -> None:
     weights = node.weights()
     node.shell(f"systemctl stop {UNIT}; rm {UNIT_FILE}; systemctl daemon-reload")
     broken(node)
-    repaired(node, whole, "unit", "server", weights=weights)
+    repaired(node, whole, "unit:local-opus.service", "server", weights=weights)
 
 
 def test_a_masked_unit(node: Node, whole: Tree) -> None:
@@ -72,7 +72,7 @@ def test_a_masked_unit(node: Node, whole: Tree) -> None:
     node.shell(f"systemctl stop {UNIT}; ln -sf /dev/null {UNIT_FILE}; systemctl daemon-reload")
     assert node.properties("LoadState") == {"LoadState": "masked"}
     broken(node)
-    repaired(node, whole, "unit", "server", weights=weights)
+    repaired(node, whole, "unit:local-opus.service", "server", weights=weights)
 
 
 def test_an_edited_config_is_kept_and_named(node: Node, whole: Tree) -> None:
@@ -141,7 +141,7 @@ def test_wrong_modes_and_owners(node: Node, whole: Tree) -> None:
     )
     assert node.machine.run("local-opus", "--version").code != 0
     repaired(
-        node, whole, "folder:config", "config:server", "config:model", "unit", "command",
+        node, whole, "folder:config", "config:server", "config:model", "unit:local-opus.service", "command",
         "folder:bin", weights=weights,
     )  # fmt: skip
 

@@ -28,14 +28,14 @@ GOES_ON = (
     Point("weights", "progress", 3),
     Point("variant", "progress", 2),
     Point("config:server", "started"),
-    Point("unit", "finished"),
+    Point("unit:local-opus.service", "finished"),
     Point("server", "started"),
     Point("self-test", "progress", within="canary"),
 )
 #: Killed at each of these in turn, an uninstall goes on from there.
 UNINSTALL_GOES_ON = (
     Point("server", "started"),
-    Point("unit", "finished"),
+    Point("unit:local-opus.service", "finished"),
     Point("environment", "started"),
     Point("folder:models", "started"),
 )
@@ -149,7 +149,7 @@ def test_power_lost_between_two_actions_of_an_uninstall(
     node: Node, machine: Machine, before: Tree
 ) -> None:
     run = cut(node, machine, Point("config:server", "finished"), *UNINSTALL)
-    assert {"server", "unit"} <= set(run.finished("taken back"))
+    assert {"server", "unit:local-opus.service"} <= set(run.finished("taken back"))
     uninstall(node, machine, before)
 
 

@@ -30,7 +30,7 @@ KILLS = (
     Point("environment", "progress", 2, within="install packages"),
     Point("trial", "progress"),
     Point("trial", "finished"),
-    Point("unit", "finished"),
+    Point("unit:local-opus.service", "finished"),
 )
 #: Seconds without an answer while the new server takes over. Measured 9 on two busy cores.
 OUTAGE = 30.0
@@ -138,7 +138,9 @@ def test_a_newer_version_that_does_not_serve_is_taken_back(
     assert code == 1, said
     assert "did not start" in said
     assert "trial" in run.started()
-    assert not {"unit", "server"} & set(run.started()), "it was not stopped by the trial"
+    assert not {"unit:local-opus.service", "server"} & set(run.started()), (
+        "it was not stopped by the trial"
+    )
     assert node.properties("MainPID", "NRestarts") == serving, "the old server was touched"
     node.assert_settled()
     own = {f"{folder}/*": "the checkouts' own environments" for folder in VERSIONS}

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.timeout(600)
 
 USER = "ann"
 HOME = f"/home/{USER}"
-UNIT = "local-opus-server.service"
+UNIT = "local-opus.service"
 LEFT_OUT = {
     **MACHINES_OWN,
     f"{HOME}/.cache": "the program's own environment for a checkout that the user can't write",

@@ -27,7 +27,9 @@ NOT_ACTIONS = {
     "self-test": "self-test",
 }
 #: What takes the place of others' files on the first machine.
-REPLACING = {"folder:prefix", "folder:config", "config:generation", "link", "unit"}
+REPLACING = {"folder:prefix", "folder:config", "config:generation", "link"} | {
+    "unit:local-opus.service"
+}
 #: A folder that is not there yet, and the step whose journal is looked at closely.
 NEW, FIRST = "folder:models", "group"
 #: Refusals that go the same way through the code as an I/O error, but for the exit code.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from played_servers import load
@@ -11,16 +13,20 @@ from points import ChildFailedError, Kind
 
 from fakes import FakeServices
 from local_opus.errors import LocalOpusError, WorkerError
+from local_opus.locations import TARGET_UNIT
 from local_opus.values import Scope
 
 if TYPE_CHECKING:
     from played_machine import Machine
 
+#: In the place of the PID of what has no process, e.g. a target.
+ACTIVE = 0
 #: Where it keeps what it knows, below the root.
 MANAGER = "run/manager"
-ENABLED = {
-    Scope.SYSTEM: "/etc/systemd/system/multi-user.target.wants",
-    Scope.USER: "/home/user/.config/systemd/user/default.target.wants",
+#: What a unit is wanted by; those that are not named, by the node's own target.
+WANTED = {
+    (Scope.SYSTEM, TARGET_UNIT): "multi-user.target",
+    (Scope.USER, TARGET_UNIT): "default.target",
 }
 
 
@@ -36,9 +42,9 @@ class PlayedServices(FakeServices):
         units, verb, unit = self._machine.units, words[0], words[-1]
         steps: dict[str, Callable[[], object]] = {
             "daemon-reload": units.reload,
-            "enable": lambda: units.enable(scope, unit),
-            "disable": lambda: units.disable(scope, unit),
-            "stop": lambda: units.stop(unit),
+            "enable": lambda: [units.enable(scope, one) for one in words[1:]],
+            "disable": lambda: [units.disable(scope, one) for one in words[1:]],
+            "stop": lambda: [units.stop(one) for one in words[1:]],
             "clean": lambda: units.clean(unit),
             "reset-failed": lambda: None,
         }
@@ -96,21 +102,29 @@ class Units:
 
     def reload(self) -> None:
         """Read the units anew."""
-        for unit in (self._machine.places.unit, self._machine.places.trial.unit):
+        known = {path.name for path in self._folder().glob("local-opus*.*") if path.is_file()}
+        for unit in known | set(self.loaded()):
             self._remember("loaded", unit, self.text(unit))
+
+    def _folder(self) -> Path:
+        return self._machine.below(self._machine.places.units)
+
+    def _link(self, scope: Scope, unit: str) -> Path:
+        wants = WANTED.get((scope, unit), TARGET_UNIT)
+        return self._folder() / f"{wants}.wants" / unit
 
     def enable(self, scope: Scope, unit: str) -> None:
         """Make the link that starts the unit at boot."""
         if not self.text(unit):
             raise LocalOpusError(f"systemctl enable: {unit} does not exist", "Install it.")
-        link = self._machine.below(f"{ENABLED[scope]}/{unit}")
+        link = self._link(scope, unit)
         link.parent.mkdir(exist_ok=True)
         if not link.is_symlink():
             link.symlink_to(f"{self._machine.places.units}/{unit}")
 
     def disable(self, scope: Scope, unit: str) -> None:
         """Remove the link, and its folder where it is empty, as systemd does."""
-        link = self._machine.below(f"{ENABLED[scope]}/{unit}")
+        link = self._link(scope, unit)
         link.unlink(missing_ok=True)
         if link.parent.is_dir() and not any(link.parent.iterdir()):
             link.parent.rmdir()
@@ -123,23 +137,26 @@ class Units:
         loaded = self.loaded().get(unit) or self.text(unit)
         if not loaded:
             raise LocalOpusError(f"systemctl start: {unit} not found", "Install it.")
-        start = next(line for line in loaded.splitlines() if line.startswith("ExecStart="))
-        for folder in self._state_folders(unit):
-            self._machine.below(folder).mkdir(exist_ok=True)
-        pid = self._machine.table.begin([start], serves=load(self._machine, start))
+        pid = self._begin(unit, loaded) if unit.endswith(".service") else ACTIVE
         self._remember("pid", unit, str(pid))
         self._remember("loaded", unit, loaded)
 
+    def _begin(self, unit: str, loaded: str) -> int:
+        start = next(line for line in loaded.splitlines() if line.startswith("ExecStart="))
+        for folder in self._state_folders(unit):
+            self._machine.below(folder).mkdir(exist_ok=True)
+        return self._machine.table.begin([start], serves=load(self._machine, start))
+
     def _state_folders(self, unit: str) -> list[str]:
-        """Return the state and cache folder of a unit of the system."""
-        name = unit.removesuffix(".service")
-        system = self._machine.places.scope is Scope.SYSTEM
-        return [f"/var/lib/{name}", f"/var/cache/{name}"] if system else []
+        """Return the state and cache folder of a unit of the system, as it says itself."""
+        text = self.loaded().get(unit) or self.text(unit)
+        found = re.search(r"^StateDirectory=(\S+)$", text, re.MULTILINE)
+        return [f"/var/lib/{found[1]}", f"/var/cache/{found[1]}"] if found else []
 
     def stop(self, unit: str) -> None:
         """End the unit's process."""
         pid = self._manager()["pid"].get(unit)
-        if pid:
+        if pid and pid != str(ACTIVE):
             self._machine.table.end(int(pid))
         self._remember("pid", unit, None)
 
@@ -155,7 +172,7 @@ class Units:
         """Return what `systemctl show` says."""
         pid = self._manager()["pid"].get(unit)
         there = bool(self.loaded().get(unit) or self.text(unit))
-        enabled = self._machine.below(f"{ENABLED[scope]}/{unit}").is_symlink()
+        enabled = self._link(scope, unit).is_symlink()
         return {
             "LoadState": "loaded" if there else "not-found",
             "ActiveState": "active" if pid else "inactive",

@@ -96,7 +96,7 @@ def test_status(program):
     assert (found["running"], found["ready"], found["model"]) == (True, True, MODEL)
     assert found["pid"] == server_pid(program)
     assert found["url"] == f"http://127.0.0.1:{program.port}"
-    assert "no systemd" in found["sandbox"]
+    assert "no systemd" in found["sandbox"]["verdict"]
     assert f"PID {found['pid']}" in program.run("status").stdout
 
 

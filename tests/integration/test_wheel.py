@@ -84,7 +84,7 @@ def test_it_holds_the_program_and_nothing_else(files):
 @pytest.mark.parametrize(
     "name",
     ["data/profiles/military.toml", "data/templates/local-opus.sh.j2", "catalog/models.toml",
-     "data/systemd/local-opus-server.service.j2", "data/locks/requirements-server.lock",
+     "data/systemd/local-opus.service.j2", "data/locks/requirements-server.lock",
      "data/locks/requirements-signing.lock"],
 )  # fmt: skip
 def test_it_carries_what_an_install_needs(files, name):

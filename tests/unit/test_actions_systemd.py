@@ -10,7 +10,7 @@ import pytest
 from pydantic import JsonValue
 
 from fakes import FakeHost, FakeProcesses
-from local_opus import node, resources
+from local_opus import install, node
 from local_opus.actions.base import State
 from local_opus.actions.create_group import CreateGroup
 from local_opus.actions.enable_service import TARGETS, EnableService
@@ -21,13 +21,14 @@ from local_opus.history import Event
 from local_opus.host import Completed, Files
 from local_opus.host.services import Services
 from local_opus.journal import Journal
-from local_opus.locations import UNIT
+from local_opus.locations import TARGET_UNIT, UNIT
 from local_opus.receipts import Receipt
 from local_opus.render import render
 from local_opus.reverting import revert_all
 from local_opus.values import Plan, PlannedAction, Scope
 
-SERVICE = EnableService(scope=Scope.SYSTEM, inputs_sha256="0" * 64)
+NODE = (TARGET_UNIT, UNIT)
+SERVICE = EnableService(scope=Scope.SYSTEM, inputs_sha256="0" * 64, units=NODE)
 JOURNAL = "starting\nerror: model.json: folder: Field required\n  fix: Correct the file.\n"
 
 
@@ -66,30 +67,51 @@ def test_enabled_and_active_is_present(
 
 def test_it_is_enabled_and_started_anew(host: FakeHost) -> None:
     SERVICE.execute(host, {}, quiet)
-    assert host.services.verbs == [("daemon-reload",), ("enable", UNIT), ("restart", UNIT)]
+    assert host.services.verbs == [
+        ("daemon-reload",),
+        ("enable", *NODE),
+        ("restart", UNIT),
+        ("start", TARGET_UNIT),
+    ]
 
 
 def test_what_failed_before_does_not_forbid_the_start(host: FakeHost) -> None:
     host.services.values["ActiveState"] = "failed"
     SERVICE.execute(host, {}, quiet)
-    assert host.services.verbs[-2:] == [("reset-failed", UNIT), ("restart", UNIT)]
+    assert host.services.verbs[-4:-1] == [
+        ("reset-failed", TARGET_UNIT),
+        ("reset-failed", UNIT),
+        ("restart", UNIT),
+    ]
 
 
+NODE_S = tuple(sorted(NODE))
+STATE = "local-opus-server"
+ENABLED = {"enabled": "enabled", "active": "active"}
 CLEAN = ("clean", "--what=state", "--what=cache", UNIT)
 
 
 @pytest.mark.parametrize(
     ("scope", "before", "verbs"),
     [
-        (Scope.SYSTEM, {"enabled": ""}, [("stop", UNIT), ("disable", UNIT), CLEAN]),
-        (Scope.USER, {"enabled": ""}, [("stop", UNIT), ("disable", UNIT)]),
-        (Scope.SYSTEM, {"enabled": "enabled", "active": "active"}, [("stop", UNIT)]),
+        (
+            Scope.SYSTEM,
+            {"units": {}, "wrote": []},
+            [("stop", *NODE_S), ("disable", *NODE_S), CLEAN],
+        ),
+        (Scope.USER, {"units": {}, "wrote": []}, [("stop", *NODE_S), ("disable", *NODE_S)]),
+        (
+            Scope.SYSTEM,
+            {"units": dict.fromkeys(NODE, ENABLED), "wrote": [STATE]},
+            [("stop", *NODE_S)],
+        ),
+        (Scope.SYSTEM, {"enabled": ""}, [("stop", *NODE_S), ("disable", *NODE_S), CLEAN]),  # older
     ],
 )
 def test_the_way_back(
     host: FakeHost, scope: Scope, before: dict[str, object], verbs: list[tuple[str, ...]]
 ) -> None:
-    EnableService(scope=scope, inputs_sha256="0" * 64).revert(host, before, {})  # type: ignore[arg-type]
+    EnableService(scope=scope, inputs_sha256="0" * 64, units=NODE).revert(host, before, {})  # type: ignore[arg-type]
     assert host.services.verbs == verbs
 
 
@@ -103,7 +125,7 @@ def test_only_the_way_back_of_the_install_itself_removes_what_the_service_wrote(
     found = SERVICE.capture(host)
     host.files.make_folders("/var/lib/local-opus-server")  # it was started
     SERVICE.revert(host, found, None)
-    assert ("disable", UNIT) in host.services.verbs
+    assert ("disable", *NODE_S) in host.services.verbs
     assert (CLEAN in host.services.verbs) is cleaned
 
 
@@ -113,8 +135,8 @@ def test_a_unit_that_is_gone_needs_no_way_back(host: FakeHost) -> None:
     assert host.services.verbs == []
 
 
-LINK = f"/home/user/.config/systemd/user/default.target.wants/{UNIT}"
-USERS = EnableService(scope=Scope.USER, inputs_sha256="0" * 64)
+LINK = f"/home/user/.config/systemd/user/local-opus.target.wants/{UNIT}"
+USERS = EnableService(scope=Scope.USER, inputs_sha256="0" * 64, units=NODE)
 
 
 def silent(host: FakeHost, *, manager: bool) -> None:
@@ -140,7 +162,8 @@ def test_a_service_that_no_systemd_runs_is_disabled_by_its_link(
     host: FakeHost, enabled: str, stays: bool
 ) -> None:
     silent(host, manager=False)
-    assert USERS.revert(host, {"enabled": enabled}, {}).kept is None
+    before = {"units": {UNIT: {"enabled": enabled, "active": "active"}}, "wrote": []}
+    assert USERS.revert(host, before, {}).kept is None
     assert (host.files.stat(LINK) is not None) is stays
     assert (host.files.stat(LINK.rpartition("/")[0]) is not None) is stays
 
@@ -161,7 +184,7 @@ def test_nothing_goes_that_a_service_runs_from_before_it_can_be_ended(host: Fake
     receipt = Receipt(host, "/var/receipt.jsonl")
     unit: dict[str, JsonValue] = {"path": "/home/user/opt/x", "content": "x", "scope": "user"}
     host.files.write_atomic("/home/user/opt/x", b"x")
-    service: dict[str, JsonValue] = {"scope": "user", "inputs_sha256": "0" * 64}
+    service: dict[str, JsonValue] = {"scope": "user", "inputs_sha256": "0" * 64, "units": [*NODE]}
     for kind, params in (("enable_service", service), ("install_unit", unit)):  # repaired later
         receipt.append(Event.BEGIN, id=kind, kind=kind, params=params)
     journal = Journal(host, receipt, lambda kind, params: kinds[kind].model_validate(params), ("/home/user/opt",))  # fmt: skip
@@ -172,7 +195,7 @@ def test_nothing_goes_that_a_service_runs_from_before_it_can_be_ended(host: Fake
 
 @pytest.mark.parametrize("scope", list(Scope))
 def test_the_unit_is_wanted_by_what_its_link_is_sought_at(scope: Scope) -> None:
-    assert f"WantedBy={TARGETS[scope]}" in unit_text(scope.value, "CPU")
+    assert f"WantedBy={TARGETS[scope]}" in unit_text(scope.value, "CPU", TARGET_UNIT)
 
 
 class Breaks(CreateGroup):
@@ -194,9 +217,10 @@ def test_a_server_that_ran_before_starts_again_when_its_own_unit_is_back(host: F
     seen: list[str] = []
     start = host.services.start
 
-    def watched(*words, **more):  # type: ignore[no-untyped-def]
-        seen.append(host.files.read_text(f"/units/{UNIT}"))
-        start(*words, **more)
+    def watched(scope, unit, *words, **more):  # type: ignore[no-untyped-def]
+        if unit == UNIT:
+            seen.append(host.files.read_text(f"/units/{UNIT}"))
+        start(scope, unit, *words, **more)
 
     host.services.start = watched  # type: ignore[method-assign]
     unit: dict[str, JsonValue] = {
@@ -210,7 +234,7 @@ def test_a_server_that_ran_before_starts_again_when_its_own_unit_is_back(host: F
             id="server",
             kind="enable_service",
             summary="",
-            params={"scope": "system", "inputs_sha256": "0" * 64},
+            params={"scope": "system", "inputs_sha256": "0" * 64, "units": [UNIT]},
         ),
         PlannedAction(id="breaks", kind="breaks", summary="", params={"name": "x"}),
     ]
@@ -363,16 +387,17 @@ def test_systemd_reads_a_unit_when_it_comes_and_when_it_goes(host: FakeHost) -> 
     assert host.services.verbs == [("daemon-reload",)] * 2
 
 
-def unit_text(scope: str, device: str) -> list[str]:
+def unit_text(scope: str, device: str, unit: str = UNIT) -> list[str]:
     values = {
         "python": "/opt/local opus/bin/python",
         "server_config": "/etc/local-opus/server.json",
         "scope": scope,
         "group": "local-opus",
         "device": device,
-        "service": "local-opus-server",
+        "state": "local-opus-server",
+        "trial": False,
     }
-    return render(UNIT, resources.read("systemd", f"{UNIT}.j2"), values).splitlines()
+    return render(f"{unit}.j2", install.templates(), values).splitlines()
 
 
 def test_only_a_service_that_needs_an_accelerator_may_open_its_node() -> None:
@@ -384,7 +409,7 @@ def test_a_users_unit_holds_nothing_that_its_systemd_refuses() -> None:
     text = "\n".join(unit_text("user", "GPU"))
     for directive in ("DynamicUser", "SupplementaryGroups", "ProtectSystem", "StateDirectory"):
         assert directive not in text
-    assert "WantedBy=default.target" in text
+    assert "WantedBy=local-opus.target" in text
 
 
 def test_the_service_never_gets_the_folder_of_the_receipt() -> None:

@@ -40,7 +40,7 @@ ACTIONS = (
     ("link", "link_command", {"path": "/opt/lo/link", "target": "bin/x"}),
     ("unit", "install_unit", {"path": f"/units/{UNIT}", "content": "u", "mode": 0o644,
                               "scope": "system"}),
-    ("server", "enable_service", {"scope": "system", "inputs_sha256": SHA}),
+    ("server", "enable_service", {"scope": "system", "inputs_sha256": SHA, "units": [UNIT]}),
 )  # fmt: skip
 PLAN = Plan(
     profile="p", scope=Scope.SYSTEM, root="/", model=None, device=None,
@@ -71,13 +71,13 @@ class Systemd(FakeServices):
         self.host.tick()
 
     def properties(self, scope: Scope, unit: str, *names: str) -> dict[str, str]:
-        there = self.host.files.stat(f"/units/{UNIT}") is not None
+        there = unit == UNIT and self.host.files.stat(f"/units/{UNIT}") is not None
         known = {
             "LoadState": "loaded" if there else "not-found",
-            "ActiveState": "active" if self.active else "inactive",
+            "ActiveState": "active" if self.active and there else "inactive",
             "UnitFileState": ("enabled" if self.enabled else "disabled") if there else "",
         }
-        return {name: known[name] for name in names}
+        return {name: known.get(name, "") for name in names}
 
 
 class Machine(FakeHost):

@@ -5,36 +5,17 @@ from __future__ import annotations
 import pytest
 from checks_host import context, facts, write
 
-from local_opus import as_service
+from local_opus import as_service, install
 from local_opus.checks.runner import answer
 from local_opus.errors import BadInputError, LocalOpusError, MachineCannotError, WorkerError
 from local_opus.host.processes import Processes
 from local_opus.locations import locate
 from local_opus.render import render
-from local_opus.resources import read
 from local_opus.values import DeviceFacts, Scope
 
-UNIT = "/etc/systemd/system/local-opus-server.service"
+UNIT = "/etc/systemd/system/local-opus.service"
 DROP_IN = f"{UNIT}.d/a.conf"
 PYTHON = "/opt/local-opus/env-1/bin/python"
-
-
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [
-        ("[Service]\nA=1\n\n# B=2\n; C=3\nD = 4 \n", [("A", "1"), ("D", "4")]),
-        ("A=0\n[Unit]\nA=1\n[Service]\nA=2\n[Install]\nA=3\n", [("A", "2")]),
-        ("[Service]\nA=1\\\n  2\nB=3\n", [("A", "1   2"), ("B", "3")]),
-        ("[Service]\nA=1\\\n# no\n2\n", [("A", "1 2")]),
-        ("[Service]\nA=1\\\n", [("A", "1")]),
-        ("[Service]\nA=\nA=1\nA=2\n", [("A", ""), ("A", "1"), ("A", "2")]),
-        ("[Service]\nE=x=y\n", [("E", "x=y")]),
-        ("[Service]\nnonsense\n\x00\n", []),
-        ("", []),
-    ],
-)  # fmt: skip
-def test_settings_are_read_as_systemd_reads_them(text, found):
-    assert as_service.service_settings(text) == found
 
 
 @pytest.mark.parametrize(
@@ -59,12 +40,13 @@ def node(host):  # type: ignore[no-untyped-def]
     """A machine whose systemd has the unit of an install loaded, with a drop-in of the user."""
     host.services.runs = True
     host.services.values = {"LoadState": "loaded", "FragmentPath": UNIT, "DropInPaths": DROP_IN}
-    name = "local-opus-server.service.j2"
+    name = "local-opus.service.j2"
     values = {
         "python": PYTHON, "server_config": "/etc/local-opus/server.json", "scope": "system",
-        "group": "local-opus", "service": "local-opus-server", "device": "GPU",
+        "group": "local-opus", "state": "local-opus-server", "device": "GPU",
+        "trial": False,
     }  # fmt: skip
-    write(host, UNIT, render(name, read("systemd", name), values))
+    write(host, UNIT, render(name, install.templates(), values))
     write(host, DROP_IN, "[Service]\nDeviceAllow=/dev/null rw\nTimeoutStartSec=9\nExecStart=\n")
     return host
 

@@ -285,7 +285,7 @@ def test_as_service_without_a_unit_can_not_be(bare, capsys):
     bare.services.runs = True
     bare.services.values = {"LoadState": "not-found"}
     code = cli.main(["doctor", "--scope", "user", "--as-service"])
-    says = "local-opus-server.service is not installed (not-found)"
+    says = "local-opus.service is not installed (not-found)"
     assert (code, says in capsys.readouterr().err) == (4, True)
 
 

@@ -118,7 +118,7 @@ def test_an_uninstall_alone(image, prepare, named):
 
 OUT = "/opt/local-opus/out"
 UNIT = {
-    "path": f"{OUT}/local-opus-server.service",
+    "path": f"{OUT}/local-opus.service",
     "content": "x",
     "mode": 0o644,
     "scope": "system",

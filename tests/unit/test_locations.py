@@ -23,7 +23,7 @@ def test_the_system():
         "config": "/etc/local-opus", "state": "/var/lib/local-opus",
         "models": "/var/lib/local-opus/models", "units": "/etc/systemd/system",
         "runtime": "/run/local-opus", "logs": "/var/log/local-opus",
-        "unit": "local-opus-server.service",
+        "unit": "local-opus.service",
     }  # fmt: skip
 
 

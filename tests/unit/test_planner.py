@@ -190,7 +190,7 @@ def test_an_image_starts_no_server(base):
     there = ids(replace(base, root="/mnt/image", is_image=True))
     assert "server" in ids(base)
     assert "server" not in there
-    assert "unit" in there
+    assert "unit:local-opus.service" in there
 
 
 CHANGES: dict[str, Callable[[planner.Request], planner.Request]] = {
@@ -252,6 +252,6 @@ def test_a_hostile_name_can_not_enter_a_file(base):
         content = action.params.get("content")
         if isinstance(content, str) and action.id.startswith("config:"):
             json.loads(content)
-        if action.kind == "install_unit":
+        if action.id == "unit:local-opus.service":
             assert "\nExecStart=" in str(content)
             assert "%h" not in str(content).replace("%%h", "")

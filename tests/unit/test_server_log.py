@@ -69,7 +69,7 @@ def test_the_words_of_one_run_and_of_many(text, of_one, of_many):
 
 
 def test_the_last_words_in_the_journal(host, places):
-    look = "Look at `journalctl --user -u local-opus-server.service -n 50`."
+    look = "Look at `journalctl --user -u local-opus.service -n 50`."
     assert server_log.last_words(host, places) == ("its log is in the journal", look)
 
 

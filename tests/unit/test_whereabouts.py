@@ -12,7 +12,6 @@ from local_opus import (
     control,
     install,
     node,
-    resources,
     shelf,
     stock,
     upgrade,
@@ -156,7 +155,7 @@ def of_another_state(host: FakeHost) -> None:
 
 def command(host: FakeHost, state: str, scope: str = "user") -> None:
     values = {"python": "/p", "scope": scope, "state": state, "address": "127.0.0.1:8000"}
-    text = render("local-opus.sh.j2", resources.read("templates", "local-opus.sh.j2"), values)
+    text = render("local-opus.sh.j2", install.templates(), values)
     host.files.make_folders(f"{MADE['folder:prefix']}/bin")
     host.files.write_atomic(f"{MADE['folder:prefix']}/bin/local-opus", text.encode(), mode=0o755)
 

@@ -9,13 +9,17 @@ from local_opus.actions.convert_weights import ConvertWeights
 from local_opus.actions.create_environment import CreateEnvironment
 from local_opus.actions.create_folder import CreateFolder
 from local_opus.actions.create_group import CreateGroup
+from local_opus.actions.enable_linger import EnableLinger
 from local_opus.actions.enable_service import EnableService
 from local_opus.actions.fetch_weights import FetchWeights
 from local_opus.actions.install_unit import InstallUnit
+from local_opus.actions.keep_credential import KeepCredential
 from local_opus.actions.link_command import LinkCommand
+from local_opus.actions.make_host_key import MakeHostKey
 from local_opus.actions.set_mode import SetMode
 from local_opus.actions.start_server import StartServer
 from local_opus.actions.try_server import TryServer
+from local_opus.actions.tune_machine import TuneMachine
 from local_opus.actions.tune_openvino import TuneOpenvino
 from local_opus.actions.write_file import WriteFile
 from local_opus.errors import LocalOpusError
@@ -33,10 +37,14 @@ REGISTRY: dict[str, type[Action]] = {
         SetMode,
         LinkCommand,
         TuneOpenvino,
+        TuneMachine,
         InstallUnit,
         EnableService,
         StartServer,
+        EnableLinger,
         TryServer,
+        MakeHostKey,
+        KeepCredential,
     )
 }
 

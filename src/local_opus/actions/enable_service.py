@@ -1,127 +1,264 @@
-"""Enable and start the service under systemd."""
+"""Enable and start the node's units under systemd."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Annotated, ClassVar
+
+from pydantic import StringConstraints
 
 from local_opus import node
 from local_opus.actions.base import Action, Inspection, Progress, Record, Reverted, State
 from local_opus.actions.ownership import lost_group
 from local_opus.asking import require_answer
 from local_opus.host import Host
-from local_opus.locations import UNIT, locate
+from local_opus.locations import (
+    FORMER_UNIT,
+    MONITOR_TIMER,
+    MONITOR_UNIT,
+    SERVER_STATE,
+    SOCKET_UNIT,
+    TARGET_UNIT,
+    TUNE_UNIT,
+    UNIT,
+    locate,
+)
 from local_opus.values import Scope, Sha256
 
-#: Where systemd makes the state folder of the unit of the system when it first starts.
-_STATE = f"/var/lib/{UNIT.removesuffix('.service')}"
-#: What the unit is wanted by, as its own [Install] section says.
+#: What the target is wanted by, as its own [Install] section says. Units of versions without a
+#: target were wanted by the same.
 TARGETS = {Scope.SYSTEM: "multi-user.target", Scope.USER: "default.target"}
+#: A receipt could hold an option, or a unit of the system, in its place.
+UnitName = Annotated[
+    str, StringConstraints(pattern=r"\Alocal-opus(-[a-z]+)*\.(service|socket|target|timer)\z")
+]
+#: All that any version enabled: what a plan no longer holds is ended before it is begun.
+_EVER = (FORMER_UNIT, UNIT, SOCKET_UNIT, TARGET_UNIT, TUNE_UNIT, MONITOR_UNIT, MONITOR_TIMER)
+_SERVERS = frozenset({UNIT, FORMER_UNIT})
+#: The state and cache folders that systemd makes for a unit of the system when it first starts.
+_STATES = {UNIT: SERVER_STATE, FORMER_UNIT: SERVER_STATE, MONITOR_UNIT: "local-opus-monitor"}
+
+
+@dataclass(frozen=True)
+class _Stood:
+    """How a unit stood: its UnitFileState and ActiveState."""
+
+    enabled: str
+    active: str
 
 
 class EnableService(Action):
-    """The server's unit, enabled and running; ``inputs_sha256`` changes with all it reads."""
+    """Units, enabled and running; ``inputs_sha256`` changes with all that they read.
+
+    They are started in their order; the target, with which they come up at boot, last of all. Where
+    the server is one of them it has to answer.
+    """
 
     kind: ClassVar[str] = "enable_service"
     #: Before all files: where it can't be ended, what it runs from stays.
     reverted_in: ClassVar[int] = -1
     scope: Scope
     inputs_sha256: Sha256
+    #: Receipts of versions with one unit do not name it.
+    units: tuple[UnitName, ...] = (FORMER_UNIT,)
+
+    @property
+    def server(self) -> str | None:
+        """The server's unit; None: there is no server among them."""
+        return next((unit for unit in self.units if unit in _SERVERS), None)
 
     def summary(self) -> str:
         """Say what it does."""
-        return f"enable and start {UNIT}"
+        parts = [unit for unit in self.units if unit != TARGET_UNIT]
+        return f"enable and start {', '.join(parts)}"
 
     def paths(self) -> tuple[str, ...]:
         """Systemd makes its own links, in the folder that the scope has for units."""
         return ()
 
     def inspect(self, host: Host) -> Inspection:
-        """Enabled and active, in the group that may read configs and weights, is present."""
-        found = self._look(host)
-        active, enabled = found["ActiveState"], found["UnitFileState"]
-        if active == "active" and enabled == "enabled":
-            if (evidence := lost_group(host, self.scope)) is not None:
-                return Inspection(state=State.DIFFERENT, evidence=evidence)
+        """All enabled and active, the server in the group that may read its files, is present."""
+        found = self._stand(host, self.units)
+        if any(unit.enabled for unit in found.values()):
+            for name, unit in found.items():
+                if (unit.enabled, unit.active) != ("enabled", "active"):
+                    evidence = f"{name}: {unit.enabled or 'no unit'}, {unit.active}"
+                    return Inspection(state=State.DIFFERENT, evidence=evidence)
+            if self.server and (lost := lost_group(host, self.scope)) is not None:
+                return Inspection(state=State.DIFFERENT, evidence=lost)
             return Inspection(state=State.PRESENT, evidence="enabled and active")
-        state = State.ABSENT if not enabled else State.DIFFERENT
-        return Inspection(state=state, evidence=f"{enabled or 'no unit'}, {active}")
+        return Inspection(state=State.ABSENT, evidence="no unit is enabled or there")
 
-    def _look(self, host: Host) -> dict[str, str]:
-        return host.services.properties(
-            self.scope, UNIT, "LoadState", "ActiveState", "UnitFileState"
-        )
+    def _stand(self, host: Host, units: Iterable[str]) -> dict[str, _Stood]:
+        """Look how units stand."""
+        found = {}
+        for unit in units:
+            now = host.services.properties(self.scope, unit, "ActiveState", "UnitFileState")
+            found[unit] = _Stood(now["UnitFileState"], now["ActiveState"])
+        return found
+
+    def _others(self, host: Host) -> dict[str, _Stood]:
+        """Return those of another plan or version that would stand in the way."""
+        found = self._stand(host, (unit for unit in _EVER if unit not in self.units))
+        return {
+            name: unit for name, unit in found.items() if unit.enabled not in {"", "static"}
+        }  # "": not there; static: started by one of the others alone
 
     def capture(self, host: Host) -> Record:
-        """Record whether it was enabled and active, and whether it had run before.
+        """Record which were enabled and active, and what had been written before.
 
-        A repair finds it disabled, too, where somebody did that; what it wrote is then there.
+        A repair finds one disabled, too, where somebody did that; what it wrote is then there.
         """
-        found = self._look(host)
+        stood = self._stand(host, self.units) | self._others(host)
         return {
-            "enabled": found["UnitFileState"],
-            "active": found["ActiveState"],
-            "wrote": host.files.stat(_STATE) is not None,
+            "units": {
+                name: {"enabled": unit.enabled, "active": unit.active}
+                for name, unit in stood.items()
+            },
+            "wrote": [
+                folder
+                for folder in dict.fromkeys(_STATES.values())
+                if any(host.files.stat(f"{base}/{folder}") for base in self._bases(host))
+            ],
         }
 
     def execute(self, host: Host, before: Record, progress: Progress) -> Record:  # noqa: ARG002
-        """Enable it and start it anew, then wait until it serves."""
+        """Enable them and start them anew, then wait until the server serves."""
         host.services.do(self.scope, "daemon-reload")
-        host.services.do(self.scope, "enable", UNIT)
-        self._forget_failure(host)  # what it counted must not forbid this start
-        self._start(host, progress)
+        for unit in self._others(host):
+            host.services.do(self.scope, "stop", unit)
+            host.services.do(self.scope, "disable", unit)
+        host.services.do(self.scope, "enable", *self.units)
+        self._forget_failures(host, self.units)  # what was counted must not forbid this start
+        self._start(host, self.units, progress)
         return {}
 
-    def _forget_failure(self, host: Host) -> None:
-        if self._look(host)["ActiveState"] == "failed":  # of a unit that systemd has unloaded: none
-            host.services.do(self.scope, "reset-failed", UNIT)
+    def _forget_failures(self, host: Host, units: Iterable[str]) -> None:
+        for name, unit in self._stand(host, units).items():
+            if unit.active == "failed":  # of a unit that systemd has unloaded: none
+                host.services.do(self.scope, "reset-failed", name)
 
-    def _start(self, host: Host, progress: Progress) -> None:
-        locations = locate(self.scope, host.environ)
-        host.services.start(
-            self.scope,
-            UNIT,
-            lambda waited, said: progress(said or "start the service", int(waited), None),
-            "restart",
-        )
-        node.wait_ready(
-            host,
-            locations,
-            node.settings(host, locations),
-            lambda waited: progress("ask it whether it is ready", int(waited), None),
-        )
+    def _start(self, host: Host, units: Iterable[str], progress: Progress) -> None:
+        """Start units anew, the target last; wait until the server that is among them answers."""
+        in_order = sorted(units, key=lambda unit: unit == TARGET_UNIT)
+        for unit in in_order:
+            host.services.start(
+                self.scope,
+                unit,
+                lambda waited, said: progress(said or "start the service", int(waited), None),
+                "start" if unit == TARGET_UNIT else "restart",
+            )
+        server = next((unit for unit in in_order if unit in _SERVERS), None)
+        if server is not None:
+            locations = replace(locate(self.scope, host.environ), unit=server)
+            node.wait_ready(
+                host,
+                locations,
+                node.settings(host, locations),
+                lambda waited: progress("ask it whether it is ready", int(waited), None),
+            )
 
     def revert(self, host: Host, before: Record, after: Record | None) -> Reverted:  # noqa: ARG002
-        """Stop it; disable it unless it was enabled before; remove what only it wrote since.
+        """Stop them; disable those that were not enabled before; remove what only they wrote.
 
         One that ran before is started again by ``resume``, when its own files are back.
         """
+        stood = _stood(before)
         if not host.services.running(self.scope):
             require_answer(host, self.scope)
-            if before.get("enabled") != "enabled":
-                self._disable_by_hand(host)
+            for unit in self.units:
+                if not _was_enabled(stood, unit):
+                    self._disable_by_hand(host, unit)
             return Reverted()
-        if self._look(host)["LoadState"] == "not-found":
-            return Reverted()
-        host.services.do(self.scope, "stop", UNIT)
-        if before.get("enabled") != "enabled":
-            self._forget_failure(host)
-            host.services.do(self.scope, "disable", UNIT)
-            # The state and cache folders of its dynamic user; older receipts know no `wrote`.
-            if self.scope is Scope.SYSTEM and not before.get("wrote"):
-                host.services.do(self.scope, "clean", "--what=state", "--what=cache", UNIT)
+        # Killed on its way from an older version, that one's server may still run.
+        mine = {*self.units, *([FORMER_UNIT] if self.server else [])}
+        there = [unit for unit in sorted(mine) if self._is_there(host, unit)]
+        if there:
+            host.services.do(self.scope, "stop", *there)
+            self._forget_failures(host, there)
+        gone = [unit for unit in there if not _was_enabled(stood, unit)]
+        if gone:
+            host.services.do(self.scope, "disable", *gone)
+        self._clean(host, there, before)
+        back = [unit for unit in stood if unit not in self.units and _was_enabled(stood, unit)]
+        back = [unit for unit in back if self._is_there(host, unit)]
+        if back:
+            host.services.do(self.scope, "enable", *back)
         return Reverted()
 
-    def _disable_by_hand(self, host: Host) -> None:
+    def _is_there(self, host: Host, unit: str) -> bool:
+        return host.services.property(self.scope, unit, "LoadState") != "not-found"
+
+    def _bases(self, host: Host) -> tuple[str, ...]:
+        """Name the folders in which systemd makes StateDirectory= (systemd.exec(5)).
+
+        Of a user it is that of XDG_CONFIG_HOME before systemd 254, of XDG_STATE_HOME since.
+        """
+        if self.scope is Scope.SYSTEM:
+            return ("/var/lib",)
+        places = locate(self.scope, host.environ)
+        return tuple(path.rpartition("/")[0] for path in (places.config, places.state))
+
+    def _clean(self, host: Host, units: Iterable[str], before: Record) -> None:
+        """Remove the state and cache folders of the services, unless they were there before.
+
+        Nor those that another server of ours writes into.
+        """
+        wrote = _wrote(before)
+        for unit in units:
+            folder = _STATES.get(unit)
+            if folder is None or folder in wrote:
+                continue
+            wrote.add(folder)
+            # A user's unit of an older version has none, and systemd refuses to clean it.
+            own = self.scope is Scope.SYSTEM or host.services.property(
+                self.scope, unit, "StateDirectory"
+            )
+            if not own:
+                continue
+            shared = (one for one in _STATES if _STATES[one] == folder and one != unit)
+            if all(now.active != "active" for now in self._stand(host, shared).values()):
+                host.services.do(self.scope, "clean", "--what=state", "--what=cache", unit)
+
+    def _disable_by_hand(self, host: Host, unit: str) -> None:
         """Remove the link by which it would start again, as systemd does; here none is running."""
-        wants = f"{locate(self.scope, host.environ).units}/{TARGETS[self.scope]}.wants"
-        found = host.files.stat(f"{wants}/{UNIT}")
-        if found is not None and found.kind == "link":
-            host.files.remove(f"{wants}/{UNIT}")
-            if not host.files.list(wants):
-                host.files.remove_folder(wants)
+        units = locate(self.scope, host.environ).units
+        for target in (TARGET_UNIT, TARGETS[self.scope]):
+            wants = f"{units}/{target}.wants"
+            found = host.files.stat(f"{wants}/{unit}")
+            if found is not None and found.kind == "link":
+                host.files.remove(f"{wants}/{unit}")
+                if not host.files.list(wants):
+                    host.files.remove_folder(wants)
 
     def resume(self, host: Host, before: Record) -> None:
-        """Start it again if it ran before."""
-        if before.get("active") == "active" and host.services.running(self.scope):
+        """Start again what ran before."""
+        ran = [name for name, unit in _stood(before).items() if unit.active == "active"]
+        if ran and host.services.running(self.scope):
             host.services.do(self.scope, "daemon-reload")
-            self._start(host, lambda _step, _done, _total: None)
+            self._start(host, ran, lambda _step, _done, _total: None)
+
+
+def _stood(before: Record) -> dict[str, _Stood]:
+    """Return how units stood, of a record of any version: older ones know one unit alone."""
+    units = before.get("units")
+    if not isinstance(units, dict):
+        units = {FORMER_UNIT: before} if "enabled" in before or "active" in before else {}
+    return {
+        name: _Stood(str(unit.get("enabled", "")), str(unit.get("active", "")))
+        for name, unit in units.items()
+        if isinstance(unit, dict)
+    }
+
+
+def _was_enabled(stood: dict[str, _Stood], unit: str) -> bool:
+    return unit in stood and stood[unit].enabled == "enabled"
+
+
+def _wrote(before: Record) -> set[str]:
+    """Return the state folders that were there before; older receipts know one, or none."""
+    wrote = before.get("wrote")
+    if isinstance(wrote, list):
+        return {str(folder) for folder in wrote}
+    return {SERVER_STATE} if wrote else set()

@@ -11,6 +11,7 @@ from local_opus.actions.ownership import group_number
 from local_opus.devices.names import DeviceName
 from local_opus.facts import memory
 from local_opus.host import Host
+from local_opus.keys import giving
 from local_opus.locations import Locations, locate
 from local_opus.values import Device, Model, Scope
 
@@ -106,7 +107,8 @@ class TryServer(Action):
         if self.unit is None:
             node.start_detached(host, places, list(self.command))
         else:
-            host.files.write_atomic(f"{places.units}/{places.unit}", self.unit.encode())
+            unit = self.unit + giving.trial_lines(host, places)
+            host.files.write_atomic(f"{places.units}/{places.unit}", unit.encode())
             host.services.do(self.scope, "daemon-reload")
             host.services.start(
                 self.scope,
@@ -127,6 +129,7 @@ class TryServer(Action):
             self._end_service(host, places)
         elif (running := node.serving(host, places)) is not None:
             node.stop_detached(host, places, running)
+        giving.take_back(host, places)
         host.files.discard(f"{places.units}/{places.unit}")
         if self.unit is not None and host.services.running(self.scope):
             host.services.do(self.scope, "daemon-reload")

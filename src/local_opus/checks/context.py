@@ -20,11 +20,12 @@ from local_opus.catalog.own import load_all as load_catalog
 from local_opus.checks.base import NotApplicableError
 from local_opus.errors import BadInputError, LocalOpusError
 from local_opus.facts import gather
-from local_opus.history import History
+from local_opus.history import Entry, History
 from local_opus.host import Host, locks
 from local_opus.journal import Journal
-from local_opus.locations import Locations
+from local_opus.locations import UNIT, Locations
 from local_opus.opening import open_journal
+from local_opus.planner.units import SERVICE
 from local_opus.receipts import is_there
 from local_opus.server.settings import Settings
 from local_opus.values import Device, HostFacts, Model
@@ -123,7 +124,7 @@ class Context:
 
     def has_server(self) -> bool:
         """Whether the receipt says that a server was installed."""
-        return any(entry.id in {"server", "unit"} for entry in self.history().entries)
+        return any(_is_server(entry) for entry in self.history().entries)
 
     def require_server(self) -> None:
         """Raise NotApplicableError where the install has no server."""
@@ -203,6 +204,13 @@ class Context:
     def scope(self) -> str:
         """The scope's word."""
         return self.locations.scope.value
+
+
+def _is_server(entry: Entry) -> bool:
+    """Whether an entry of the receipt is a server's: the start of a node may be of others alone."""
+    units = entry.params.get("units")
+    starts = entry.id == SERVICE and (not isinstance(units, list) or UNIT in units)
+    return starts or entry.id in {"unit", f"unit:{UNIT}"}  # the first: of older versions
 
 
 def look(host: Host, locations: Locations) -> Context:

@@ -27,7 +27,9 @@ def ask(context: Context) -> Answer:
     edits = Applier(journal).edits()
     found = damages(journal, edits)
     lines = [f"{one.what}: {one.evidence}" for one in found]
-    kept = [f"{edit} (kept as it is)" for edit in edits.values()]
+    # What was refused to an install is no edit; its own check tells of it.
+    edited = [edit for id_, edit in edits.items() if id_ != "lingering"]
+    kept = [f"{edit} (kept as it is)" for edit in edited]
     if found:
         rest = [one for one in found if not one.is_safe]
         evidence, details = told(lines, "things are missing or damaged")

@@ -90,6 +90,10 @@ def paths(host: Host, locations: Locations) -> Iterator[Closed]:
     for name in names:
         if name.endswith(".json"):
             yield Closed(f"{config}/{name}", 0o640 if shared else 0o600, group=shared)
+    yield Closed(locations.credentials, 0o700)
+    with suppress(OSError):  # closed, or not there
+        for name in host.files.list(locations.credentials):
+            yield Closed(f"{locations.credentials}/{name}", 0o600)
     try:
         token = token_file(host.environ)
     except LocalOpusError:

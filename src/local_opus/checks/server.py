@@ -6,6 +6,7 @@ from local_opus import node
 from local_opus.asking import require_answer
 from local_opus.checks.base import Answer, Check, Group, advise, by_doctor, failed, passed, warned
 from local_opus.checks.context import Context
+from local_opus.errors import KeyNeededError
 
 _SECONDS = 15.0
 
@@ -20,7 +21,10 @@ def ask(context: Context) -> Answer:
         return warned("it does not run", by_doctor("Have it started."), fixable=True)
     where = context.settings()
     who = f"PID {running.pid}, {running.how}"
-    ready = node.ask_ready(host, where.host, where.port)
+    try:
+        ready = node.ask_ready(host, where.host, where.port)
+    except KeyNeededError as error:
+        return failed(f"{who}: {error.message}", advise(error.remedy))
     if ready is None:
         return warned(
             f"{who}: does not answer on {where.host}:{where.port}; it may still load the model",

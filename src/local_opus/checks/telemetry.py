@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from local_opus.checks.base import Answer, Check, Group, advise, failed, passed
 from local_opus.checks.context import Context
+from local_opus.posture import consent_told
 
 _SECONDS = 10.0
-#: Where Intel's telemetry package keeps whether the user agreed (openvino_telemetry 2025.2).
-_CONSENT = "intel/openvino_telemetry"
 
 
 def ask(context: Context) -> Answer:
     """Ask a worker what telemetry it could send."""
     said = context.host.processes.worker("telemetry", {}, timeout=_SECONDS)
-    consent = _consent(context)
+    consent = consent_told(context.host)
     lacking = []
     if said.get("openvino_telemetry") == "importable":
         lacking.append("openvino_telemetry can be imported in a worker")
     if said.get("hub_telemetry") == "on":
         lacking.append("huggingface_hub's telemetry is on in a worker")
+    if said.get("hub") == "on":
+        lacking.append("huggingface_hub may ask the hub in a worker")
     if said.get("do_not_track") is not True:
         lacking.append("DO_NOT_TRACK is not set in a worker")
     if lacking:
@@ -30,21 +31,6 @@ def ask(context: Context) -> Answer:
         f"off in a worker: openvino_telemetry is {said.get('openvino_telemetry')},"
         f" huggingface_hub's {said.get('hub_telemetry')}{consent}"
     )
-
-
-def _consent(context: Context) -> str:
-    """Say what the user told Intel's own tools; here nothing reads it."""
-    home = context.host.environ.get("HOME", "")
-    if not home.startswith("/"):
-        return ""
-    path = f"{home.rstrip('/')}/{_CONSENT}"
-    try:
-        found = context.host.files.stat(path)
-        word = context.host.files.read_text(path, 16).strip() if found is not None else None
-    except OSError:
-        return ""
-    words = {"1": "agreed", "0": "declined"}
-    return "" if word is None else f"; ~/{_CONSENT} says {words.get(word, 'nothing')}"
 
 
 CHECK = Check("telemetry", "telemetry off", Group.INSTALL, ask, _SECONDS + 2)

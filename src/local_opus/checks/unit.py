@@ -18,6 +18,7 @@ from local_opus.checks.base import (
 from local_opus.checks.context import Context
 from local_opus.host.services import journalctl
 from local_opus.locations import UNIT
+from local_opus.planner.keys import DROP_IN
 
 _PROPERTIES = ("LoadState", "ActiveState", "SubState", "UnitFileState", "NRestarts", "Result",
                "DropInPaths", "NeedDaemonReload")  # fmt: skip
@@ -57,7 +58,7 @@ def ask(context: Context) -> Answer:
     if (now["NRestarts"] or "0") != "0":
         return warned(f"{said}, started again {now['NRestarts']} times after it had ended",
                       advise("Look why.", f"{journalctl(scope, UNIT)} -n 100"))  # fmt: skip
-    drop_ins = now["DropInPaths"].split()
+    drop_ins = [path for path in now["DropInPaths"].split() if not path.endswith(f"/{DROP_IN}")]
     yours = f"; changed by {', '.join(drop_ins)}" if drop_ins else ""
     return passed(f"{said}{yours}")
 

@@ -23,7 +23,7 @@ from local_opus.report import errors, streams
 from local_opus.report.lines import JsonLines
 
 #: Their exit code tells what became of the machine, whether or not their words were read.
-_CHANGING = {"install", "upgrade", "uninstall", "start", "stop", "tune"}
+_CHANGING = {"install", "upgrade", "uninstall", "start", "stop", "tune", "keys"}
 _NARROWEST = 40
 _PATH = re.compile(r"(?:^|[\s(])/\w")
 #: Folders are made 0755 at once: a kill before the next call must not leave one closed to others.

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from local_opus.cli import options
+
+if TYPE_CHECKING:
+    from local_opus.host import Host
 
 
 @click.command()
@@ -20,13 +24,20 @@ def command(
     """Ask QUESTION and print the answer as it comes; without one, talk until an empty line."""
     from local_opus import conversation
     from local_opus.cli.context import find_install, open_host
-    from local_opus.errors import BadInputError
+    from local_opus.cli.prompts import on_terminal
+    from local_opus.errors import BadInputError, KeyNeededError
     from local_opus.report import streams
 
     host = open_host()
-    talk = conversation.open_with(
-        host, find_install(host, scope), max_tokens=max_tokens, temperature=temperature
-    )
+    locations = find_install(host, scope)
+    limits: dict[str, Any] = {"max_tokens": max_tokens, "temperature": temperature}
+    try:
+        talk = conversation.open_with(host, locations, **limits)
+    except KeyNeededError:
+        if not on_terminal():
+            raise
+        _ask_key(host)
+        talk = conversation.open_with(host, locations, **limits)
 
     def answer(words: str) -> None:
         for piece in talk.ask(words):
@@ -51,3 +62,12 @@ def command(
         if not typed:
             return
         answer(typed)
+
+
+def _ask_key(host: Host) -> None:
+    """Ask for a client's key, without an echo, and ask the server with it from now on."""
+    from local_opus.keys import words
+
+    typed = click.prompt("This server wants a key", hide_input=True, err=True)
+    key = words.checked(str(typed), "the key", shortest=1)
+    host.key_for = lambda _address, _port: key

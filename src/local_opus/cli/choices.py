@@ -84,6 +84,7 @@ def run(given: Given, way: Way) -> None:
         port=given.port,
         profile_file=_profile_file(given),
         tune=given.tune,
+        linger=given.linger,
     )
     go_on(host, choice, tell, way, given)
 
@@ -159,6 +160,7 @@ def _chosen(given: Given, choice: install.Choice, *, yes: bool, accepts: bool) -
         "port": choice.port if choice.profile.server.enabled else None,
         "scope": choice.locations.scope.value,
         "tune": given.tune,
+        "linger": given.linger,
         "root": os.path.abspath(given.root),
         "yes": yes,
         "accept_license": True if accepts else None,

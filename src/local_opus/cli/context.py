@@ -8,6 +8,7 @@ import click
 
 from local_opus.errors import BadInputError
 from local_opus.host import Host
+from local_opus.keys import node_key
 from local_opus.locations import Locations, default_scope, locate
 from local_opus.report.lines import JsonLines
 from local_opus.values import Scope
@@ -31,8 +32,14 @@ def find_install(host: Host, scope: str | None) -> Locations:
     """Return the locations of the install that is there.
 
     Without a scope: the default scope's, else the other's, else the default scope's again (where
-    nothing is installed yet).
+    nothing is installed yet). Its server is asked with the node's key, where it wants one.
     """
+    places = _find(host, scope)
+    node_key.use(host, places)
+    return places
+
+
+def _find(host: Host, scope: str | None) -> Locations:
     if scope is not None:
         return locate(Scope(scope), host.environ)
     first = default_scope(host.euid)

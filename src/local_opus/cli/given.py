@@ -25,6 +25,7 @@ class Given:
     insisted: tuple[str, ...] = ()
     #: None: as the profile says.
     tune: bool | None = None
+    linger: bool | None = None
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,7 @@ def _insisted(ctx: click.Context) -> tuple[str, ...]:
 )
 @options.option("--port", type=click.IntRange(1024, 65535), help="The server's port.")
 @options.tune
+@options.linger
 @options.scope
 @options.option("--root", default="/", help="The folder of an image instead of this machine.")
 @options.option("--yes", is_flag=True, help="Do not ask.")
@@ -95,6 +96,7 @@ def command(
     use_case: str | None,
     port: int | None,
     tune: bool | None,
+    linger: bool | None,
     scope: str | None,
     root: str,
     yes: bool,
@@ -124,6 +126,7 @@ def command(
         use_case=use_case,
         port=port,
         tune=tune,
+        linger=linger,
         scope=scope,
         root=root,
         insisted=_insisted(ctx),

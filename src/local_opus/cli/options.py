@@ -69,6 +69,16 @@ tune = option(
 )
 
 
+linger = option(
+    "--linger/--no-linger",
+    "linger",
+    envvar="LOCAL_OPUS_LINGER",
+    default=None,
+    help="Scope user: let the node go on without a login, and start with the machine, or don't. "
+    "Default: what the profile says.",
+)
+
+
 def complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001
     """Return the models of the catalog that begin with what is typed."""
     from local_opus.catalog import load

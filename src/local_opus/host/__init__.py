@@ -17,7 +17,7 @@ from local_opus.host.processes import Completed, Processes
 from local_opus.host.workers import BegunWorker
 
 if TYPE_CHECKING:
-    from local_opus.host.network import Network
+    from local_opus.host.network import KeyFor, Network
     from local_opus.host.services import Services
 
 __all__ = [
@@ -47,13 +47,17 @@ class Host:
         self.euid = os.geteuid()
         self.pid = os.getpid()
         self.cores = len(os.sched_getaffinity(0))
+        #: Who knows the key of a server that wants one; None: nobody.
+        self.key_for: KeyFor | None = None
 
     @cached_property
     def network(self) -> Network:
         """The network, whose modules (http, ssl) most commands do without."""
         from local_opus.host.network import Network  # noqa: PLC0415
 
-        return Network()
+        return Network(
+            lambda address, port: self.key_for(address, port) if self.key_for is not None else None
+        )
 
     @cached_property
     def services(self) -> Services:
@@ -90,6 +94,11 @@ class Host:
     def clock_kept() -> bool | None:
         """Tell whether something keeps this machine's clock; None: not told."""
         return timekeeping.clock_kept()
+
+    @staticmethod
+    def uptime() -> float:
+        """Return the seconds since this machine was booted."""
+        return timekeeping.uptime()
 
     @staticmethod
     @contextmanager

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import pwd
+
 from local_opus.host.files import Files
 
 
@@ -10,6 +13,14 @@ class Accounts:
 
     def __init__(self, files: Files) -> None:
         self._files = files
+
+    @staticmethod
+    def own_name() -> str | None:
+        """Return the name of the user that runs this; None: the machine has none for the number."""
+        try:
+            return pwd.getpwuid(os.geteuid()).pw_name  # asks what else knows users, too: LDAP
+        except KeyError:
+            return None
 
     def group_id(self, name: str) -> int | None:
         """Return a group's number, None where there is no such group."""

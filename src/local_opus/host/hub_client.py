@@ -8,6 +8,7 @@ is read.
 from __future__ import annotations
 
 import logging
+import os
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -32,6 +33,8 @@ LONGEST_WAIT = 60
 ATTEMPTS = 5
 #: Times that a connection is tried which nobody takes.
 CONNECTS = 3
+#: Set by the installed command, whose own environment is offline: what its caller says of that.
+ASKED_OFFLINE = "LOCAL_OPUS_ASKED_HF_HUB_OFFLINE"
 _BUSY = frozenset({408, 429, 500, 502, 503, 504})
 #: Seconds in a ``RateLimit`` header, which the library waits out as it does a Retry-After.
 _RESET = re.compile(r";\s*t\s*=\s*(\d+)")
@@ -284,7 +287,9 @@ def asking(endpoint: str, token: str | None, limits: Limits) -> Iterator[Questio
                 )
             ) from error
 
-    if constants.is_offline_mode():
+    was_offline = constants.HF_HUB_OFFLINE
+    asked = os.environ.get(ASKED_OFFLINE)
+    if was_offline if asked is None else asked.upper() in constants.ENV_VARS_TRUE_VALUES:
         raise LocalOpusError(
             f"{parts.netloc}: HF_HUB_OFFLINE forbids to ask it", "Unset HF_HUB_OFFLINE."
         )
@@ -292,10 +297,12 @@ def asking(endpoint: str, token: str | None, limits: Limits) -> Iterator[Questio
     # It would ask the hub for a list of programs that call it, say which of them does, and leave
     # the list in the home folder. A variable counts only before the first import.
     constants.HF_HUB_DISABLE_TELEMETRY = True
+    constants.HF_HUB_OFFLINE = False
     huggingface_hub.set_client_factory(make_client)
     try:
         yield Questions(endpoint, token if is_closed_way(endpoint) else None, gate)
     except _Stopped as stopped:
         raise stopped.error from stopped
     finally:
+        constants.HF_HUB_OFFLINE = was_offline
         huggingface_hub.set_client_factory(_http.default_client_factory)

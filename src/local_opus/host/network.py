@@ -5,10 +5,10 @@ from __future__ import annotations
 import errno
 import json
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 
-from local_opus.errors import LocalOpusError
+from local_opus.errors import KeyNeededError, LocalOpusError
 
 
 class HttpStatusError(LocalOpusError):
@@ -19,8 +19,25 @@ class HttpStatusError(LocalOpusError):
         self.status = status
 
 
+#: Returns the key for the server at an address and port; None: there is none.
+KeyFor = Callable[[str, int], str | None]
+_UNAUTHORIZED = 401
+
+
+def no_key(_address: str, _port: int) -> str | None:
+    """Know no key."""
+    return None
+
+
 class Network:
-    """Sockets of this machine."""
+    """Sockets of this machine; ``key_for`` is asked by a server that wants a key, and not before.
+
+    What it returns goes to whoever listens there: it looks who that is.
+    """
+
+    def __init__(self, key_for: KeyFor = no_key) -> None:
+        self._key_for = key_for
+        self._keys: dict[tuple[str, int], str] = {}
 
     @staticmethod
     def port_problem(address: str, port: int) -> str | None:
@@ -38,9 +55,44 @@ class Network:
     def _ask(
         self, address: str, port: int, method: str, path: str, payload: object, timeout: float
     ) -> tuple[HTTPConnection, HTTPResponse]:
+        """Ask, and where a key is wanted ask again with it. Raises KeyNeededError without one."""
+        used = self._keys.pop((address, port), None)
+        connection, response = self._send(address, port, method, path, payload, timeout, used)
+        if response.status == _UNAUTHORIZED:
+            response.close()
+            connection.close()
+            used = self._key_for(address, port)
+            if used is not None:
+                again = self._send(address, port, method, path, payload, timeout, used)
+                connection, response = again
+            if response.status == _UNAUTHORIZED:
+                response.close()
+                connection.close()
+                raise KeyNeededError(
+                    f"http://{address}:{port}{path}: the server wants a key"
+                    + (", and does not take this one" if used is not None else ""),
+                    "Set LOCAL_OPUS_API_KEY to one that `local-opus keys add` made, or run this as "
+                    "who installed it.",
+                )
+        if used is not None:
+            self._keys[address, port] = used
+        return connection, response
+
+    @staticmethod
+    def _send(
+        address: str,
+        port: int,
+        method: str,
+        path: str,
+        payload: object,
+        timeout: float,
+        key: str | None,
+    ) -> tuple[HTTPConnection, HTTPResponse]:
         connection = HTTPConnection(address, port, timeout=timeout)
         body = None if payload is None else json.dumps(payload).encode()
         headers = {"Content-Type": "application/json"} if body is not None else {}
+        if key is not None:
+            headers["Authorization"] = f"Bearer {key}"
         try:
             connection.request(method, path, body=body, headers=headers)
             return connection, connection.getresponse()

@@ -27,6 +27,8 @@ _KEPT = frozenset(
 )
 _KEPT_PREFIXES = ("PIP_", "XDG_", "LOCAL_OPUS_")
 _PROXIES = frozenset({"http_proxy", "https_proxy", "no_proxy", "all_proxy"})
+#: A client's key, which no child needs and everybody could read of a server's environment.
+_SECRETS = frozenset({"LOCAL_OPUS_API_KEY"})
 _CHUNK = 65536
 #: What children make is for others to read and for its owner to write, whatever the caller's umask.
 _UMASK = 0o022
@@ -83,7 +85,8 @@ class Processes:
         kept = {
             name: value
             for name, value in self._environ.items()
-            if name in _KEPT or name.startswith(_KEPT_PREFIXES) or name.lower() in _PROXIES
+            if (name in _KEPT or name.startswith(_KEPT_PREFIXES) or name.lower() in _PROXIES)
+            and name not in _SECRETS
         }
         folders = (kept.get("PATH") or "/usr/local/bin:/usr/bin:/bin").split(":")
         kept["PATH"] = ":".join([*folders, *(one for one in _SBIN if one not in folders)])

@@ -13,10 +13,22 @@ from local_opus.planner.environment import (
 )
 from local_opus.planner.folders import add_folders, config_folder, store_folder
 from local_opus.planner.listing import Listing, planned
+from local_opus.planner.machine import items_of, machine_action, machine_inputs
+from local_opus.planner.machine import units as machine_units
+from local_opus.planner.monitor import add_monitor
+from local_opus.planner.monitor import units as monitor_units
+from local_opus.planner.posture import add_lingering, add_posture
 from local_opus.planner.request import ProgramFacts, Request
-from local_opus.planner.server import SERVER_CONFIGS, add_server, add_trial
+from local_opus.planner.server import (
+    SERVER_CONFIGS,
+    add_detached,
+    add_server,
+    add_trial,
+    server_unit,
+)
 from local_opus.planner.settings import properties_of, serving_of
 from local_opus.planner.tuning import tuning_action
+from local_opus.planner.units import Unit, add_start, add_units
 from local_opus.planner.weights import (
     add_weights,
     model_folder,
@@ -33,7 +45,9 @@ __all__ = [
     "Request",
     "config_folder",
     "environment_action",
+    "items_of",
     "lock_of",
+    "machine_action",
     "model_folder",
     "plan",
     "planned",
@@ -56,6 +70,7 @@ def plan(request: Request) -> Plan:
         todo.add("group", "create_group", name=group)
     add_folders(todo, request, group)
     environment = add_environment(todo, request)
+    posture = add_posture(todo, request, group)
     if request.model is not None:
         add_weights(todo, request, request.model)
     serves = request.profile.server.enabled and request.model is not None
@@ -65,8 +80,25 @@ def plan(request: Request) -> Plan:
         todo.actions.append(tuning_action(request.locations, request.tuning, group))
     if request.profile.command.link:
         add_command(todo, request, environment)
-    if request.profile.server.enabled and request.model is not None:
-        add_server(todo, request, request.model, environment, group)
+    inputs: list[str] = [environment, *posture]
+    units: list[Unit] = []
+    if serves and request.model is not None:
+        inputs += add_server(todo, request, request.model, environment, group)
+        units.append(server_unit(request, request.model, environment))
+        add_monitor(todo, request, group)
+        units += monitor_units(request, environment)
+    units += machine_units(request, environment)
+    if units:
+        inputs += add_units(todo, request, units)
+    if request.machine is not None and not request.is_image:
+        todo.actions.append(machine_action(request.locations, request.machine, group))
+        inputs += machine_inputs(request)
+    if units and request.systemd and not request.is_image:
+        add_start(todo, request, units, inputs)
+    elif serves and not request.is_image:
+        add_detached(todo, request, environment, inputs)
+    if units:
+        add_lingering(todo, request)
     return Plan(
         profile=request.profile.name,
         scope=request.locations.scope,

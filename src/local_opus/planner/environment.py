@@ -6,6 +6,7 @@ import hashlib
 
 from local_opus.locations import Locations
 from local_opus.planner.listing import Listing, planned, write_file
+from local_opus.planner.posture import variables
 from local_opus.planner.request import ProgramFacts, Request
 from local_opus.profiles import Profile
 from local_opus.values import Plan, PlannedAction
@@ -70,6 +71,7 @@ def add_command(todo: Listing, request: Request, environment: str) -> None:
         "scope": request.locations.scope.value,
         "state": request.locations.state,
         "address": f"{request.profile.server.host}:{request.port}",
+        "posture": variables(request),
     }
     write_file(todo, request, "command", path, "local-opus.sh.j2", values, mode=0o755)
     link = f"{request.locations.commands}/local-opus"

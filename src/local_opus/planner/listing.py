@@ -43,6 +43,6 @@ def write_file(
     group: str | None = None,
 ) -> str:
     """Add a file rendered from a template, and return its content."""
-    content = render(template, request.templates[template], values)
+    content = render(template, request.templates, values)
     todo.add(id_, "write_file", path=path, content=content, mode=mode, group=group)
     return content

@@ -1,23 +1,23 @@
-"""The server: its configs, scripts, unit, start, and a trial beside the old one."""
+"""The server: its configs, scripts, unit, its start without systemd, and a trial of a new one."""
 
 from __future__ import annotations
-
-import hashlib
-from collections.abc import Mapping
 
 from pydantic import JsonValue
 
 from local_opus.catalog.needs import serving_memory
-from local_opus.locations import GROUP, UNIT, Locations
+from local_opus.locations import GROUP, SERVER_STATE, TRIAL_UNIT, UNIT, Locations
 from local_opus.planner.listing import Listing, planned, write_file
 from local_opus.planner.request import Request
 from local_opus.planner.settings import context_length, properties_of, serving_of
 from local_opus.planner.tuning import tuning_inputs
+from local_opus.planner.units import SERVICE, Unit, digest, unit_text
 from local_opus.planner.weights import model_folder
 from local_opus.render import render
 from local_opus.values import Device, Model
 
 SERVER_CONFIGS = ("model.json", "generation.json", "openvino.json", "server.json")
+#: What a trial of a new server writes into.
+TRIAL_STATE = TRIAL_UNIT.removesuffix(".service")
 SCRIPTS = ("start_local_opus.sh", "monitor_opus_servers.sh", "launch_local_system.sh")
 
 
@@ -47,17 +47,17 @@ def _server_values(
         "command": f"{places.prefix}/bin/local-opus",
         "scope": places.scope.value,
         "group": GROUP,
-        "service": places.unit.removesuffix(".service"),
+        "state": SERVER_STATE,
     }
 
 
 def add_server(
     todo: Listing, request: Request, model: Model, environment: str, group: str | None
-) -> None:
-    """Add the server with all that it reads, and its start."""
+) -> list[str]:
+    """Add what the server reads, and the scripts; return all that it is started anew for."""
     places = request.locations
     values = _server_values(request, model, environment, places, request.port)
-    written = [environment]
+    written = []
     mode = 0o640 if group else 0o600
     for name in SERVER_CONFIGS:
         path = f"{places.config}/{name}"
@@ -76,25 +76,15 @@ def add_server(
     for script in SCRIPTS:
         path = f"{places.prefix}/bin/{script}"
         write_file(todo, request, f"script:{script}", path, f"{script}.j2", values, mode=0o755)
-    unit = _unit(request, values)
-    path = f"{places.units}/{UNIT}"
-    todo.add(
-        "unit",
-        "install_unit",
-        path=path,
-        content=unit,
-        mode=0o644,
-        scope=places.scope.value,
-    )
-    written.append(unit)
     if tuning := tuning_inputs(request):
         written.append(tuning)
-    if not request.is_image:
-        _start(todo, request, environment, "\0".join(written))
+    return written
 
 
-def _unit(request: Request, values: Mapping[str, object]) -> str:
-    return render(f"{UNIT}.j2", request.templates[f"{UNIT}.j2"], values)
+def server_unit(request: Request, model: Model, environment: str) -> Unit:
+    """Return the server's unit."""
+    values = _server_values(request, model, environment, request.locations, request.port)
+    return Unit(UNIT, {**values, "trial": False})
 
 
 def _serve_command(environment: str, places: Locations) -> list[JsonValue]:
@@ -106,14 +96,16 @@ def _serve_command(environment: str, places: Locations) -> list[JsonValue]:
     ]
 
 
-def _start(todo: Listing, request: Request, environment: str, inputs: str) -> None:
-    digest = hashlib.sha256(inputs.encode()).hexdigest()
-    scope = request.locations.scope.value
-    if request.systemd:
-        todo.add("server", "enable_service", scope=scope, inputs_sha256=digest)
-        return
+def add_detached(todo: Listing, request: Request, environment: str, inputs: list[str]) -> None:
+    """Add the start of a server that runs without systemd."""
     command = _serve_command(environment, request.locations)
-    todo.add("server", "start_server", scope=scope, command=command, inputs_sha256=digest)
+    todo.add(
+        SERVICE,
+        "start_server",
+        scope=request.locations.scope.value,
+        command=command,
+        inputs_sha256=digest(inputs),
+    )
 
 
 def add_trial(todo: Listing, request: Request, environment: str, group: str | None) -> None:
@@ -123,14 +115,14 @@ def add_trial(todo: Listing, request: Request, environment: str, group: str | No
         return
     places = request.locations.trial
     values = _server_values(request, model, environment, places, port)
+    trial = Unit(UNIT, {**values, "state": TRIAL_STATE, "trial": True})
     params: dict[str, JsonValue] = {
         "scope": places.scope.value,
         "configs": {
-            name: render(f"{name}.j2", request.templates[f"{name}.j2"], values)
-            for name in SERVER_CONFIGS
+            name: render(f"{name}.j2", request.templates, values) for name in SERVER_CONFIGS
         },
         "group": group,
-        "unit": _unit(request, values) if request.systemd else None,
+        "unit": unit_text(request, trial) if request.systemd else None,
         "command": _serve_command(environment, places),
         "model": model.model_dump(mode="json"),
         "model_folder": str(values["model_folder"]),

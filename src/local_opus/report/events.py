@@ -118,6 +118,11 @@ class Installed(_Line):
     tuned: str | None = Field(
         default=None, description="what OpenVINO is tuned to; null: nothing was tuned"
     )
+    lingering: str | None = Field(
+        default=None,
+        description="whether a user's node goes on without a login, and how to have that; null: "
+        "nobody's login matters",
+    )
 
 
 class StepBack(Value):

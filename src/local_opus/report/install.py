@@ -85,6 +85,8 @@ def show_result(
     )
     if result.get("tuned") is not None:
         tell.say(f"  tuned       {escape(str(result['tuned']))}")
+    if result.get("lingering") is not None:
+        tell.say(f"  lingering   {escape(str(result['lingering']))}")
     tell.say("Next:")
     for words in ('chat "What is the capital of France?"', "status", "verify", "uninstall"):
         tell.say(f"  {escape(command)} {words}")

@@ -279,6 +279,7 @@ def main() -> int:
     # Ctrl-C reaches the whole process group; the server decides when the engine ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     worker.turn_telemetry_off()
+    worker.go_offline()
     out = worker.take_standard_output()
     try:
         return serve(sys.stdin.fileno(), out)

@@ -62,4 +62,4 @@ def _size(folder: str) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(answer_one(bring))
+    raise SystemExit(answer_one(bring, fetches=True))

@@ -16,11 +16,12 @@ _INTEL = "openvino_telemetry"
 
 
 def handle(request: Mapping[str, object], emit: Emit) -> Mapping[str, object]:  # noqa: ARG001
-    """Return the states of Intel's package, of the hub's client and of DO_NOT_TRACK."""
+    """Return the states of Intel's package, the hub's client, its telemetry and DO_NOT_TRACK."""
     sys.dont_write_bytecode = True  # it only looks: the environment stays as it was made
     return {
         "openvino_telemetry": _intel(),
-        "hub_telemetry": _hub(),
+        "hub_telemetry": _hub("HF_HUB_DISABLE_TELEMETRY"),
+        "hub": _hub("HF_HUB_OFFLINE"),
         "do_not_track": os.environ.get("DO_NOT_TRACK") == "1",
     }
 
@@ -37,12 +38,12 @@ def _intel() -> str:
     return "importable"
 
 
-def _hub() -> str:
+def _hub(switch: str) -> str:
     try:
         from huggingface_hub import constants
     except ImportError:
         return "not installed"
-    return "off" if constants.HF_HUB_DISABLE_TELEMETRY else "on"
+    return "off" if getattr(constants, switch) else "on"
 
 
 if __name__ == "__main__":

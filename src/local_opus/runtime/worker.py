@@ -26,6 +26,15 @@ _MAX_TEXT = 500
 Handler = Callable[[protocol.Message, Emit], Mapping[str, object]]
 
 
+def go_offline() -> None:
+    """Have the libraries ask no hub, whatever the caller's environment says.
+
+    What a worker needs is on the disk; one that is to fetch says so.
+    """
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ["TRANSFORMERS_OFFLINE"] = "1"
+
+
 def turn_telemetry_off() -> None:
     """Keep openvino_telemetry and huggingface_hub from writing to the home folder or sending.
 
@@ -56,8 +65,10 @@ def take_standard_output() -> BinaryIO:
     return os.fdopen(private, "wb")
 
 
-def answer_one(handler: Handler) -> int:
+def answer_one(handler: Handler, *, fetches: bool = False) -> int:
     """Serve one request with ``handler``; return the process's exit code.
+
+    Only one that ``fetches`` may ask a hub: a user has asked it to.
 
     The handler's exception becomes an error frame with its type and text: the parent decides
     what to tell the user.
@@ -65,6 +76,8 @@ def answer_one(handler: Handler) -> int:
     # The end of standard input tells the same, but native code that runs for minutes reads nothing.
     die_with_parent()
     turn_telemetry_off()
+    if not fetches:
+        go_offline()
     out = take_standard_output()
     request = protocol.read(sys.stdin.buffer)
     if request is None:

@@ -11,9 +11,11 @@ from fastapi.middleware.cors import CORSMiddleware
 from local_opus import __version__
 from local_opus.runtime.engine_protocol import Load
 from local_opus.server import http_errors
-from local_opus.server.api import health, openai
+from local_opus.server.api import health, openai, sandbox
 from local_opus.server.engine_client import EngineClient
 from local_opus.server.guards import BodyLimit, HostGuard
+from local_opus.server.keys import KeyGuard
+from local_opus.server.keys import load as load_keys
 from local_opus.server.settings import Settings
 from local_opus.server.standing import Standing
 
@@ -21,7 +23,11 @@ from local_opus.server.standing import Standing
 def create_app(
     settings: Settings, engine: EngineClient, standing: Standing | None = None
 ) -> FastAPI:
-    """Return the application; it starts ``engine`` when it starts, and ends it."""
+    """Return the application; it starts ``engine`` when it starts, and ends it.
+
+    Raises ProblemFoundError where the keys that clients shall have can't be read.
+    """
+    keys = load_keys(settings)
     known = standing or Standing()
 
     @asynccontextmanager
@@ -39,7 +45,10 @@ def create_app(
     http_errors.install(app)
     app.include_router(openai.router(settings, engine))
     app.include_router(health.router(settings, engine, known))
+    app.include_router(sandbox.router(settings, engine))
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
+    if keys is not None:
+        app.add_middleware(KeyGuard, keys=keys)
     if settings.allowed_origins:
         # Without an answer to its preflight, a browser does not send JSON for a page.
         app.add_middleware(

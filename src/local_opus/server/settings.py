@@ -67,6 +67,8 @@ class Settings(Value):
     #: OpenVINO's own properties.
     openvino: dict[str, JsonValue] = Field(default_factory=dict)
     generation: GenerationDefaults = GenerationDefaults()
+    #: Whether every request has to carry a key; see ``server.keys``.
+    keys: Literal["none", "required"] = "none"
     max_body_bytes: int = Field(default=4 * 1024 * 1024, ge=1024, le=32 * 1024 * 1024)
     max_messages: int = Field(default=1024, ge=1, le=65536)
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -61,6 +61,7 @@ from local_opus.values.plans import (
     Plan,
     PlannedAction,
 )
+from local_opus.values.sandbox import Probe, ProbeKind, ProcessView, SandboxReport
 
 __all__ = [
     "AcceleratorFacts",
@@ -102,7 +103,11 @@ __all__ = [
     "PlainAddress",
     "Plan",
     "PlannedAction",
+    "Probe",
+    "ProbeKind",
+    "ProcessView",
     "RelativePath",
+    "SandboxReport",
     "Scope",
     "Sha256",
     "SoftwareFacts",

@@ -1,0 +1,1 @@
+"""The sandbox of the running server: what it says itself, what the kernel sees, what spoils it."""
