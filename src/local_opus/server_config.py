@@ -255,10 +255,14 @@ def openvino(read: Callable[[str], str], path: str) -> OpenVinoFile:
     return _file(OpenVinoFile, read, _file(ServerFile, read, path).openvino_config)
 
 
+def model_file(read: Callable[[str], str], path: str) -> ModelFile:
+    """Return the ``model.json`` that ``server.json`` at ``path`` names; see ``load``."""
+    return _file(ModelFile, read, _file(ServerFile, read, path).model_config_path)
+
+
 def model_folder(read: Callable[[str], str], path: str) -> str:
     """Return the folder of the weights that ``server.json`` at ``path`` names; see ``load``."""
-    server = _file(ServerFile, read, path)
-    return _file(ModelFile, read, server.model_config_path).folder
+    return model_file(read, path).folder
 
 
 #: Where a field of the settings stands that is not of the same name in ``server.json``.

@@ -212,16 +212,20 @@ class Machine:
         user: str | None = None,
         environ: Mapping[str, str] | None = None,
         folder: str = "/",
+        login: bool = False,
     ) -> Done:
         """Run a command there, as root or ``user``, and return what it left.
 
         It gets a service's environment, HOME and ``environ``; it is ended after ``timeout`` seconds.
+        ``login``: in a session of the user's own, which starts their systemd.
         """
         given = dict(environ or {})
         options = [f"--property=RuntimeMaxSec={timeout}"]
         if user is None:
             given.setdefault("HOME", "/root")
         else:
+            if login:
+                options.append("--property=PAMName=login")
             options.append(f"--uid={user}")  # the manager sets HOME, from the user's entry
         words = self.service_command(command, options, given, folder)
         return self._enter(*words, timeout=timeout + 20)

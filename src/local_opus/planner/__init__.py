@@ -15,6 +15,8 @@ from local_opus.planner.folders import add_folders, config_folder, store_folder
 from local_opus.planner.listing import Listing, planned
 from local_opus.planner.machine import items_of, machine_action, machine_inputs
 from local_opus.planner.machine import units as machine_units
+from local_opus.planner.monitor import add_monitor
+from local_opus.planner.monitor import units as monitor_units
 from local_opus.planner.posture import add_lingering, add_posture
 from local_opus.planner.request import ProgramFacts, Request
 from local_opus.planner.server import (
@@ -83,6 +85,8 @@ def plan(request: Request) -> Plan:
     if serves and request.model is not None:
         inputs += add_server(todo, request, request.model, environment, group)
         units.append(server_unit(request, request.model, environment))
+        add_monitor(todo, request, group)
+        units += monitor_units(request, environment)
     units += machine_units(request, environment)
     if units:
         inputs += add_units(todo, request, units)

@@ -59,7 +59,10 @@ SECTIONS: tuple[Section, ...] = (
             Row("fix", "fix"),
         ),
     ),
-    Section("Node", (Row("profile", "profile"), Row("lingering", "lingering"))),
+    Section(
+        "Node",
+        (Row("profile", "profile"), Row("lingering", "lingering"), Row("monitor", "monitor")),
+    ),
     Section("Posture", (Row("posture", "posture"),)),
     Section("Machine", (Row("machine", "machine"),)),
     Section("Sandbox", (Row("sandbox", "sandbox"), Row("not_enforced", "not enforced"))),
