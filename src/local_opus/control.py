@@ -15,6 +15,7 @@ from local_opus.history import Event
 from local_opus.host import Host
 from local_opus.keys import store
 from local_opus.locations import UNIT, Locations
+from local_opus.machine import standing
 from local_opus.receipts import Receipt
 from local_opus.sandbox import asking
 from local_opus.server.settings import Settings
@@ -141,6 +142,7 @@ def _status_of_server(host: Host, locations: Locations) -> dict[str, JsonValue]:
         "config": locations.server_config,
         "log": UNIT if systemd else locations.server_log,
         "keys": where.keys,
+        "machine": _machine(host, locations, where.device),
         "sandbox": asking.tell(host, locations, running, where.host, where.port),
         **hidden,
     }
@@ -171,7 +173,14 @@ def _status_without_settings(
         "how": running.how if running else None,
         "problem": error.message,
         "fix": error.remedy,
+        "machine": _machine(host, locations, None),
     }
+
+
+def _machine(host: Host, locations: Locations, device: str | None) -> JsonValue:
+    """Return what stands of the machine's own settings; None: nothing is to be set."""
+    found = standing.report(host, locations, device)
+    return None if found is None else found.model_dump(mode="json")
 
 
 def _status_from_outside(host: Host, locations: Locations) -> dict[str, JsonValue]:

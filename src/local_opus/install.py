@@ -42,6 +42,7 @@ from local_opus.refusals import explained
 from local_opus.report.reporter import Reporter
 from local_opus.tuning import ordering
 from local_opus.values import Device, HostFacts, Model, Plan, Scope
+from local_opus.values.machine_tuning import MachineOrder
 from local_opus.values.tuning import TuningOrder
 from local_opus.values.user_manager import UserManager
 
@@ -177,6 +178,8 @@ def prepare(
         port=at_port,
         trial_port=trial_port,
         tuning=_tuning(locations, profile, facts, served) if tunes else None,
+        machine=_machine(host, locations, profile, facts, served, measure=tune is not False),
+        npus=tuple(one.pci_address for one in facts.accelerators if one.kind is Device.NPU),
         user_manager=user_units.to_plan(host, locations) if of_user else None,
         linger=host.accounts.own_name() if of_user and lets else None,
     )
@@ -215,7 +218,7 @@ def _tuning(
     if version is None:
         return None
     model, on = served.model, served.device or Device.CPU
-    return ordering.order(
+    found = ordering.order(
         facts,
         goal=profile.tuning.goal,
         seconds=profile.tuning.seconds,
@@ -225,6 +228,35 @@ def _tuning(
         model=model,
         folder=planner.model_folder(locations, model, on) if model is not None else None,
         cache_size_gb=profile.server.cache_size_gb,
+    )
+    if profile.machine.npu_turbo:
+        return found
+    settings = tuple(one for one in found.settings if "NPU_TURBO" not in one.properties)
+    return found.model_copy(update={"settings": settings})
+
+
+def _machine(
+    host: Host,
+    locations: Locations,
+    profile: Profile,
+    facts: HostFacts,
+    served: Served,
+    *,
+    measure: bool,
+) -> MachineOrder | None:
+    """Return what of the machine's own settings is measured; None: the profile wants none."""
+    subject = _tuning(locations, profile, facts, served) if profile.machine.enabled else None
+    if subject is None:
+        return None
+    seconds = profile.machine.seconds
+    return MachineOrder(
+        items=planner.items_of(profile.machine),
+        scope=locations.scope,
+        seconds=seconds,
+        subject=subject.model_copy(update={"goal": "latency", "seconds": seconds, "settings": ()}),
+        server=profile.server.enabled,
+        systemd=host.services.running(locations.scope),
+        measure=measure,
     )
 
 

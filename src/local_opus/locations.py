@@ -80,6 +80,21 @@ class Locations:
         return f"{self.config}/tuned.json"
 
     @property
+    def machine(self) -> str:
+        """What was measured of the machine's own settings, and what of them is to be set."""
+        return f"{self.config}/machine.json"
+
+    @property
+    def machine_record(self) -> str:
+        """What of the machine is set now, and what was there before; gone with a reboot, as it."""
+        return f"{self.runtime}-tune/set.json"
+
+    @property
+    def machine_drop_in(self) -> str:
+        """What the server's unit is given besides, as it was measured."""
+        return f"{self.units}/{UNIT}.d/20-local-opus-machine.conf"
+
+    @property
     def keys_file(self) -> str:
         """Whether the server wants a key."""
         return f"{self.config}/keys.json"

@@ -9,11 +9,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 
-from local_opus import server_config, server_log, whereabouts
+from local_opus import log_rotation, server_config, server_log, whereabouts
 from local_opus.errors import BadInputError, KeyNeededError, LocalOpusError, MachineCannotError
 from local_opus.host import Host
 from local_opus.keys import giving
 from local_opus.locations import GROUP, Locations
+from local_opus.machine import service
 from local_opus.server.settings import Settings
 from local_opus.server_config import WeightsFacts
 from local_opus.tuning import tuned
@@ -26,7 +27,7 @@ DEFAULT_SERVER = "127.0.0.1:8000"
 #: The user that a detached server of the system scope runs as: nobody (Linux's overflow user).
 NOBODY = 65534
 #: Bytes after which the log is renamed to ``.1`` when the server starts.
-LOG_LIMIT = 10 * 1024 * 1024
+LOG_LIMIT = log_rotation.LIMIT
 STOP_SECONDS = 15.0
 READY_SECONDS = 300.0
 _POLL_SECONDS = 0.1
@@ -119,11 +120,11 @@ def address(host: Host, locations: Locations) -> tuple[str, int]:
     except LocalOpusError as error:
         if not isinstance(error.__cause__, PermissionError):
             raise
-        return _announced(host)
+        return announced(host)
     return where.host, where.port
 
 
-def _announced(host: Host) -> tuple[str, int]:
+def announced(host: Host) -> tuple[str, int]:
     """Return the address and port that the installed command announces. Raises BadInputError."""
     given = host.environ.get(SERVER_VARIABLE, DEFAULT_SERVER)
     address, _, port = given.rpartition(":")
@@ -142,6 +143,15 @@ def _start_time(host: Host, pid: int) -> str | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     return None if fields[0] in {"Z", "X"} else fields[19]
+
+
+def started_at(host: Host, pid: int) -> float | None:
+    """Return when a process was started, in seconds since the machine's boot; None: it has ended.
+
+    The kernel counts in hundredths, whatever it is built with (USER_HZ in asm-generic/param.h).
+    """
+    ticks = _start_time(host, pid)
+    return None if ticks is None else int(ticks) / 100
 
 
 def in_group(host: Host, pid: int, number: int) -> bool:
@@ -163,6 +173,11 @@ def serving(host: Host, locations: Locations) -> Serving | None:
         pid = host.services.property(locations.scope, locations.unit, "MainPID")
         if pid.isdecimal() and pid != "0":
             return Serving(int(pid), "systemd")
+    return detached(host, locations)
+
+
+def detached(host: Host, locations: Locations) -> Serving | None:
+    """Return the server of this install that runs without systemd, None where none does."""
     try:
         recorded = json.loads(host.files.read_text(locations.pid_file, 4096))
         pid_number, started = int(recorded["pid"]), str(recorded["started"])
@@ -191,6 +206,7 @@ def start_detached(host: Host, locations: Locations, command: list[str]) -> Serv
         host.files.rename(locations.server_log, f"{locations.server_log}.1")
     for folder in (locations.runtime, locations.logs):  # /run is empty after a reboot
         host.files.make_folders(folder)
+    service.start_beside(host, locations)
     user = group = None
     if host.euid == 0 and locations.scope is Scope.SYSTEM:
         user, group = NOBODY, host.accounts.group_id(GROUP) or NOBODY
@@ -206,7 +222,7 @@ def start_detached(host: Host, locations: Locations, command: list[str]) -> Serv
 
     log = host.files.real_path(locations.server_log)
     pid = host.processes.start_detached(
-        command, log=log, record=record, user=user, group=group, extra_env=given
+        command, log=log, old_log=f"{log}.1", record=record, user=user, group=group, extra_env=given
     )
     return Serving(pid, "detached")
 
@@ -233,6 +249,7 @@ def stop_detached(host: Host, locations: Locations, running: Serving) -> None:
                 deadline += STOP_SECONDS
             time.sleep(_POLL_SECONDS)
     forget(host, locations)
+    service.stop_beside(host, locations)
 
 
 def stop(host: Host, locations: Locations, running: Serving) -> None:

@@ -21,6 +21,9 @@ from local_opus.values import Identifier, Value
 
 #: The profile of an install that names none.
 DEFAULT = "military"
+#: Seconds until a sick server is started anew, at most: five times that, with the time to load, lie
+#: within the unit's StartLimitIntervalSec, so that one that stays sick ends as failed.
+MOST_SICK_SECONDS = 300
 _REMEDY = "Correct the file; `profiles/local-opus.toml` shows the keys."
 
 ReadFile = Callable[[str], str]
@@ -82,6 +85,20 @@ class PostureTable(Table):
     offline: bool = False
 
 
+class MonitorTable(Table):
+    """What looks after the server: every so many seconds, with a canary every so many looks.
+
+    After ``sick_after`` sick looks in a row the server is started anew; ``canary_seconds`` is what
+    the canary's whole answer may take.
+    """
+
+    enabled: bool = False
+    interval_seconds: int = Field(default=30, ge=5, le=300)
+    sick_after: int = Field(default=3, ge=1, le=10)
+    canary_every: int = Field(default=10, ge=1, le=1000)
+    canary_seconds: int = Field(default=60, ge=1, le=600)
+
+
 class GenerationTable(Table):
     """What a request gets that does not say otherwise."""
 
@@ -110,6 +127,22 @@ class TuningTable(Table):
     seconds: int = Field(default=30, ge=1, le=600)
 
 
+class MachineTable(Table):
+    """Which of the machine's own settings are measured, and set where they gain.
+
+    ``seconds`` is for all of them, at most. They are measured with OpenVINO: where the environment
+    holds none, nothing is set.
+    """
+
+    enabled: bool = False
+    governor: bool = True
+    huge_pages: bool = True
+    memory_lock: bool = True
+    scheduling: bool = True
+    npu_turbo: bool = True
+    seconds: int = Field(default=60, ge=1, le=600)
+
+
 class CommandTable(Table):
     """The ``local-opus`` command on the PATH."""
 
@@ -124,10 +157,12 @@ class Profile(Table):
     environment: EnvironmentTable = EnvironmentTable()
     model: ModelTable = ModelTable()
     server: ServerTable = ServerTable()
+    monitor: MonitorTable = MonitorTable()
     posture: PostureTable = PostureTable()
     generation: GenerationTable = GenerationTable()
     openvino: OpenVinoTable = OpenVinoTable()
     tuning: TuningTable = TuningTable()
+    machine: MachineTable = MachineTable()
     command: CommandTable = CommandTable()
 
 
@@ -240,5 +275,13 @@ def _contradictions(profile: Profile) -> Iterator[str]:
         yield 'environment.extras: must hold "base" at least'
     if profile.server.enabled and "server" not in extras:
         yield 'environment.extras: must hold "server" where server.enabled is true'
+    monitor = profile.monitor
+    if monitor.enabled and not profile.server.enabled:
+        yield "monitor.enabled: there is a server to watch only where server.enabled is true"
+    if monitor.interval_seconds * monitor.sick_after > MOST_SICK_SECONDS:
+        yield (
+            f"monitor.sick_after: with interval_seconds at most {MOST_SICK_SECONDS} s together, "
+            "or systemd's limit of restarts never comes to hold"
+        )
     if profile.model.id is not None and not profile.server.enabled:
         yield "model.id: a model is installed only where server.enabled is true"

@@ -1,7 +1,8 @@
 """The server's config files, as an install writes them, put together to its settings.
 
 ``server.json`` names the three of the model: what it is, how it generates, and OpenVINO's
-properties. Beside it lies ``tuned.json`` where this machine was tuned. All are JSON, so that an
+properties. Beside it lie
+``tuned.json`` and ``machine.json`` where this machine was tuned. All are JSON, so that an
 admin can edit each for itself.
 """
 
@@ -15,6 +16,7 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import AfterValidator, Field, JsonValue, StringConstraints, ValidationError
 
 from local_opus.errors import BadInputError
+from local_opus.machine import decided
 from local_opus.server.settings import Settings
 from local_opus.tuning import tuned
 from local_opus.validation import loopback, parse_json
@@ -112,7 +114,7 @@ def load(
         "port": server.port,
         "max_queue": server.max_queue,
         "max_concurrent": server.max_concurrent,
-        "lock_memory": server.lock_memory,
+        "lock_memory": server.lock_memory or _locks_memory(read, path),
         "model": model.model,
         "model_folder": model.folder,
         "weights_digest": proven.manifest_sha256,
@@ -194,15 +196,9 @@ def _tuned_state(
     proven: WeightsFacts,
     runtime: Callable[[], str | None],
 ) -> TunedState | None:
-    try:
-        text = read(tuned_path(path))
-    except FileNotFoundError:
+    text = _read_beside(read, tuned_path(path))
+    if text is None:
         return None
-    except PermissionError:
-        raise
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "is no UTF-8 text"
-        raise BadInputError(f"{tuned_path(path)}: {reason.lower()}", _REMEDY) from error
     found = tuned.parse(text, tuned_path(path))
     unused = tuned.mismatch(
         found,
@@ -233,15 +229,40 @@ def _tuned_settings(
     return {**scheduler, "openvino": properties}
 
 
+def _locks_memory(read: Callable[[str], str], path: str) -> bool:
+    """Whether locking the engine's memory gained here, as machine.json beside says."""
+    beside = f"{path.rpartition('/')[0]}/{decided.NAME}"
+    text = _read_beside(read, beside)
+    item = None if text is None else decided.parse(text, beside).item("memory-lock")
+    return item is not None and item.decision == "chosen"
+
+
+def _read_beside(read: Callable[[str], str], path: str) -> str | None:
+    """Return the text of a file that need not be there. Raises as ``load``."""
+    try:
+        return read(path)
+    except FileNotFoundError:
+        return None
+    except PermissionError:
+        raise
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "is no UTF-8 text"
+        raise BadInputError(f"{path}: {reason.lower()}", _REMEDY) from error
+
+
 def openvino(read: Callable[[str], str], path: str) -> OpenVinoFile:
     """Return the ``openvino.json`` that ``server.json`` at ``path`` names, untuned."""
     return _file(OpenVinoFile, read, _file(ServerFile, read, path).openvino_config)
 
 
+def model_file(read: Callable[[str], str], path: str) -> ModelFile:
+    """Return the ``model.json`` that ``server.json`` at ``path`` names; see ``load``."""
+    return _file(ModelFile, read, _file(ServerFile, read, path).model_config_path)
+
+
 def model_folder(read: Callable[[str], str], path: str) -> str:
     """Return the folder of the weights that ``server.json`` at ``path`` names; see ``load``."""
-    server = _file(ServerFile, read, path)
-    return _file(ModelFile, read, server.model_config_path).folder
+    return model_file(read, path).folder
 
 
 #: Where a field of the settings stands that is not of the same name in ``server.json``.

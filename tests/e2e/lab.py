@@ -34,10 +34,10 @@ TOOLS = {
 #: Debian's kernel for virtual machines, and a shell to bring it up with; neither is installed here.
 KERNEL = "linux-image-cloud-amd64"
 SHELL = "busybox-static"
-#: What a machine is that somebody just installed: systemd, logins, Python, and nothing of ours.
+#: What a machine is that somebody just installed: systemd, logins, polkit, Python, nothing of ours.
 PACKAGES = (
     "systemd", "systemd-sysv", "libpam-systemd", "libnss-systemd", "dbus", "dbus-user-session",
-    "python3", "python3-venv", "ca-certificates", "iproute2",
+    "python3", "python3-venv", "ca-certificates", "iproute2", "polkitd",
 )  # fmt: skip
 #: Jobs that would reach for a network that is not there.
 MASKED = ("apt-daily.timer", "apt-daily-upgrade.timer")

@@ -22,6 +22,7 @@ from local_opus.host import Completed, Files
 from local_opus.host.services import Services
 from local_opus.journal import Journal
 from local_opus.locations import TARGET_UNIT, UNIT
+from local_opus.planner.user_sandbox import UserSandbox
 from local_opus.receipts import Receipt
 from local_opus.render import render
 from local_opus.reverting import revert_all
@@ -396,6 +397,8 @@ def unit_text(scope: str, device: str, unit: str = UNIT) -> list[str]:
         "device": device,
         "state": "local-opus-server",
         "trial": False,
+        "posture_file": None,
+        "user_sandbox": UserSandbox(),
     }
     return render(f"{unit}.j2", install.templates(), values).splitlines()
 
@@ -407,7 +410,7 @@ def test_only_a_service_that_needs_an_accelerator_may_open_its_node() -> None:
 
 def test_a_users_unit_holds_nothing_that_its_systemd_refuses() -> None:
     text = "\n".join(unit_text("user", "GPU"))
-    for directive in ("DynamicUser", "SupplementaryGroups", "ProtectSystem", "StateDirectory"):
+    for directive in ("DynamicUser", "SupplementaryGroups", "ProtectSystem"):
         assert directive not in text
     assert "WantedBy=local-opus.target" in text
 

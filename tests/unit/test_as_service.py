@@ -10,6 +10,7 @@ from local_opus.checks.runner import answer
 from local_opus.errors import BadInputError, LocalOpusError, MachineCannotError, WorkerError
 from local_opus.host.processes import Processes
 from local_opus.locations import locate
+from local_opus.planner.user_sandbox import UserSandbox
 from local_opus.render import render
 from local_opus.values import DeviceFacts, Scope
 
@@ -44,7 +45,7 @@ def node(host):  # type: ignore[no-untyped-def]
     values = {
         "python": PYTHON, "server_config": "/etc/local-opus/server.json", "scope": "system",
         "group": "local-opus", "state": "local-opus-server", "device": "GPU",
-        "trial": False,
+        "trial": False, "posture_file": None, "user_sandbox": UserSandbox(),
     }  # fmt: skip
     write(host, UNIT, render(name, install.templates(), values))
     write(host, DROP_IN, "[Service]\nDeviceAllow=/dev/null rw\nTimeoutStartSec=9\nExecStart=\n")

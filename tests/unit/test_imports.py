@@ -50,7 +50,7 @@ FILE_EFFECTS = {
     ),
     *("rglob", "symlink_to", "hardlink_to", "chmod", "touch"),
 }
-ROOMS_BEHIND_HOST = ("facts", "actions", "checks", "weights")
+ROOMS_BEHIND_HOST = ("facts", "actions", "checks", "weights", "machine", "monitor")
 PURE = ("values", "errors", "planner", "render", "devices")
 #: serve is a program of its own: it says on standard error why it can't start.
 PRINTING = ("cli", "report")

@@ -19,6 +19,7 @@ from local_opus.actions.make_host_key import MakeHostKey
 from local_opus.actions.set_mode import SetMode
 from local_opus.actions.start_server import StartServer
 from local_opus.actions.try_server import TryServer
+from local_opus.actions.tune_machine import TuneMachine
 from local_opus.actions.tune_openvino import TuneOpenvino
 from local_opus.actions.write_file import WriteFile
 from local_opus.errors import LocalOpusError
@@ -36,6 +37,7 @@ REGISTRY: dict[str, type[Action]] = {
         SetMode,
         LinkCommand,
         TuneOpenvino,
+        TuneMachine,
         InstallUnit,
         EnableService,
         StartServer,

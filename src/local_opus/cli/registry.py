@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "start": ("start", "Start the server."),
     "stop": ("stop", "Stop the server."),
     "status": ("status", "Show what runs, which model, and where."),
+    "monitor": ("monitor", "Watch every server: health, speed, memory, devices, weights."),
     "chat": ("chat", "Ask the running model."),
     "keys": ("keys", "Say who may ask the server, and keep keys of clouds."),
     "logs": ("logs", "Show what the server printed."),

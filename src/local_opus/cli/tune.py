@@ -9,6 +9,9 @@ import click
 from local_opus.cli import options
 
 if TYPE_CHECKING:
+    from local_opus.cli.tune_machine import How
+    from local_opus.host import Host
+    from local_opus.locations import Locations
     from local_opus.report.reporter import Reporter
     from local_opus.tuning.retune import Wanted
     from local_opus.values.tuning import Goal
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 )
 @options.option("--dry-run", is_flag=True, help="Show what would be tried, and measure nothing.")
 @options.option("--keep/--no-keep", "keep", envvar="LOCAL_OPUS_KEEP", default=True, show_default=True, help="Keep what is chosen, or only show it.")  # fmt: skip  # noqa: E501
+@options.option("--machine", is_flag=True, help="Measure the machine's own settings instead: governor, huge pages and so on.")  # fmt: skip  # noqa: E501
 @options.option("--reset", is_flag=True, help="Go back to the defaults.")
 @options.option("--quiet", is_flag=True, help="Print errors alone.")
 @options.scope
@@ -40,6 +44,7 @@ def command(
     seconds: int,
     dry_run: bool,
     keep: bool,
+    machine: bool,
     reset: bool,
     quiet: bool,
     scope: str | None,
@@ -51,33 +56,50 @@ def command(
     is measured. Nothing is kept that does not beat the default by more than the noise, or that
     takes the model's canary out of its band. Ctrl-C keeps what was set before.
     """
-    import json
-
     from local_opus import install
+    from local_opus.cli import tune_machine
     from local_opus.cli.context import find_install, open_host
-    from local_opus.errors import BadInputError, LocalOpusError
+    from local_opus.errors import BadInputError
     from local_opus.report import reporter
-    from local_opus.report import tune as show
-    from local_opus.tuning import retune
 
     if reset and dry_run:
         raise BadInputError("--reset and --dry-run: choose one", "Give one of them.")
+    if machine and goal is not None:
+        raise BadInputError(
+            "--machine and --goal: choose one", "The machine's settings are measured for latency."
+        )
     host = open_host()
     locations = find_install(host, scope)
     if not dry_run:
         install.require_rights(host, locations.scope)
-    wanted = retune.wanted(host, locations, goal=goal, seconds=seconds)
-    order = wanted.order
-    if not reset:
-        retune.require_device(wanted)
     tell = reporter.make(quiet=quiet or as_json)
-    if dry_run:
-        _show_order(tell, wanted, as_json=as_json)
+    how = tune_machine.How(seconds, dry_run=dry_run, keep=keep, reset=reset, as_json=as_json)
+    if machine:
+        tune_machine.run(host, locations, tell, how)
+    else:
+        _openvino(host, locations, tell, goal, how)
+
+
+def _openvino(
+    host: Host, locations: Locations, tell: Reporter, goal: Goal | None, how: How
+) -> None:
+    import json
+
+    from local_opus.errors import LocalOpusError
+    from local_opus.report import tune as show
+    from local_opus.tuning import retune
+
+    wanted = retune.wanted(host, locations, goal=goal, seconds=how.seconds)
+    order = wanted.order
+    if not how.reset:
+        retune.require_device(wanted)
+    if how.dry_run:
+        _show_order(tell, wanted, as_json=how.as_json)
         return
     retune.require_unedited(host, locations)
-    if reset:
+    if how.reset:
         changed = retune.reset(host, locations, order)
-        if as_json:
+        if how.as_json:
             click.echo(json.dumps({"reset": changed}))
         else:
             tell.say("back to the defaults" if changed else "no changes: the defaults are set")
@@ -90,7 +112,7 @@ def command(
         tell.finished(retune.ID, "done" if result.problem is None else "failed")
     finally:
         tell.close()
-    if not as_json:
+    if not how.as_json:
         show.show_table(tell, result)
     if result.problem is not None:
         raise LocalOpusError(
@@ -98,13 +120,13 @@ def command(
             "What was set before stays; run `local-opus tune` again, with more `--seconds` where "
             "the time was short.",
         )
-    if keep:
+    if how.keep:
         retune.keep(host, locations, order, result)
-    if as_json:
+    if how.as_json:
         document = result.model_dump(mode="json", exclude={"sum"})
-        click.echo(json.dumps({**document, "kept": keep, "path": locations.tuned}, indent=2))
+        click.echo(json.dumps({**document, "kept": how.keep, "path": locations.tuned}, indent=2))
     else:
-        show.show_result(tell, result, locations.tuned if keep else None)
+        show.show_result(tell, result, locations.tuned if how.keep else None)
 
 
 def _show_order(tell: Reporter, wanted: Wanted, *, as_json: bool) -> None:

@@ -96,6 +96,11 @@ class Host:
         return timekeeping.clock_kept()
 
     @staticmethod
+    def uptime() -> float:
+        """Return the seconds since this machine was booted."""
+        return timekeeping.uptime()
+
+    @staticmethod
     @contextmanager
     def temporary_folder(name: str) -> Iterator[str]:
         """Make a folder in this machine's temporary folder, for workers; remove it at the end."""

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import BinaryIO
 
+from local_opus.host.kernel_files import KernelFiles
 from local_opus.host.reading import FileStat, Space
-from local_opus.host.rights import Rights
 from local_opus.host.walk import parts
 
 __all__ = ["FileStat", "Files", "Space", "new_name"]
@@ -35,7 +35,7 @@ def _new_path(path: str) -> str:
     return f"{folder}/{new_name(name)}"
 
 
-class Files(Rights):
+class Files(KernelFiles):
     """The files below the root. Every method raises OSError as the system call does."""
 
     def write_atomic(

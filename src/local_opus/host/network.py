@@ -59,12 +59,14 @@ class Network:
         used = self._keys.pop((address, port), None)
         connection, response = self._send(address, port, method, path, payload, timeout, used)
         if response.status == _UNAUTHORIZED:
+            response.close()
             connection.close()
             used = self._key_for(address, port)
             if used is not None:
                 again = self._send(address, port, method, path, payload, timeout, used)
                 connection, response = again
             if response.status == _UNAUTHORIZED:
+                response.close()
                 connection.close()
                 raise KeyNeededError(
                     f"http://{address}:{port}{path}: the server wants a key"

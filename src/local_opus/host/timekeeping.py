@@ -1,8 +1,9 @@
-"""Whether the kernel's clock is kept by a source of time: adjtimex(2)."""
+"""Whether the kernel's clock is kept by a source of time: adjtimex(2); the time since boot."""
 
 from __future__ import annotations
 
 import ctypes
+import time
 
 #: timex of linux/timex.h: ``modes`` first; 208 bytes on 64-bit machines, more is harmless.
 _TIMEX_BYTES = 512
@@ -21,3 +22,8 @@ def clock_kept() -> bool | None:
         return None
     state = int(adjtimex(ctypes.create_string_buffer(_TIMEX_BYTES)))
     return None if state < 0 else state != _TIME_ERROR
+
+
+def uptime() -> float:
+    """Return the seconds since this machine was booted, asleep or not: no clock change moves it."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)

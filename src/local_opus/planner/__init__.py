@@ -13,6 +13,10 @@ from local_opus.planner.environment import (
 )
 from local_opus.planner.folders import add_folders, config_folder, store_folder
 from local_opus.planner.listing import Listing, planned
+from local_opus.planner.machine import items_of, machine_action, machine_inputs
+from local_opus.planner.machine import units as machine_units
+from local_opus.planner.monitor import add_monitor
+from local_opus.planner.monitor import units as monitor_units
 from local_opus.planner.posture import add_lingering, add_posture
 from local_opus.planner.request import ProgramFacts, Request
 from local_opus.planner.server import (
@@ -41,7 +45,9 @@ __all__ = [
     "Request",
     "config_folder",
     "environment_action",
+    "items_of",
     "lock_of",
+    "machine_action",
     "model_folder",
     "plan",
     "planned",
@@ -79,8 +85,14 @@ def plan(request: Request) -> Plan:
     if serves and request.model is not None:
         inputs += add_server(todo, request, request.model, environment, group)
         units.append(server_unit(request, request.model, environment))
+        add_monitor(todo, request, group)
+        units += monitor_units(request, environment)
+    units += machine_units(request, environment)
     if units:
         inputs += add_units(todo, request, units)
+    if request.machine is not None and not request.is_image:
+        todo.actions.append(machine_action(request.locations, request.machine, group))
+        inputs += machine_inputs(request)
     if units and request.systemd and not request.is_image:
         add_start(todo, request, units, inputs)
     elif serves and not request.is_image:

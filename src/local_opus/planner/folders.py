@@ -20,8 +20,8 @@ def add_folders(todo: Listing, request: Request, group: str | None) -> None:
         todo.actions.append(_folder("commands", places.commands, None))
     if request.model is not None:
         todo.actions.append(store_folder(places))
-    posture = request.profile.posture.offline
-    if request.model is not None or request.tuning is not None or posture:
+    measured = request.tuning is not None or request.machine is not None
+    if request.model is not None or measured or request.profile.posture.offline:
         todo.actions.append(config_folder(places, group))
     # Without systemd a server keeps PID and log itself, and /run is empty after a boot.
     if request.profile.server.enabled and not request.systemd:

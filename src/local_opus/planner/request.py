@@ -9,6 +9,7 @@ from local_opus.interpreter import Interpreter
 from local_opus.locations import Locations
 from local_opus.profiles import Profile
 from local_opus.values import Device, DiskFit, MemoryFit, Model
+from local_opus.values.machine_tuning import MachineOrder
 from local_opus.values.tuning import TuningOrder
 from local_opus.values.user_manager import UserManager
 
@@ -40,6 +41,10 @@ class Request:
     trial_port: int | None = None
     #: What is to be tuned; None: nothing.
     tuning: TuningOrder | None = None
+    #: What of the machine's own settings is to be measured; None: nothing.
+    machine: MachineOrder | None = None
+    #: PCI addresses of the NPUs, e.g. 0000:00:0b.0.
+    npus: tuple[str, ...] = ()
     #: OpenVINO's name of the device, e.g. GPU.1; None: the device's own.
     device_name: str | None = None
     #: What the user's systemd enforces, in the scope of a user; None: not known, or no such scope.

@@ -35,3 +35,8 @@ def tell(error: LocalOpusError, lines: JsonLines | None = None) -> None:
             lines.error(error, error.exit_code)
         except BrokenPipeError:  # whoever read the lines left; the words above were told
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def note(line: str) -> None:
+    """Print one line that is no error."""
+    sys.stderr.write(f"{_shown(line)}\n")

@@ -59,8 +59,12 @@ SECTIONS: tuple[Section, ...] = (
             Row("fix", "fix"),
         ),
     ),
-    Section("Node", (Row("profile", "profile"), Row("lingering", "lingering"))),
+    Section(
+        "Node",
+        (Row("profile", "profile"), Row("lingering", "lingering"), Row("monitor", "monitor")),
+    ),
     Section("Posture", (Row("posture", "posture"),)),
+    Section("Machine", (Row("machine", "machine"),)),
     Section("Sandbox", (Row("sandbox", "sandbox"), Row("not_enforced", "not enforced"))),
 )
 _LABEL = max(len(row.label) for section in SECTIONS for row in section.rows) + 2

@@ -10,13 +10,15 @@ Settings that a driver can't bear crash or hang this process and no other.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, NotRequired, Protocol, TypedDict, cast
 
 from local_opus.children import die_with_parent
-from local_opus.runtime import protocol, worker
+from local_opus.runtime import memory_lock, protocol, worker
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,6 +48,9 @@ class Open(TypedDict):
     properties: dict[str, object]
     #: max_num_seqs, max_num_batched_tokens, dynamic_split_fuse, enable_prefix_caching.
     scheduler: dict[str, Any]
+    #: What this process does to itself: setpriority(2), mlockall(2).
+    nice: NotRequired[int]
+    lock_memory: NotRequired[bool]
 
 
 class Opened(TypedDict):
@@ -193,10 +198,23 @@ def _prompt(tokenizer: openvino_genai.Tokenizer) -> np.ndarray[Any, np.dtype[np.
     return np.ascontiguousarray(np.resize(ids, (1, PROMPT_TOKENS)))
 
 
+def _raise_priority(nice: int) -> None:
+    """Set the niceness of this thread and of all that it starts.
+
+    Each session of its own has a share of its own where the kernel groups them (sched(7),
+    autogroup); then that is what counts beside other programs, as a unit's CPUWeight= does.
+    """
+    os.setpriority(os.PRIO_PROCESS, 0, nice)
+    with suppress(FileNotFoundError), open("/proc/self/autogroup", "w", encoding="ascii") as group:
+        group.write(str(nice))
+
+
 def _open(message: protocol.Message) -> tuple[Runner, Opened]:
+    wanted = cast("Open", message)
+    if nice := wanted.get("nice"):
+        _raise_priority(nice)  # before a library starts threads
     import openvino
 
-    wanted = cast("Open", message)
     begin = time.perf_counter()
     runner: Runner
     if wanted["how"] == "batched":
@@ -207,6 +225,8 @@ def _open(message: protocol.Message) -> tuple[Runner, Opened]:
         from local_opus.runtime.tune_graph import Graph
 
         runner = Graph(wanted["folder"], wanted["device"], wanted["properties"])
+    if wanted.get("lock_memory") and (problem := memory_lock.lock()["error"]) is not None:
+        raise OSError(problem)
     opened: Opened = {
         "load_seconds": round(time.perf_counter() - begin, 3),
         "peak_bytes": peak_bytes(),

@@ -25,7 +25,7 @@ from local_opus.locations import GROUP, Locations
 from local_opus.opening import open_journal
 from local_opus.profiles import Profile
 from local_opus.tuning import Outcome, Tell, ordering, tuned, tuner
-from local_opus.values import HostFacts, Scope
+from local_opus.values import HostFacts, PlannedAction, Scope
 from local_opus.values.tuning import Goal, Tuned, TuningOrder
 
 #: The id of the action, in a plan and in the receipt.
@@ -47,9 +47,7 @@ def wanted(host: Host, locations: Locations, *, goal: Goal | None, seconds: int)
 
     A property that the user edited is his: nothing that would change it is tried.
     """
-    history = upgrade.installed(host, locations)
-    run = history.last_run or history.run
-    profile = _profile(host, run)
+    profile = profile_of(host, locations)
     if planner.lock_of(profile) == planner.LOCKS["base"]:
         raise BadInputError(
             f"the profile {profile.name} has no OpenVINO, so there is nothing to tune",
@@ -102,7 +100,10 @@ def require_device(wanted: Wanted) -> None:
         )
 
 
-def _profile(host: Host, run: dict[str, object] | object) -> Profile:
+def profile_of(host: Host, locations: Locations) -> Profile:
+    """Return the profile of what is installed. Raises LocalOpusError."""
+    history = upgrade.installed(host, locations)
+    run = history.last_run or history.run
     said = run if isinstance(run, dict) else {}
     name = str(said.get("profile_file") or said["profile"])
     return profiles.load(name, host.files.read_text)
@@ -121,12 +122,13 @@ def measure(host: Host, locations: Locations, order: TuningOrder, tell: Tell) ->
     Raises LocalOpusError where it can't be stopped or started or another run is at work, and
     KeyboardInterrupt.
     """
-    with state.held_if_there(host, locations), _machine_alone(host, locations, tell):
+    with state.held_if_there(host, locations), machine_alone(host, locations, tell):
         return tuner.tune(host, order, tell)
 
 
 @contextmanager
-def _machine_alone(host: Host, locations: Locations, tell: Tell) -> Iterator[None]:
+def machine_alone(host: Host, locations: Locations, tell: Tell) -> Iterator[None]:
+    """Stop the server for the time, and start it again where it ran. Raises LocalOpusError."""
     running = node.serving(host, locations) is not None
     if running:
         tell("stop the server for the time", 0)
@@ -150,12 +152,12 @@ def keep(host: Host, locations: Locations, order: TuningOrder, result: Tuned) ->
     if result.chosen.is_default and was_default:
         return
     try:
-        _restart(host, locations)
+        restart(host, locations)
     except LocalOpusError as error:
         if result.chosen.is_default:
             raise
         _write(host, locations, order, without(host, order, result, error.message))
-        _restart(host, locations)
+        restart(host, locations)
         raise LocalOpusError(
             f"the server did not start with what was chosen: {error.message}",
             "It runs with the defaults again.",
@@ -188,7 +190,8 @@ def _chosen_now(host: Host, locations: Locations) -> bool:
     return found.chosen.is_default
 
 
-def _restart(host: Host, locations: Locations) -> None:
+def restart(host: Host, locations: Locations) -> None:
+    """Start the server anew where it runs. Raises LocalOpusError."""
     if node.serving(host, locations) is None:
         return
     control.stop(host, locations)
@@ -196,18 +199,23 @@ def _restart(host: Host, locations: Locations) -> None:
 
 
 def _write(host: Host, locations: Locations, order: TuningOrder, result: Tuned) -> None:
+    group = group_of(host, locations)
+    ensure(host, locations, planner.tuning_action(locations, order, group, result))
+
+
+def ensure(host: Host, locations: Locations, action: PlannedAction) -> None:
+    """Do what keeps a measurement, journalled, in the folder of the configs."""
     with state.held_if_there(host, locations):
         journal = open_journal(host, locations, held=True)
         applier = Applier(journal)
-        group = _group(host, locations)
-        folder = planner.config_folder(locations, group)
+        folder = planner.config_folder(locations, group_of(host, locations))
         if journal.history.get(folder.id) is None:
             applier.ensure(folder, outside=True)
         # Of no plan: what a failed upgrade takes back is not what a person measured since.
-        applier.ensure(planner.tuning_action(locations, order, group, result), outside=True)
+        applier.ensure(action, outside=True)
 
 
-def _group(host: Host, locations: Locations) -> str | None:
+def group_of(host: Host, locations: Locations) -> str | None:
     """Return the group that may read configs: where one was made for the service."""
     history = whereabouts.receipt(host, locations).history
     made = any(entry.id == "group" and entry.active for entry in history.entries)

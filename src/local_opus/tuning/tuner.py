@@ -38,8 +38,8 @@ def tune(host: Host, order: TuningOrder, tell: Tell = lambda _what, _seconds: No
     holds_for = order.holds_for(None)
     try:
         holds_for = order.holds_for(weights_digest(host, order))
-        _require_memory(host, order)
-        with _subject(host, order) as subject, Workbench(host, subject) as bench:
+        require_memory(host, order)
+        with subject(host, order) as what, Workbench(host, what) as bench:
             outcome = Search(
                 bench,
                 goal=order.goal,
@@ -76,10 +76,11 @@ def result(
 
 
 @contextmanager
-def _subject(host: Host, order: TuningOrder) -> Iterator[Subject]:
+def subject(host: Host, order: TuningOrder) -> Iterator[Subject]:
+    """Give what is measured: the model of the order, or a graph that is made for the time."""
     if order.folder is None:
-        with generated(host, order.device, order.base) as subject:
-            yield subject
+        with generated(host, order.device, order.base) as made:
+            yield made
         return
     yield Subject(
         device=order.device,
@@ -92,7 +93,7 @@ def _subject(host: Host, order: TuningOrder) -> Iterator[Subject]:
     )
 
 
-def _require_memory(host: Host, order: TuningOrder) -> None:
+def require_memory(host: Host, order: TuningOrder) -> None:
     """Raise MachineCannotError where the default and another setting can't run side by side."""
     usable = memory.parse(memory.read(host)).usable
     needed = 2 * (order.memory if order.folder is not None else GRAPH_MEMORY)

@@ -127,8 +127,15 @@ class Workbench:
             raise
         return None if answer.get("legal") is True else str(answer.get("problem"))
 
-    def load(self, chosen: Chosen, how: str | None, *, timeout: float) -> Loading:
-        """Load in a new process."""
+    def load(
+        self,
+        chosen: Chosen,
+        how: str | None,
+        *,
+        timeout: float,
+        process: Mapping[str, JsonValue] | None = None,
+    ) -> Loading:
+        """Load in a new process; ``process``: what it does to itself, see ``runtime.tune.Open``."""
         subject = self._subject
         message: Message = {
             "op": "open",
@@ -139,6 +146,7 @@ class Workbench:
             "cache_size_gb": subject.cache_size_gb,
             "properties": {**subject.base, **chosen.properties},
             "scheduler": chosen.scheduler,
+            **(process or {}),
         }
         dialogue = self._host.processes.dialogue("tune")
         try:

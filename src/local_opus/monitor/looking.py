@@ -1,0 +1,191 @@
+"""One look at every server of the node: ask, compare, judge, and add it to the history."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from local_opus import node
+from local_opus.errors import LocalOpusError
+from local_opus.host import Host
+from local_opus.locations import Locations
+from local_opus.monitor import asking, baseline, device_errors, key, memory, targets, weights
+from local_opus.monitor.history import HOUR, History, after, growth, recent, sample_of
+from local_opus.monitor.judging import at_rest, judge
+from local_opus.monitor.settings import Settings
+from local_opus.monitor.sight import Canary, Condition, Devices, Look, Seen
+from local_opus.monitor.targets import Target, Unit
+
+
+@dataclass
+class Monitor:
+    """Looks, and remembers by the servers' names."""
+
+    host: Host
+    #: Where servers may be installed.
+    places: tuple[Locations, ...]
+    settings: Settings
+    #: None: a single look.
+    interval: float | None = None
+    histories: dict[str, History] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    _looked_at: float | None = None
+
+    def look(self) -> Look:
+        """Look at every server; raise LocalOpusError where there is none."""
+        found = targets.find(self.host, self.places)
+        if not found:
+            raise LocalOpusError(
+                "no server is installed on this node, as far as this user can see",
+                "Run `local-opus install --local-opus` first.",
+            )
+        uptime = self.host.uptime()
+        since = HOUR if self._looked_at is None else uptime - self._looked_at
+        devices = device_errors.look(self.host, since)
+        servers = tuple(self._see(target, devices, uptime) for target in found)
+        self._looked_at = uptime
+        notes, self.notes = tuple(self.notes), []
+        return Look(
+            at=self.host.now(), interval_seconds=self.interval, servers=servers, notes=notes
+        )
+
+    def _see(self, target: Target, devices: Devices, uptime: float) -> Seen:
+        history = self.histories.get(target.name, History())
+        unit = targets.unit_of(self.host, target.locations)
+        seen, remembered = _seen(self.host, target, unit, history, self.settings, devices)
+        age = _age(self.host, seen, uptime)
+        now = sample_of(seen, uptime)
+        grown = growth(recent(history.samples, uptime), now)
+        seen = seen.model_copy(
+            update={"memory": seen.memory.model_copy(update={"growth_bytes_per_hour": grown})}
+        )
+        verdict = judge(seen, history.before(age, seen.pid))
+        warned = (f"config: {target.problem}",) if target.problem is not None else ()
+        seen = seen.model_copy(
+            update={
+                "condition": verdict.condition,
+                "reasons": verdict.reasons,
+                "warnings": (*verdict.warnings, *warned),
+            }
+        )
+        self.histories[target.name], seen = after(history, seen, remembered, uptime)
+        return seen
+
+
+def _seen(
+    host: Host,
+    target: Target,
+    unit: Unit | None,
+    history: History,
+    settings: Settings,
+    devices: Devices,
+) -> tuple[Seen, weights.Remembered | None]:
+    """Return what is seen of a server, unjudged, and what to remember of its weights."""
+    seen = Seen(
+        server=target.name,
+        url=target.url,
+        model=target.model,
+        device=target.device,
+        devices=devices,
+        unit=target.locations.unit if unit is not None else None,
+        unit_state=unit.state if unit is not None else None,
+        restarts=unit.restarts if unit is not None else None,
+        baseline_tokens_per_second=baseline.read(host, target.locations, target.model),
+    )
+    remembered = history.weights
+    running = _running(host, target, unit)
+    if running is not None:
+        seen = seen.model_copy(update={"how": running.how, "pid": running.pid or None})
+    elif unit is not None:
+        seen = seen.model_copy(update={"how": "systemd"})
+    if seen.how is not None and target.folder is not None:
+        found, remembered = weights.check(host, target.folder, seen.pid, history.weights)
+        seen = seen.model_copy(update={"weights": found})
+    if unit is not None and at_rest(unit.state):
+        words = _why_at_rest(unit, history)
+        return seen.model_copy(update={"canary": Canary(skipped=unit.state), **words}), remembered
+    return _asked(host, target, unit, history, settings, seen), remembered
+
+
+def _running(host: Host, target: Target, unit: Unit | None) -> node.Serving | None:
+    if unit is not None and unit.state == "active":
+        return node.Serving(unit.pid or 0, "systemd")
+    if unit is not None and at_rest(unit.state) and unit.state != "inactive":
+        return None
+    return node.detached(host, target.locations)
+
+
+def _why_at_rest(unit: Unit, history: History) -> Mapping[str, tuple[str, ...]]:
+    """Say why systemd gave a server up: its word, and what the monitor saw last."""
+    if unit.state != "failed":
+        return {}
+    words = [f"systemd gave it up ({unit.result or 'failed'})"]
+    if history.recoveries:
+        last = history.recoveries[-1]
+        times = len(history.recoveries)
+        words.append(
+            f"the monitor had it started anew {times} times, last at {last.at}: "
+            + "; ".join(last.reasons)
+        )
+    return {"reasons": tuple(words)}
+
+
+def _asked(
+    host: Host,
+    target: Target,
+    unit: Unit | None,
+    history: History,
+    settings: Settings,
+    seen: Seen,
+) -> Seen:
+    headers: asking.Headers = {}
+    health, engine = asking.health(target.address, target.port, headers)
+    if health.locked and (headers := key.headers(host, target)):
+        health, engine = asking.health(target.address, target.port, headers)
+    pids = [one for one in (seen.pid, engine.pid if engine is not None else None) if one]
+    used = memory.look(host, pids if seen.how else [], unit.cgroup if unit is not None else None)
+    seen = seen.model_copy(update={"health": health, "engine": engine, "memory": used})
+    skipped = _no_canary(seen, history, settings)
+    if skipped is not None:
+        return seen.model_copy(update={"canary": Canary(skipped=skipped)})
+    asked = asking.canary(target.address, target.port, settings.canary_seconds, headers)
+    if asked.problem is not None and (busy := _busy(target, headers)) is not None:
+        asked = Canary(skipped=busy)
+    return seen.model_copy(update={"canary": asked})
+
+
+def _no_canary(seen: Seen, history: History, settings: Settings) -> str | None:
+    """Say why no canary is asked in this look; None: it is."""
+    if seen.health.locked:
+        return "the server wants a key"
+    if seen.health.problem is not None or seen.engine is None:
+        return "the server does not answer"
+    if seen.engine.state != "ready":
+        return f"the engine is {seen.engine.state}"
+    if seen.engine.requests_in_flight:
+        return f"busy: {seen.engine.requests_in_flight} requests"
+    if not history.canary_is_due(settings):
+        return "not in this look"
+    return None
+
+
+def _busy(target: Target, headers: asking.Headers) -> str | None:
+    """Say what else the server had to do meanwhile: slow for others' requests is not sick."""
+    _, engine = asking.health(target.address, target.port, headers)
+    if engine is None or engine.state != "ready":
+        return None if engine is None else f"the engine is {engine.state}"
+    others = engine.requests_in_flight - 1  # the canary itself may still be in there
+    return f"busy: {others} requests" if others > 0 else None
+
+
+def _age(host: Host, seen: Seen, uptime: float) -> float | None:
+    """Return the seconds that a detached server runs for."""
+    if seen.how != "detached" or seen.pid is None:
+        return None
+    started = node.started_at(host, seen.pid)
+    return None if started is None else uptime - started
+
+
+def sick(look: Look) -> list[Seen]:
+    """Return the servers that a look found sick."""
+    return [one for one in look.servers if one.condition is Condition.SICK]

@@ -1,0 +1,98 @@
+"""Which servers this node has, as far as the caller may see: one for each scope with an install."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from local_opus import node, server_config
+from local_opus.errors import LocalOpusError
+from local_opus.host import Host
+from local_opus.locations import Locations, locate
+from local_opus.values import Scope
+
+_PROPERTIES = ("LoadState", "ActiveState", "SubState", "Result", "MainPID", "ControlGroup",
+               "NRestarts")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What systemd says of a server's unit; see systemctl(1)."""
+
+    state: str
+    result: str
+    pid: int | None
+    cgroup: str | None
+    restarts: int | None
+
+
+@dataclass(frozen=True)
+class Target:
+    """A server to look at; ``problem``: what is wrong with its config, which may be edited."""
+
+    name: str
+    locations: Locations
+    address: str
+    port: int
+    model: str | None = None
+    device: str | None = None
+    folder: str | None = None
+    problem: str | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        shown = f"[{self.address}]" if ":" in self.address else self.address
+        return f"http://{shown}:{self.port}"
+
+
+def places_of(host: Host, scopes: Iterable[Scope]) -> tuple[Locations, ...]:
+    """Return where installs of these scopes lie."""
+    found = []
+    for scope in scopes:
+        with suppress(LocalOpusError):  # no HOME, as in a service: then no user's install is meant
+            found.append(locate(scope, host.environ))
+    return tuple(found)
+
+
+def find(host: Host, installs: Iterable[Locations]) -> list[Target]:
+    """Return the servers that are installed at these places."""
+    found = []
+    for places in installs:
+        try:
+            if host.files.stat(places.server_config) is None:
+                continue
+        except PermissionError:  # its folder is closed, so it is there
+            pass
+        found.append(_target(host, places))
+    return found
+
+
+def _target(host: Host, places: Locations) -> Target:
+    target = Target(places.scope.value, places, *node.announced(host))
+    try:
+        address, port = server_config.listens(host.files.read_text, places.server_config)
+        target = replace(target, address=address, port=port)
+        model = server_config.model_file(host.files.read_text, places.server_config)
+    except PermissionError:
+        return target
+    except LocalOpusError as error:
+        return replace(target, problem=error.message)
+    return replace(target, model=model.model, device=model.device, folder=model.folder)
+
+
+def unit_of(host: Host, places: Locations) -> Unit | None:
+    """Return what systemd says of the server's unit; None: it has none, or nobody says."""
+    if not host.services.running(places.scope):
+        return None
+    try:
+        said = host.services.properties(places.scope, places.unit, *_PROPERTIES)
+    except LocalOpusError:  # no systemctl
+        return None
+    if said["LoadState"] in {"", "not-found"}:
+        return None
+    pid = int(said["MainPID"]) if said["MainPID"].isdecimal() else 0
+    restarts = int(said["NRestarts"]) if said["NRestarts"].isdecimal() else None
+    return Unit(said["ActiveState"], said["Result"], pid or None, said["ControlGroup"] or None,
+                restarts)  # fmt: skip
