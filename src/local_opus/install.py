@@ -182,7 +182,7 @@ def prepare(
         port=at_port,
         trial_port=trial_port,
         tuning=_tuning(locations, profile, facts, served) if tunes else None,
-        machine=_machine(host, locations, profile, facts, served) if tune is not False else None,
+        machine=_machine(host, locations, profile, facts, served, measure=tune is not False),
         npus=tuple(one.pci_address for one in facts.accelerators if one.kind is Device.NPU),
         user_manager=user_units.to_plan(host, locations) if of_user else None,
         linger=host.accounts.own_name() if of_user and lets else None,
@@ -253,7 +253,13 @@ def _tuning(
 
 
 def _machine(
-    host: Host, locations: Locations, profile: Profile, facts: HostFacts, served: Served
+    host: Host,
+    locations: Locations,
+    profile: Profile,
+    facts: HostFacts,
+    served: Served,
+    *,
+    measure: bool,
 ) -> MachineOrder | None:
     """Return what of the machine's own settings is measured; None: the profile wants none."""
     subject = _tuning(locations, profile, facts, served) if profile.machine.enabled else None
@@ -267,6 +273,7 @@ def _machine(
         subject=subject.model_copy(update={"goal": "latency", "seconds": seconds, "settings": ()}),
         server=profile.server.enabled,
         systemd=host.services.running(locations.scope),
+        measure=measure,
     )
 
 

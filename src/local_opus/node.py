@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 
-from local_opus import node_units, server_config, server_log, whereabouts
+from local_opus import log_rotation, node_units, server_config, server_log, whereabouts
 from local_opus.errors import BadInputError, KeyNeededError, LocalOpusError, MachineCannotError
 from local_opus.host import Host
 from local_opus.keys import giving
@@ -27,7 +27,7 @@ DEFAULT_SERVER = "127.0.0.1:8000"
 #: The user that a detached server of the system scope runs as: nobody (Linux's overflow user).
 NOBODY = 65534
 #: Bytes after which the log is renamed to ``.1`` when the server starts.
-LOG_LIMIT = 10 * 1024 * 1024
+LOG_LIMIT = log_rotation.LIMIT
 STOP_SECONDS = 15.0
 READY_SECONDS = 300.0
 _POLL_SECONDS = 0.1
@@ -240,7 +240,7 @@ def start_detached(host: Host, locations: Locations, command: list[str]) -> Serv
 
     log = host.files.real_path(locations.server_log)
     pid = host.processes.start_detached(
-        command, log=log, record=record, user=user, group=group, extra_env=given
+        command, log=log, old_log=f"{log}.1", record=record, user=user, group=group, extra_env=given
     )
     return Serving(pid, "detached")
 

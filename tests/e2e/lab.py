@@ -29,10 +29,10 @@ TOOLS = {
     "mkfs.ext4": "e2fsprogs",
     "losetup": "mount",
 }
-#: What a machine is that somebody just installed: systemd, logins, Python, and nothing of ours.
+#: What a machine is that somebody just installed: systemd, logins, polkit, Python, nothing of ours.
 PACKAGES = (
     "systemd", "systemd-sysv", "libpam-systemd", "libnss-systemd", "dbus", "dbus-user-session",
-    "python3", "python3-venv", "ca-certificates", "iproute2",
+    "python3", "python3-venv", "ca-certificates", "iproute2", "polkitd",
 )  # fmt: skip
 #: Jobs that would reach for a network that is not there.
 MASKED = ("apt-daily.timer", "apt-daily-upgrade.timer")

@@ -66,11 +66,21 @@ class Done:
 class Machine:
     """One machine; ``with`` boots it and takes it away again."""
 
-    def __init__(self, lab: Lab, name: str, prepare: Callable[[Path], None]) -> None:
-        """``prepare`` puts files into the machine's tree before its first boot."""
+    def __init__(
+        self,
+        lab: Lab,
+        name: str,
+        prepare: Callable[[Path], None],
+        binds: Mapping[Path, str] | None = None,
+    ) -> None:
+        """``prepare`` puts files into the machine's tree before its first boot.
+
+        ``binds``: folders of this machine, and where they are to be seen inside.
+        """
         self.name = name
         self._lab = lab
         self._prepare = prepare
+        self._binds = binds or {}
         self._folder = lab.folder / "run" / f"{name}-{os.getpid()}"
         self._disk = Disk(self._folder)
         self._held: int | None = None
@@ -121,6 +131,7 @@ class Machine:
             "--link-journal=no", "--resolv-conf=off", "--timezone=off",
             "--system-call-filter=bpf @keyring", "--capability=CAP_BPF",
             f"--bind-ro={self._lab.wheels}:{WHEELHOUSE}",
+            *(f"--bind={ours}:{inside}" for ours, inside in self._binds.items()),
         ]  # fmt: skip
         mount = shlex.join(["mount", "-t", "overlay", "-o", overlay, "e2e", str(root)])
         own = ["unshare", "--mount", "--propagation", "private", "sh", "-c"]
@@ -201,16 +212,20 @@ class Machine:
         user: str | None = None,
         environ: Mapping[str, str] | None = None,
         folder: str = "/",
+        login: bool = False,
     ) -> Done:
         """Run a command there, as root or ``user``, and return what it left.
 
         It gets a service's environment, HOME and ``environ``; it is ended after ``timeout`` seconds.
+        ``login``: in a session of the user's own, which starts their systemd.
         """
         given = dict(environ or {})
         options = [f"--property=RuntimeMaxSec={timeout}"]
         if user is None:
             given.setdefault("HOME", "/root")
         else:
+            if login:
+                options.append("--property=PAMName=login")
             options.append(f"--uid={user}")  # the manager sets HOME, from the user's entry
         words = self.service_command(command, options, given, folder)
         return self._enter(*words, timeout=timeout + 20)

@@ -456,8 +456,10 @@ def listening(host: FakeHost, *owners: int, port: int = 8000) -> None:
         f"  {owner}        0 123 1 0000000000000000 100 0 0 10 0"
         for number, owner in enumerate(owners)
     ]
-    host.files.make_folders("/proc/net")
-    host.files.write_atomic("/proc/net/tcp", "\n".join(["  sl  local_address", *rows]).encode())
+    host.files.make_folders("/proc/self/net")
+    host.files.write_atomic(
+        "/proc/self/net/tcp", "\n".join(["  sl  local_address", *rows]).encode()
+    )
 
 
 @pytest.mark.parametrize("owners", [(0,), (61200,), (65534,), (0, 65519)])

@@ -61,7 +61,12 @@ SECTIONS: tuple[Section, ...] = (
     ),
     Section(
         "Node",
-        (Row("profile", "profile"), Row("lingering", "lingering"), Row("unit_lines", "units")),
+        (
+            Row("profile", "profile"),
+            Row("lingering", "lingering"),
+            Row("unit_lines", "units"),
+            Row("monitor", "monitor"),
+        ),
     ),
     Section("Posture", (Row("posture", "posture"),)),
     Section("Machine", (Row("machine", "machine"),)),
