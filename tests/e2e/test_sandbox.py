@@ -39,7 +39,8 @@ sys.stdout.write(done.stdout[4:].decode())
 #: What only says how the server is started and watched.
 NOT_OF_THE_SANDBOX = (
     "Type", "Notify", "Exec", "Restart", "Timeout", "Watchdog", "KillMode", "StateDirectory", "CacheDirectory",
-    "User", "StandardInput", "FileDescriptor", "EnvironmentFile",
+    "User", "Group", "StandardInput", "FileDescriptor", "EnvironmentFile",
+    "LoadCredential", "OOMPolicy",
 )  # fmt: skip
 
 Measured = Callable[[str], None]
