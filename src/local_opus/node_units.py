@@ -22,12 +22,15 @@ from local_opus.locations import (
     UNIT,
     Locations,
 )
+from local_opus.sandbox import drop_ins
 
 #: In the order in which they are shown; the target holds the others.
 NAMES = (TARGET_UNIT, SOCKET_UNIT, UNIT, FORMER_UNIT, TUNE_UNIT, MONITOR_UNIT, MONITOR_TIMER,
          RECOVER_UNIT)  # fmt: skip
 #: A socket that listens, in the words of `systemctl show`: "127.0.0.1:8000 (Stream)".
 _STREAM = re.compile(r"(\S+):(\d+) \(Stream\)")
+#: What the server says of an engine that the kernel ended (server/oom.py).
+OF_MEMORY = "memory limit"
 _LISTEN = re.compile(r"^ListenStream=(\S+):(\d+)$", re.MULTILINE)
 
 
@@ -177,4 +180,13 @@ def _reason(host: Host, locations: Locations, name: str, result: str, invocation
         "oom-kill": "it was ended for want of memory",
         "timeout": "it was not ready in time",
     }.get(result, f"it ended ({result})")
-    return f"{how}: {said}" if said else how
+    limit = ""
+    if result == "oom-kill" or OF_MEMORY in said:
+        limit = _memory_limit(host, locations, name)
+    return f"{how}{limit}: {said}" if said else f"{how}{limit}"
+
+
+def _memory_limit(host: Host, locations: Locations, name: str) -> str:
+    """Return what a unit or its drop-in lets it take, and the file and line that say so."""
+    line = drop_ins.read(host, locations.scope, name).last("MemoryMax")
+    return "" if line is None or line.value in {"", "infinity"} else f" ({line})"

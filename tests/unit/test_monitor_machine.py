@@ -190,7 +190,8 @@ def test_without_settings_the_defaults_hold(host, places):
 
 def test_a_baseline_of_another_model_is_none(host, places):
     assert baseline.read(host, places, "tiny") is None
-    text = json.dumps({"model": "tiny", "tokens_per_second": 40, "first_token_seconds": 0.1})
+    text = json.dumps({"model": "tiny", "tokens_per_second": 40, "first_token_seconds": 0.1,
+                       "measured_for": "0" * 64})  # fmt: skip
     write(host, baseline.path_of(places), text)
     assert baseline.read(host, places, "tiny") == 40
     assert baseline.read(host, places, "other") is None

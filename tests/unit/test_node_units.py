@@ -183,6 +183,30 @@ def test_a_server_that_has_failed_says_why(host, places, monkeypatch, result, sa
     assert told["reason"] == reason  # type: ignore[index,call-overload]
 
 
+@pytest.mark.parametrize(
+    ("result", "said", "reason"),
+    [
+        ("oom-kill", "", "it was ended for want of memory ({line})"),
+        (
+            "exit-code",
+            "the engine failed: SIGKILL: the kernel's memory limit of 200 MiB",
+            "it ended (exit-code) ({line}): "
+            "the engine failed: SIGKILL: the kernel's memory limit of 200 MiB",
+        ),
+        ("exit-code", "weights: corrupt", "it ended (exit-code): weights: corrupt"),
+    ],
+)
+def test_a_memory_limit_is_named_with_its_file(host, places, monkeypatch, result, said, reason):
+    drop_in = f"/etc/systemd/system/{UNIT}.d/limit.conf"
+    host.files.make_folders(f"/etc/systemd/system/{UNIT}.d")
+    host.files.write_atomic(drop_in, b"[Service]\nMemoryMax=200M\n")
+    own = f"/etc/systemd/system/{UNIT}"
+    install(host, UNIT, ActiveState="failed", Result=result, DropInPaths=drop_in, FragmentPath=own)
+    monkeypatch.setattr(host.services, "last_words", lambda *_: (said, ""))
+    (found,) = node_units.standings(host, places)
+    assert found.reason == reason.format(line=f"{drop_in}:2: MemoryMax=200M")
+
+
 def test_nothing_is_told_of_units_where_no_systemd_answers(host, places):
     install(host, *ALL)
     host.services.runs = False
