@@ -37,16 +37,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         return serving.serve(host, given.config)
     except (LocalOpusError, PermissionError) as caught:
-        error = (
-            caught
-            if isinstance(caught, LocalOpusError)
-            else MachineCannotError(
-                f"{caught.filename}: permission denied",
+        denied = caught if isinstance(caught, PermissionError) else caught.__cause__
+        if isinstance(denied, PermissionError):  # the next start would end the same way
+            caught = MachineCannotError(
+                f"{denied.filename}: permission denied",
                 "Install again: it sets the modes that the service needs.",
             )
-        )
-        errors.tell(error)
-        return int(error.exit_code)
+        errors.tell(caught)
+        return int(caught.exit_code)
 
 
 if __name__ == "__main__":

@@ -27,3 +27,5 @@ def command(scope: str | None) -> None:
         tell.close()
     state = "runs already" if already else "runs"
     tell.say(f"The server {state}: http://{where.host}:{where.port}, model {answer.get('model')}")
+    if answer.get("config_problem"):
+        tell.say(f"Warning: {answer['config_problem']}")
