@@ -38,13 +38,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return serving.serve(host, given.config)
     except (LocalOpusError, PermissionError) as caught:
         denied = caught if isinstance(caught, PermissionError) else caught.__cause__
-        if isinstance(denied, PermissionError):  # the next start would end the same way
-            caught = MachineCannotError(
-                f"{denied.filename}: permission denied",
+        if isinstance(caught, LocalOpusError) and not isinstance(denied, PermissionError):
+            error = caught
+        else:  # the next start would end the same way
+            error = MachineCannotError(
+                f"{getattr(denied, 'filename', None)}: permission denied",
                 "Install again: it sets the modes that the service needs.",
             )
-        errors.tell(caught)
-        return int(caught.exit_code)
+        errors.tell(error)
+        return int(error.exit_code)
 
 
 if __name__ == "__main__":
