@@ -128,7 +128,7 @@ def _judged(name: str, scope: str, values: Mapping[str, str], words: Sequence[st
     groups = _ACCELERATORS & set(values.get("SupplementaryGroups", "").split())
     variant = f"{network}, accelerators" if groups else network
     bound = bound_of(name, scope, network=network, accelerators=bool(groups))
-    return Exposure(name, scope, variant if scope == "system" else "", float(overall[1]), bound,
+    return Exposure(name, scope, variant, float(overall[1]), bound,
                     tuple(costs))  # fmt: skip
 
 

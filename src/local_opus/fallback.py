@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from local_opus import node
+from local_opus import node, node_units
 from local_opus.errors import BadInputError, LocalOpusError
 from local_opus.host import Host
 from local_opus.last_good import LastGood
@@ -23,7 +23,10 @@ def settings(host: Host, locations: Locations) -> Settings:
         kept = last_good(host, locations)
         if kept is None:
             raise
-        return kept
+        where = node_units.socket_address(host, locations)
+        if where is None:
+            return kept
+        return kept.model_copy(update={"host": where[0], "port": where[1]})
 
 
 def last_good(host: Host, locations: Locations) -> Settings | None:
@@ -43,6 +46,9 @@ def last_good(host: Host, locations: Locations) -> Settings | None:
 
 def addresses(host: Host, locations: Locations) -> Iterator[tuple[str, int]]:
     """Give where a server may answer whose config can't be read."""
+    where = node_units.socket_address(host, locations)
+    if where is not None:
+        yield where
     kept = last_good(host, locations)
     if kept is not None:
         yield kept.host, kept.port

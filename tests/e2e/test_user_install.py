@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import pytest
 from lab import INSIDE, MODEL
@@ -16,6 +17,10 @@ pytestmark = pytest.mark.timeout(600)
 USER = "ann"
 HOME = f"/home/{USER}"
 UNIT = "local-opus.service"
+#: Where systemd-logind keeps that the user lingers.
+LINGER = f"/var/lib/systemd/linger/{USER}"
+#: Of the server with TCP, as measured with systemd 252 in a container; 6.3 without user namespaces.
+EXPOSURE = 2.1
 LEFT_OUT = {
     **MACHINES_OWN,
     f"{HOME}/.cache": "the program's own environment for a checkout that the user can't write",
@@ -30,9 +35,6 @@ def ann(machine: Machine, pip: Mapping[str, str]) -> As:
     """Runs a command as the user, with what a login gives."""
     made = machine.run("useradd", "--create-home", USER)
     assert made.code == 0, made
-    # Without it a user's services end with the last login, and do not start with the machine.
-    linger = machine.run("loginctl", "enable-linger", USER)
-    assert linger.code == 0, linger
     number = machine.run("id", "--user", USER).out.strip()
     environ = {
         **pip,
@@ -41,9 +43,16 @@ def ann(machine: Machine, pip: Mapping[str, str]) -> As:
     }
 
     def run(*command: str, timeout: int = 60) -> Done:
-        return machine.run(*command, user=USER, environ=environ, folder=INSIDE, timeout=timeout)
+        return machine.run(
+            *command, user=USER, environ=environ, folder=INSIDE, timeout=timeout, login=True
+        )
 
     return run
+
+
+def status_of(ann: As) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(ann("local-opus", "status", "--json").out)
+    return found
 
 
 def install(ann: As) -> Done:
@@ -57,7 +66,7 @@ def assert_answers(ann: As) -> None:
 
 
 def wait_for_systemd(ann: As) -> None:
-    """Wait until the user's own systemd, which lingering starts, has done all that it should."""
+    """Wait until the user's own systemd, which a login or lingering starts, is up."""
     deadline = time.monotonic() + 30
     while (done := ann("systemctl", "--user", "is-system-running", "--wait")).code != 0:
         assert time.monotonic() < deadline, done
@@ -72,10 +81,52 @@ def test_the_user_has_a_systemd_of_their_own(ann: As, machine: Machine, before: 
 def test_one_command_installs(ann: As) -> None:
     done = install(ann)
     assert done.code == 0, done
-    status = json.loads(ann("local-opus", "status", "--json").out)
+    status = status_of(ann)
     assert (status["scope"], status["how"], status["ready"]) == ("user", "systemd", True)
     assert ann("systemctl", "--user", "is-enabled", UNIT).out == "enabled\n"
     assert_answers(ann)
+
+
+def test_it_lingers(ann: As, machine: Machine) -> None:
+    """Without it a user's services end with the last login, and do not start with the machine."""
+    assert machine.run("test", "-e", LINGER).code == 0
+    assert status_of(ann)["lingering"].startswith("on: ")
+
+
+def test_the_sandbox_is_as_tight_as_the_users_systemd_makes_it(
+    ann: As, measured: Callable[[str], None]
+) -> None:
+    done = ann("systemd-analyze", "--user", "security", "--no-pager", UNIT)
+    exposure = float(done.out.splitlines()[-1].split(":")[1].split()[0])
+    measured(f"exposure of {UNIT} of a user, the model answering: {exposure}")
+    assert exposure <= EXPOSURE, done
+
+
+def test_status_names_what_the_users_systemd_does_not_enforce(ann: As) -> None:
+    status = status_of(ann)
+    assert {"IPAddressDeny", "DevicePolicy", "DynamicUser"} <= set(status["not_enforced"])
+    assert not {"PrivateUsers", "ProtectSystem", "ProtectHome"} & set(status["not_enforced"])
+    assert status["sandbox"]["holds"] is True, status["sandbox"]
+
+
+def test_the_server_sees_nothing_of_the_home_but_what_it_runs_from(
+    ann: As, machine: Machine
+) -> None:
+    pid = ann("systemctl", "--user", "show", "--property=MainPID", "--value", UNIT).out.strip()
+    seen = machine.run("ls", "-A", f"/proc/{pid}/root{HOME}")
+    assert set(seen.out.split()) <= {".local", ".config", ".cache"}, seen
+
+
+def test_the_posture_is_applied_and_its_drift_is_named(ann: As) -> None:
+    states = {part["id"]: part["state"] for part in status_of(ann)["posture"]["parts"]}
+    assert states["variables"] == states["processes"] == states["loopback"] == "applied"
+    file = f"{HOME}/.config/local-opus/posture.env"
+    assert ann("sed", "-i", "s/HF_HUB_OFFLINE=1/HF_HUB_OFFLINE=0/", file).code == 0
+    checks = json.loads(ann("local-opus", "doctor", "--json").out)["checks"]
+    (found,) = (check for check in checks if check["id"] == "posture")
+    assert found["state"] == "fail"
+    assert "HF_HUB_OFFLINE is 0" in found["evidence"]
+    assert ann("sed", "-i", "s/HF_HUB_OFFLINE=0/HF_HUB_OFFLINE=1/", file).code == 0
 
 
 def test_systemd_finds_nothing_wrong_with_the_unit(ann: As) -> None:
@@ -102,3 +153,17 @@ def test_uninstall_leaves_the_machine_as_it_was(ann: As, machine: Machine, befor
     assert difference(before, tree(machine), LEFT_OUT) == []
     failed = ann("systemctl", "--user", "list-units", "--all", "--plain", "--no-legend", UNIT)
     assert failed.out == ""
+    assert machine.run("test", "-e", LINGER).code == 1
+
+
+def test_a_refusal_of_the_real_polkit_fails_nothing(ann: As, machine: Machine) -> None:
+    assert machine.run("systemctl", "mask", "--now", "polkit.service").code == 0
+    code = (
+        "from local_opus.actions.enable_linger import EnableLinger; from local_opus.host import Host;"
+        f"one = EnableLinger(user='{USER}'); host = Host();"
+        "after = one.execute(host, one.capture(host), print); print(one.edited(host, after))"
+    )
+    script = f'PYTHONPATH=src exec {HOME}/.cache/local-opus/env/*/*/bin/python -c "{code}"'
+    done = ann("sh", "-c", script.replace("$", "$$"))
+    assert done.code == 0, done
+    assert f"sudo loginctl enable-linger {USER}" in done.out

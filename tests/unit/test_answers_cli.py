@@ -66,6 +66,8 @@ ROWS = [
     ("port", ("8001", 8001), ("8002", 8002), (("--port", "8003"), 8003)),
     ("tune", ("true", True), ("0", False), (("--tune",), True)),
     ("tune", ("false", False), ("1", True), (("--no-tune",), False)),
+    ("linger", ("true", True), ("0", False), (("--linger",), True)),
+    ("linger", ("false", False), ("1", True), (("--no-linger",), False)),
     ("scope", ('"system"', "system"), ("user", "user"), (("--scope", "system"), "system")),
     ("root", ('"/a"', "/a"), ("/b", "/b"), (("--root", "/c"), "/c")),
     ("yes", ("true", True), ("0", False), (("--yes",), True)),

@@ -184,7 +184,7 @@ def test_what_it_needs_and_is_refused_warns(node, server):
     ("status", "message", "state", "words"),
     [
         (404, "There is no GET /sandbox here.", CheckState.WARN, "of a version that can't tell"),
-        (401, "No key.", CheckState.WARN, "/sandbox: No key."),
+        (403, "No such name.", CheckState.WARN, "/sandbox: No such name."),
         (503, "it did not answer within 10 s", CheckState.WARN, "did not answer within 10 s"),
         (200, "", CheckState.WARN, "no report of a sandbox"),
     ],

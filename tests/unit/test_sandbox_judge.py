@@ -62,10 +62,10 @@ def test_details_tell_what_it_can_and_what_not():
     gone = probe("open-kvm", allowed=None, evidence="ENOENT: not there", tried="/dev/kvm")
     dark = probe("reach-udp", allowed=None, evidence="no proof", tried="UDP to 192.0.2.1")
     lines = list(judge.details(report(gone, dark)))
-    assert "can write: /var/lib/private/x" in lines
-    assert "can't write: /etc" in lines
-    assert "can't open: disks" in lines
-    assert "not told: UDP to 192.0.2.1" in lines
+    assert "can write: /var/lib/private/x (1 refused)" in lines
+    assert "can open: nothing (1 refused)" in lines
+    assert "can reach: nothing (1 refused, not told: UDP to 192.0.2.1)" in lines
+    assert "can do: memory to write and execute (1 refused)" in lines
     assert (
         f"server (PID {PID}): a seccomp filter, no new privileges, no capability, and none to gain, user 64342"
         in lines

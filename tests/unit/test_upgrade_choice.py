@@ -111,6 +111,7 @@ def test_what_was_chosen_stays(host, places, prepared, monkeypatch):
         "trial_port": 8103,
         "profile_file": None,
         "tune": None,
+        "linger": None,
     }
 
 

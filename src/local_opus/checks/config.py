@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from local_opus import fallback, node
-from local_opus.checks.base import Answer, Check, Group, advise, failed, passed
+from local_opus import fallback, node, node_units, server_config
+from local_opus.checks.base import Answer, Check, Group, advise, failed, passed, warned
 from local_opus.checks.context import Context
 from local_opus.errors import BadInputError, LocalOpusError
+from local_opus.locations import SOCKET_UNIT
 
 _REMEDY = "Correct the file, or remove it. Once it is gone, it is written anew by:"
 #: Nobody but a measurement can write it anew.
@@ -30,6 +31,8 @@ def ask(context: Context) -> Answer:
         return failed(error.message, advise(error.remedy), details=error.details)
     if problem := _problem(context, where.host, where.port):
         return failed(problem, advise("Correct what it names, then start the server anew."))
+    if (moved := _elsewhere(context)) is not None:
+        return moved
     return passed(
         f"{where.model} on {where.device}, {where.context_length} tokens,"
         f" http://{where.host}:{where.port}"
@@ -54,6 +57,25 @@ def _served_instead(context: Context) -> tuple[str, ...]:
     addresses = fallback.addresses(context.host, context.locations)
     served = any(_problem(context, address, port) for address, port in addresses)
     return ("the server runs with the last good settings",) if served else ()
+
+
+def _elsewhere(context: Context) -> Answer | None:
+    """Warn where the file says another address than the one that systemd listens on."""
+    host, path = context.host, context.locations.server_config
+    where = node_units.socket_address(host, context.locations)
+    if where is None:
+        return None
+    says = server_config.listens(host.files.read_text, path)
+    if says == where:
+        return None
+    return warned(
+        f"{path}: host and port say {says[0]}:{says[1]}, and have no effect: systemd listens for"
+        f" the server, on {where[0]}:{where[1]} ({SOCKET_UNIT})",
+        advise(
+            f"Put {where[0]} and {where[1]} back, and choose another port with an install.",
+            f"local-opus install --local-opus --port {says[1]}",
+        ),
+    )
 
 
 CHECK = Check("config", "server config", Group.SERVER, ask)

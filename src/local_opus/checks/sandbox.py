@@ -46,10 +46,8 @@ def ask(context: Context) -> Answer:
     where = context.settings()
     try:
         report = asking.ask(host, where.host, where.port)
-    except asking.NotAskedError as error:
-        return warned(error.message, Fix(text=error.remedy), details=_told(files))
     except LocalOpusError as error:
-        return warned(error.message, advise("Look at what it says.", "local-opus logs"))
+        return warned(error.message, Fix(text=error.remedy), details=_told(files))
     found = asking.judge(host, places, running, report)
     if found.contradictions:
         return failed(

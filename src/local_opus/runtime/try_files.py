@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import sys
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -102,8 +104,10 @@ def _own_cgroup() -> str:
 
 def reads(places: Places) -> Iterator[Try]:
     """Yield the tries to read what is none of a server's business."""
+    own = _own(places)
     for name, path in (("home", "/home"), ("root", "/root"), ("run-user", "/run/user")):
-        yield Try(f"read-{name}", ProbeKind.READ, path, "ProtectHome=yes", partial(_list, path))
+        look = partial(_list, path, own)
+        yield Try(f"read-{name}", ProbeKind.READ, path, "ProtectHome=yes", look)
     for name, path in (("receipt", places.install.receipt), ("shadow", "/etc/shadow")):
         yield Try(f"read-{name}", ProbeKind.READ, path, "DynamicUser=yes",
                   partial(_open, path, os.O_RDONLY))  # fmt: skip
@@ -118,10 +122,34 @@ def _open(path: str, how: int) -> Tried:
     return allowed("opened, and closed")
 
 
-def _list(path: str) -> Tried:
-    count = len(os.listdir(path))
-    # ProtectHome=tmpfs leaves an empty folder in its place.
-    return allowed(f"{count} names") if count else refused("empty")
+def _own(places: Places) -> frozenset[str]:
+    """Name what a user's unit is shown of a home that is hidden from it: what it runs from."""
+    install = places.install
+    notify = f"{os.environ.get('XDG_RUNTIME_DIR', '')}/systemd/notify"
+    shown = (install.prefix, install.models, install.config, places.state, places.cache)
+    return frozenset(one for one in (*shown, sys.base_prefix, notify) if one)
+
+
+def _list(path: str, own: frozenset[str]) -> Tried:
+    names = os.listdir(path)
+    if not names:  # ProtectHome=tmpfs leaves an empty folder in its place
+        return refused("empty")
+    count = _others_of(path, names, own)
+    return allowed(f"{count} names") if count else refused("its own paths alone")
+
+
+def _others_of(folder: str, names: list[str], own: frozenset[str]) -> int:
+    """Count the names that neither are one's own nor lead to it."""
+    count = 0
+    for path in (f"{folder}/{name}" for name in names):
+        if path in own:
+            continue
+        if any(one.startswith(f"{path}/") for one in own):
+            with suppress(OSError):  # closed, or no folder: then nothing is seen of it
+                count += _others_of(path, os.listdir(path), own)
+        else:
+            count += 1
+    return count
 
 
 def _others() -> Tried:

@@ -113,9 +113,10 @@ def _egress(family: int, kind: int) -> Tried:
     if code not in {*_NO_ROUTE, errno.EINPROGRESS}:
         return allowed("it was sent" if code == 0 else f"{name_of(code)}: it was sent")
     said = "ENETUNREACH: no route" if code in _NO_ROUTE else "no answer"
-    on_lo = _filter(family)
-    if on_lo.allowed is False:
-        return refused(f"{said}; on lo {on_lo.evidence}")
+    # A filter drops TCP's packets without a word; of UDP's it tells.
+    for how, found in (("by UDP", _filter(family, on_lo=False)), ("on lo", _filter(family))):
+        if found.allowed is False:
+            return refused(f"{said}; {how} {found.evidence}")
     if set(interfaces()) <= {"lo"}:
         return refused(f"{said}; there is no interface but lo")
     if code == errno.EINPROGRESS:
@@ -139,15 +140,19 @@ def _send(sock: socket.socket, family: int) -> int:
     return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) if ready else code
 
 
-def _filter(family: int) -> Tried:
-    """Hand a packet for another host to lo, which it can't leave, to see a filter refuse it."""
+def _filter(family: int, *, on_lo: bool = True) -> Tried:
+    """Hand a packet for another host to lo, which it can't leave, to see a filter refuse it.
+
+    ``on_lo`` false: to whichever interface it is routed to.
+    """
     try:
         sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
     except OSError as error:
         return refused(name_of(error.errno or 0))
     with sock:
         try:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo\0")
+            if on_lo:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo\0")
         except OSError as error:  # Linux before 5.7 lets only root bind
             return untold(f"it can't be bound to lo: {name_of(error.errno or 0)}")
         code = _send(sock, family)

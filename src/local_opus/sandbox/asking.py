@@ -22,24 +22,20 @@ SECONDS = 12.0
 _PATH = "/sandbox"
 
 
-class NotAskedError(LocalOpusError):
-    """The server does not tell: it wants a key, or is of a version that has no such answer."""
-
-
 def ask(host: Host, address: str, port: int) -> SandboxReport:
-    """Return the server's report. Raises NotAskedError, and LocalOpusError where it has none."""
+    """Return the server's report. Raises LocalOpusError that says why it gives none."""
     try:
         status, answer = host.network.request_json(address, port, _PATH, timeout=SECONDS)
     except KeyNeededError as error:
-        raise NotAskedError(error.message, error.remedy) from error
+        raise LocalOpusError(error.message, error.remedy) from error
     where = f"http://{address}:{port}{_PATH}"
     if status == HTTPStatus.NOT_FOUND:
-        raise NotAskedError(
+        raise LocalOpusError(
             f"{where}: the server that runs is of a version that can't tell",
             "Start it anew: `local-opus stop`, then `local-opus start`.",
         )
     if status == HTTPStatus.FORBIDDEN:
-        raise NotAskedError(f"{where}: {_said(answer)}", "Ask it under a name that it has.")
+        raise LocalOpusError(f"{where}: {_said(answer)}", "Ask it under a name that it has.")
     if status != HTTPStatus.OK:
         raise LocalOpusError(f"{where}: {_said(answer)}", "Look at `local-opus logs`.")
     try:

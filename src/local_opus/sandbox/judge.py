@@ -89,21 +89,15 @@ def in_words(probe: Probe) -> str:
 
 
 def details(report: SandboxReport) -> Iterator[str]:
-    """Say what it can and can't do, a line for each kind of try, and what the kernel says."""
+    """Say what it can do of each kind and how much is refused, and what the kernel says of it."""
     for kind, verb in _VERBS.items():
         ours = [probe for probe in report.probes if probe.kind is kind]
-        for state, words in ((True, f"can {verb}"), (False, f"can't {verb}"), (None, "not told")):
-            names = [probe.tried for probe in ours if probe.allowed is state]
-            if state is None:  # what is not there is nobody's concern
-                names = [
-                    probe.tried
-                    for probe in ours
-                    if probe.allowed is None
-                    and "not there" not in probe.evidence
-                    and probe.evidence != "there is none"
-                ]
-            if names:
-                yield f"{words}: {', '.join(names)}"
+        can = [probe.tried for probe in ours if probe.allowed]
+        said = [f"{sum(probe.allowed is False for probe in ours)} refused"]
+        untold = [probe.tried for probe in ours if probe.allowed is None and not _is_absent(probe)]
+        if untold:
+            said.append(f"not told: {', '.join(untold)}")
+        yield f"can {verb}: {', '.join(can) or 'nothing'} ({', '.join(said)})"
     for view in report.processes:
         yield _process(view)
     yield f"network interfaces: {', '.join(report.interfaces) or 'none'}"
@@ -113,6 +107,14 @@ def details(report: SandboxReport) -> Iterator[str]:
         f"other hosts: tried {report.egress_tried} times since the start, refused "
         f"{report.egress_refused} times{without}"
     )
+
+
+def _is_absent(probe: Probe) -> bool:
+    """Whether there is nothing to try: that is nobody's concern."""
+    return "not there" in probe.evidence or probe.evidence in {
+        "there is none",
+        "resolv.conf names none",
+    }
 
 
 def _process(view: ProcessView) -> str:

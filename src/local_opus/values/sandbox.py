@@ -108,8 +108,8 @@ class SandboxReport(Value):
     egress_refused: int = Field(default=0, description="of these, how many were refused")
     packets_without_route: int | None = Field(
         default=None,
-        description="of any process in its own network namespace, since it was made (OutNoRoutes); "
-        "null: it shares the machine's",
+        description="of any process in its network namespace, since that was made (OutNoRoutes); "
+        "null: it has interfaces besides lo",
     )
 
     @property
