@@ -102,7 +102,7 @@ def test_the_metrics_are_what_prometheus_reads(node: Node) -> None:
 
 
 def test_the_sandbox_of_its_units(node: Node, measured: Callable[[str], None]) -> None:
-    for name, most in ((MONITOR, 1.2), (RECOVER, 1.2)):
+    for name, most in ((MONITOR, 1.0), (RECOVER, 0.5)):
         done = node.machine.run("systemd-analyze", "security", "--no-pager", name)
         level = float(done.out.rpartition("exposure level for ")[2].split(":")[1].split()[0])
         measured(f"{name}: exposure {level}")
