@@ -122,7 +122,7 @@ def test_the_posture_is_applied_and_its_drift_is_named(ann: As) -> None:
     assert states["variables"] == states["processes"] == states["loopback"] == "applied"
     file = f"{HOME}/.config/local-opus/posture.env"
     assert ann("sed", "-i", "s/HF_HUB_OFFLINE=1/HF_HUB_OFFLINE=0/", file).code == 0
-    checks = json.loads(ann("local-opus", "doctor", "--json").out)["checks"]
+    checks = json.loads(ann("local-opus", "doctor", "--json").out)["results"]
     (found,) = (check for check in checks if check["id"] == "posture")
     assert found["state"] == "fail"
     assert "HF_HUB_OFFLINE is 0" in found["evidence"]
