@@ -32,6 +32,7 @@ _LEFT_OUT = frozenset(
         *("StateDirectory", "StateDirectoryMode", "CacheDirectory", "CacheDirectoryMode"),
         *("RuntimeDirectory", "RuntimeDirectoryMode", "LogsDirectory", "LogsDirectoryMode"),
         *("RuntimeDirectoryPreserve", "FileDescriptorStoreMax", "RemainAfterExit"),
+        *("LoadCredential", "LoadCredentialEncrypted"),  # no worker needs a key
     }
 )
 _MOST_SECONDS = 60

@@ -46,6 +46,9 @@ from local_opus.values.machine_tuning import MachineOrder
 from local_opus.values.tuning import TuningOrder
 from local_opus.values.user_manager import UserManager
 
+#: The group that udev's default rules give the nodes of GPU and NPU.
+_RENDER = "render"
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -166,6 +169,7 @@ def prepare(
         model=model,
         device=served.device,
         device_name=served.device_name,
+        device_groups=_device_groups(host, facts),
         reasons=served.reasons,
         memory=served.memory,
         disk=served.disk,
@@ -178,7 +182,7 @@ def prepare(
         port=at_port,
         trial_port=trial_port,
         tuning=_tuning(locations, profile, facts, served) if tunes else None,
-        machine=_machine(host, locations, profile, facts, served) if tune is not False else None,
+        machine=_machine(host, locations, profile, facts, served, measure=tune is not False),
         npus=tuple(one.pci_address for one in facts.accelerators if one.kind is Device.NPU),
         user_manager=user_units.to_plan(host, locations) if of_user else None,
         linger=host.accounts.own_name() if of_user and lets else None,
@@ -204,6 +208,19 @@ def prepare(
         return replace(choice, terms=terms)
     before = licensing.accepted(whereabouts.receipt(host, locations).history, model)
     return choice if before is None else with_license(choice, before)
+
+
+def _device_groups(host: Host, facts: HostFacts) -> tuple[str, ...]:
+    """Return the groups that own the nodes of GPU and NPU, but for those of everything else.
+
+    Of an image's nodes nothing is known: udev's own group for them, where it has that. A unit that
+    names a group that is not there does not start.
+    """
+    names = {card.node_group for card in facts.accelerators} - {None, "root"}
+    wanted = {_RENDER} if host.is_image else names
+    return tuple(
+        sorted(name for name in wanted if name and host.accounts.group_id(name) is not None)
+    )
 
 
 def _tuning(
@@ -236,7 +253,13 @@ def _tuning(
 
 
 def _machine(
-    host: Host, locations: Locations, profile: Profile, facts: HostFacts, served: Served
+    host: Host,
+    locations: Locations,
+    profile: Profile,
+    facts: HostFacts,
+    served: Served,
+    *,
+    measure: bool,
 ) -> MachineOrder | None:
     """Return what of the machine's own settings is measured; None: the profile wants none."""
     subject = _tuning(locations, profile, facts, served) if profile.machine.enabled else None
@@ -250,6 +273,7 @@ def _machine(
         subject=subject.model_copy(update={"goal": "latency", "seconds": seconds, "settings": ()}),
         server=profile.server.enabled,
         systemd=host.services.running(locations.scope),
+        measure=measure,
     )
 
 

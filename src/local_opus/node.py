@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 
-from local_opus import server_config, server_log, whereabouts
+from local_opus import log_rotation, node_units, server_config, server_log, whereabouts
 from local_opus.errors import BadInputError, KeyNeededError, LocalOpusError, MachineCannotError
 from local_opus.host import Host
 from local_opus.keys import giving
@@ -27,7 +27,7 @@ DEFAULT_SERVER = "127.0.0.1:8000"
 #: The user that a detached server of the system scope runs as: nobody (Linux's overflow user).
 NOBODY = 65534
 #: Bytes after which the log is renamed to ``.1`` when the server starts.
-LOG_LIMIT = 10 * 1024 * 1024
+LOG_LIMIT = log_rotation.LIMIT
 STOP_SECONDS = 15.0
 READY_SECONDS = 300.0
 _POLL_SECONDS = 0.1
@@ -37,10 +37,11 @@ _LIMIT = 65536
 
 @dataclass(frozen=True)
 class Serving:
-    """A server process: ``how`` is "systemd" or "detached"."""
+    """A server process: ``how`` is "systemd" or "detached", ``unit`` that of the former."""
 
     pid: int
     how: str
+    unit: str | None = None
 
 
 def read_settings(host: Host, path: str) -> Settings:
@@ -94,7 +95,10 @@ def tuning(host: Host, locations: Locations) -> str | None:
 
 
 def settings(host: Host, locations: Locations) -> Settings:
-    """Return the installed server's settings. Raises LocalOpusError where there are none."""
+    """Return the installed server's settings. Raises LocalOpusError where there are none.
+
+    Address and port are those that systemd listens on, where it does that for the server.
+    """
     path = locations.server_config
     try:
         if host.files.stat(path) is None:
@@ -103,7 +107,11 @@ def settings(host: Host, locations: Locations) -> Settings:
                 f"{path}: there is no server installed here",
                 "Run `local-opus install --local-opus` first.",
             )
-        return read_settings(host, path)
+        found = read_settings(host, path)
+        where = node_units.socket_address(host, locations)
+        if where is None:
+            return found
+        return found.model_copy(update={"host": where[0], "port": where[1]})
     except PermissionError as error:
         raise LocalOpusError(
             f"{path}: permission denied", "Run this as root, or as a member of its group."
@@ -120,8 +128,17 @@ def address(host: Host, locations: Locations) -> tuple[str, int]:
     except LocalOpusError as error:
         if not isinstance(error.__cause__, PermissionError):
             raise
-        return announced(host)
+        return node_units.socket_address(host, locations) or announced(host)
     return where.host, where.port
+
+
+def listens(host: Host, locations: Locations) -> tuple[str, int]:
+    """Return where the server listens, whatever its model and weights are like.
+
+    Raises as ``server_config.listens`` does.
+    """
+    where = node_units.socket_address(host, locations)
+    return where or server_config.listens(host.files.read_text, locations.server_config)
 
 
 def announced(host: Host) -> tuple[str, int]:
@@ -170,9 +187,10 @@ def serving(host: Host, locations: Locations) -> Serving | None:
     if host.is_image:  # a number in there is that of some process of this machine
         return None
     if host.services.running(locations.scope):
-        pid = host.services.property(locations.scope, locations.unit, "MainPID")
+        unit = node_units.server_unit(host, locations)
+        pid = host.services.property(locations.scope, unit, "MainPID")
         if pid.isdecimal() and pid != "0":
-            return Serving(int(pid), "systemd")
+            return Serving(int(pid), "systemd", unit)
     return detached(host, locations)
 
 
@@ -222,7 +240,7 @@ def start_detached(host: Host, locations: Locations, command: list[str]) -> Serv
 
     log = host.files.real_path(locations.server_log)
     pid = host.processes.start_detached(
-        command, log=log, record=record, user=user, group=group, extra_env=given
+        command, log=log, old_log=f"{log}.1", record=record, user=user, group=group, extra_env=given
     )
     return Serving(pid, "detached")
 
@@ -255,7 +273,7 @@ def stop_detached(host: Host, locations: Locations, running: Serving) -> None:
 def stop(host: Host, locations: Locations, running: Serving) -> None:
     """Stop a server, whoever runs it."""
     if running.how == "systemd":
-        host.services.do(locations.scope, "stop", locations.unit)
+        node_units.stop_server(host, locations)
     else:
         stop_detached(host, locations, running)
 
@@ -309,11 +327,13 @@ def wait_ready(
 
 def require_free_port(host: Host, locations: Locations, address: str, port: int) -> None:
     """Raise MachineCannotError where another program holds the port."""
+    if node_units.listens(host, locations) and listens(host, locations)[1] == port:
+        return
     running = serving(host, locations)
     if running is not None:
         # Not its whole settings: they want sound weights, which an install may be about to repair.
         try:
-            own = server_config.port(host.files.read_text, locations.server_config)
+            own = listens(host, locations)[1]
         except (BadInputError, PermissionError):
             # Its config is gone, damaged or closed, and it still serves: what holds the port is our
             # own server, which the install ends and starts anew.

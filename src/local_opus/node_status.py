@@ -8,6 +8,7 @@ from local_opus import lingering, posture, user_units
 from local_opus.errors import LocalOpusError
 from local_opus.host import Host
 from local_opus.locations import Locations
+from local_opus.monitor import telling
 from local_opus.receipts import Receipt, is_there
 from local_opus.values import Scope
 
@@ -37,6 +38,7 @@ def told(host: Host, locations: Locations) -> dict[str, JsonValue]:
         "serves": True,
         "lingering": lingering.told(host, locations, history.last_run),
         "not_enforced": _not_enforced(host, locations),
+        "monitor": telling.told(host, locations),
     }
 
 

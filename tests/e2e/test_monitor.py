@@ -28,6 +28,9 @@ name = "watched"
 description = "local-opus with a monitor in a hurry"
 extends = "local-opus"
 
+[machine]
+enabled = false
+
 [monitor]
 interval_seconds = 5
 sick_after = 2
@@ -74,7 +77,7 @@ def test_the_timer_runs_and_the_dynamic_user_writes_the_state(
     before |= snapshot(machine)
     node.shell(f"cat > /root/watched.toml <<'END'\n{PROFILE}\nEND")
     done = node.call("./installer", "--profile", "/root/watched.toml", "--model", MODEL, "--yes")
-    assert done.code == 0, done
+    assert done.code == 0, f"{done}{node.machine.run('journalctl', '-n', '60', '--no-pager')}"
     wait(node, "two looks", lambda: looks(node) >= 2, 40)
     found = server(node)
     last = found["last"]

@@ -59,6 +59,8 @@ class TuneMachine(Action):
         if self.result is not None:
             return f"keep what `tune --machine` chose in {self.path}"
         items = ", ".join(self.order.items)
+        if not self.order.measure:
+            return f"note in {self.path} that nothing was measured, and nothing is set"
         if self.scope is not Scope.SYSTEM:
             return f"look what of this machine is this user's to set ({items})"
         what = self.order.subject.model or "a generated graph"
@@ -94,6 +96,8 @@ class TuneMachine(Action):
             return Inspection(state=State.DIFFERENT, evidence=str(error))
         if there.measured_on != wanted or {one.id for one in there.items} != {*self.order.items}:
             return Inspection(state=State.DIFFERENT, evidence="measured for something else")
+        if self.order.measure and not there.measured:
+            return Inspection(state=State.DIFFERENT, evidence="not measured")
         if (evidence := self._lacks_drop_in(host, there)) is not None:
             return Inspection(state=State.DIFFERENT, evidence=evidence)
         chosen = ", ".join(one.id for one in there.chosen) or "nothing"
@@ -109,12 +113,9 @@ class TuneMachine(Action):
 
     def covers(self, earlier: Self) -> bool:  # the word of the interface
         """What was measured for the same holds, whoever asked for it."""
-        if self.result is not None:
+        if self.result is not None or (self.order.measure and not earlier.order.measure):
             return False
-        mine, its = (
-            one.order.model_copy(update={"seconds": 1, "subject": _holds_for(one.order)})
-            for one in (self, earlier)
-        )
+        mine, its = (_means(one.order) for one in (self, earlier))
         same = (self.path, self.drop_in, self.mode, self.group)
         return same == (earlier.path, earlier.drop_in, earlier.mode, earlier.group) and mine == its
 
@@ -239,11 +240,12 @@ def _put_back(host: Host, locations: Locations) -> str | None:
     return "; ".join(lines) or None
 
 
-def _holds_for(order: MachineOrder) -> object:
-    """Return the order's subject without what asks for no new measurement."""
-    return order.subject.model_copy(
+def _means(order: MachineOrder) -> MachineOrder:
+    """Return an order without what asks for no new measurement."""
+    subject = order.subject.model_copy(
         update={"seconds": 1, "settings": (), "goal": "latency", "text": None, "band": None}
     )
+    return order.model_copy(update={"seconds": 1, "measure": True, "subject": subject})
 
 
 def _summary(found: MachineTuned) -> Record:

@@ -21,6 +21,7 @@ from local_opus.checks import (
     locks,
     machine,
     memory,
+    monitor,
     partials,
     port,
     posture,
@@ -73,6 +74,7 @@ REGISTRY: tuple[Check, ...] = (
     lingering.CHECK,
     user_manager.CHECK,
     server.CHECK,
+    monitor.CHECK,
     sandbox.CHECK,
     port.CHECK,
 )

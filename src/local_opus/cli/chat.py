@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 def command(
     question: tuple[str, ...], max_tokens: int | None, temperature: float | None, scope: str | None
 ) -> None:
-    """Ask QUESTION and print the answer as it comes; without one, talk until an empty line."""
+    """Ask QUESTION and print the answer as it comes; without one, talk until an empty line.
+
+    Where the server wants a key that you may not read, set LOCAL_OPUS_API_KEY.
+    """
     from local_opus import conversation
     from local_opus.cli.context import find_install, open_host
     from local_opus.cli.prompts import on_terminal

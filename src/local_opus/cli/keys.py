@@ -206,19 +206,20 @@ def _secret(what: str) -> str:
     from local_opus.errors import BadInputError
 
     stream = sys.stdin
-    if stream is None or stream.closed:
-        raise BadInputError(
-            "no terminal and no standard input: nobody can give the key",
-            "Give it as standard input, for example from a file: `< FILE`.",
-        )
-    if stream.isatty():
+    if stream is not None and not stream.closed and stream.isatty():
         return str(click.prompt(what, hide_input=True, err=True, default="", show_default=False))
     try:
-        return stream.read(_READ)
+        text = "" if stream is None or stream.closed else stream.read(_READ)
     except UnicodeDecodeError:
         raise BadInputError(
             "standard input: no UTF-8 text, so it is no key", "Give the key as one line of text."
         ) from None
+    if not text.strip():
+        raise BadInputError(
+            "no terminal, and nothing on standard input: nobody gives the key",
+            "Give it as standard input, for example from a file: `< FILE`.",
+        )
+    return text
 
 
 def _end(host: Host, locations: Locations, changed: ring.Changed) -> None:

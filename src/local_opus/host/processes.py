@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from local_opus import interrupts
+from local_opus import interrupts, log_rotation
 from local_opus.children import dies_with_me
 from local_opus.errors import LocalOpusError, WorkerError
 from local_opus.host.dialogue import Dialogue
@@ -188,6 +188,7 @@ class Processes:
         *,
         log: str,
         record: Callable[[int], None],
+        old_log: str | None = None,
         user: int | None = None,
         group: int | None = None,
         extra_env: Mapping[str, str] | None = None,
@@ -195,21 +196,28 @@ class Processes:
         """Start a command that outlives this program, and return its PID.
 
         ``record`` is told the PID before the command begins: were this program killed on the way,
-        nothing runs that was not recorded. Output is appended to ``log``. ``user`` and ``group``
+        nothing runs that was not recorded. Output is appended to ``log``; the command may move its
+        older part into ``old_log``, see log_rotation. ``user`` and ``group``
         are numbers to change to (root only); None: those of this process. Raises LocalOpusError on
         an image.
         """
         require_machine(self._image)
-        descriptor = os.open(
-            log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
-        )
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(log, flags | os.O_APPEND, 0o600)
+        try:
+            old = None if old_log is None else os.open(old_log, flags, 0o600)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        handed = {} if old is None else {log_rotation.VARIABLE: str(old)}
         try:
             child = subprocess.Popen(
                 ["/bin/sh", "-c", _GATE, "sh", *command],
                 stdin=subprocess.PIPE,
                 stdout=descriptor,
                 stderr=descriptor,
-                env=self.clean_environment(extra_env),
+                pass_fds=() if old is None else (old,),
+                env=self.clean_environment({**(extra_env or {}), **handed}),
                 cwd="/",
                 start_new_session=True,
                 preexec_fn=interrupts.restore_defaults,  # noqa: PLW1509 - as below
@@ -220,6 +228,8 @@ class Processes:
             )
         finally:
             os.close(descriptor)
+            if old is not None:
+                os.close(old)
         gate = child.stdin
         if gate is None:
             raise ValueError("the child has no pipe")

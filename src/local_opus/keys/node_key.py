@@ -65,11 +65,11 @@ def read(host: Host, locations: Locations) -> str | None:
 def _is_ours(host: Host, port: int) -> bool:
     """Tell whether all that listens on a port belongs to root, to services, or to this user.
 
-    proc_pid_net(5) tells who made a socket. Somebody's program that took the port while the server
-    was down could else ask for the key, and have it.
+    proc_pid_net(5) tells who made a socket, also where ProcSubset=pid hides /proc/net. A
+    program that took the port while the server was down could else ask for the key, and have it.
     """
     owners = set()
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+    for table in ("/proc/self/net/tcp", "/proc/self/net/tcp6"):
         try:
             lines = host.files.read_text(table).splitlines()[1:]
         except OSError:

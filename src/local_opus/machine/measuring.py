@@ -30,6 +30,7 @@ from local_opus.values.machine_tuning import (
 from local_opus.values.tuning import Chosen, Ratio, TuningOrder
 
 _NO_TIME = "the time was up"
+_TOLD_NOT_TO = "installed with --no-tune; `local-opus tune --machine` measures it"
 
 
 class Under:
@@ -94,6 +95,8 @@ def measure(
     """
     begin = time.monotonic()
     setting.take_back(host, locations)
+    if not order.measure:
+        return nothing_chosen(host, order, _TOLD_NOT_TO, measured=False)
     tries, items = ways(host, order)
     subject = order.subject
     holds_for = subject.holds_for(None)
@@ -122,10 +125,13 @@ def measure(
     )
 
 
-def nothing_chosen(host: Host, order: MachineOrder, why: str) -> MachineTuned:
+def nothing_chosen(
+    host: Host, order: MachineOrder, why: str, *, measured: bool = True
+) -> MachineTuned:
     """Return a result that has nothing set. Raises LocalOpusError and OSError."""
     return MachineTuned(
         measured_on=order.subject.holds_for(tuner.weights_digest(host, order.subject)),
+        measured=measured,
         items=tuple(Item(id=id_, decision="not measured", reason=why) for id_ in order.items),
         seconds=0.0,
         at=host.now(),

@@ -8,6 +8,7 @@ never overwritten, and named.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,7 +23,6 @@ from local_opus.validation import parse_json
 from local_opus.values.machine_tuning import Knob, SetFile, SetRecord
 
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
-_DRIFT = "set to {now!r} by someone else since"
 
 
 @dataclass
@@ -132,12 +132,20 @@ def forget(host: Host, locations: Locations) -> None:
         return
     host.files.discard(path)
     if not host.files.list(folder):
-        host.files.remove_folder(folder)
+        try:
+            host.files.remove_folder(folder)
+        except OSError as error:
+            if error.errno != errno.EBUSY:  # the unit has it as a mount; an uninstall removes it
+                raise
 
 
 @contextmanager
 def held(host: Host, locations: Locations, knobs: Sequence[Knob]) -> Iterator[None]:
     """Set files for a while. Raises LocalOpusError where one is refused, or is set by others."""
+    for knob in knobs:
+        now = read(host, knob.path)
+        if now != knob.before:
+            raise _set_by_others(knob.path, word(now or ""))
     applied = apply(host, locations, knobs, "measuring")
     try:
         for path, problem in applied.problems.items():
@@ -146,7 +154,13 @@ def held(host: Host, locations: Locations, knobs: Sequence[Knob]) -> Iterator[No
     finally:
         taken = take_back(host, locations)
     for path, now in taken.drifted.items():
-        raise LocalOpusError(f"{path}: {_DRIFT.format(now=now)}", "Tune when nothing else does.")
+        raise _set_by_others(path, now)
+
+
+def _set_by_others(path: str, now: str) -> LocalOpusError:
+    return LocalOpusError(
+        f"{path}: set to {now!r} by someone else since", "Tune when nothing else sets it."
+    )
 
 
 def _keep(host: Host, locations: Locations, found: SetRecord) -> None:

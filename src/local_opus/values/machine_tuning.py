@@ -52,6 +52,7 @@ class MachineTuned(Value):
 
     schema_version: Literal[1] = 1
     measured_on: TunedFor
+    measured: bool = Field(default=True, description="false: an install was told not to measure")
     items: tuple[Item, ...]
     noise: float | None = Field(default=None, description="a gain must be above it; 0.03 is 3 %")
     seconds: float
@@ -90,6 +91,7 @@ class MachineOrder(Value):
     subject: TuningOrder = Field(description="what is run meanwhile; its settings are not tried")
     server: bool = Field(description="whether a server's unit is part of the install")
     systemd: bool = Field(description="whether systemd runs the server")
+    measure: bool = Field(default=True, description="false: nothing is measured, so nothing is set")
 
 
 class SetFile(Value):

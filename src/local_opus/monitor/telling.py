@@ -1,0 +1,108 @@
+"""What ``status`` and ``doctor`` say of the monitor: what it saw, and whether it looks at all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydantic import JsonValue
+
+from local_opus.errors import LocalOpusError
+from local_opus.host import Host
+from local_opus.locations import Locations
+from local_opus.monitor import kept, settings
+from local_opus.monitor.history import History, given_up
+from local_opus.monitor.sight import Condition
+
+#: Looks that may be missing before the monitor counts as not looking: one may take a minute.
+_MISSED = 3
+_SLACK = 120.0
+_MINUTE = 60.0
+
+
+@dataclass(frozen=True)
+class Told:
+    """What is known: ``verdict`` in one line, its ``details``, and the ``history`` behind it.
+
+    ``overdue``: nobody has looked for long. ``closed``: this user may not read the state.
+    """
+
+    verdict: str
+    details: tuple[str, ...] = ()
+    history: History | None = None
+    overdue: bool = False
+    closed: bool = False
+
+    @property
+    def ill(self) -> bool:
+        """Whether the server was sick or given up at the last look."""
+        last = self.history.last if self.history is not None else None
+        return last is not None and last.condition in {Condition.SICK, Condition.FAILED}
+
+
+def look(host: Host, locations: Locations) -> Told | None:
+    """Return what the monitor's unit keeps of an install's server; None: it has no monitor."""
+    try:
+        if host.files.stat(settings.path_of(locations)) is None:
+            return None
+        state = kept.read(host, locations)
+    except PermissionError:
+        return Told("its state is root's to read", closed=True)
+    if not host.services.running(locations.scope):
+        return Told("no systemd runs here, which would look: `local-opus monitor` does")
+    if state is None or locations.scope.value not in state.servers:
+        return Told("has not looked yet", overdue=True)
+    history = state.servers[locations.scope.value]
+    since = host.uptime() - state.uptime
+    overdue = since < 0 or since > _MISSED * _interval(host, locations) + _SLACK
+    last = history.last
+    if last is None:
+        return Told("has not looked yet", overdue=True)
+    when = f"at {state.written_at}" if since < 0 else _ago(since)
+    words = [last.condition.value, f"looked {when}"]
+    if overdue:
+        words.append("and not since")
+    return Told(", ".join(words), tuple(_details(history, host.uptime())), history, overdue)
+
+
+def _interval(host: Host, locations: Locations) -> int:
+    try:
+        return settings.read(host, locations).interval_seconds
+    except LocalOpusError:  # nonsense in the file: the monitor's own log says it
+        return settings.Settings().interval_seconds
+
+
+def _ago(seconds: float) -> str:
+    if seconds < 2 * _MINUTE:
+        return f"{seconds:.0f} s ago"
+    return f"{seconds / _MINUTE:.0f} min ago"
+
+
+def _details(history: History, uptime: float) -> list[str]:
+    last = history.last
+    found = [*last.reasons, *(f"warning: {one}" for one in last.warnings)] if last else []
+    if history.recoveries:
+        recovery = history.recoveries[-1]
+        times = history.counts.recoveries
+        said = f"had the server started anew {times} times, last at {recovery.at}: " + "; ".join(
+            recovery.reasons
+        )
+        if not any(recovery.at in line for line in found):
+            found.append(said)
+    if given_up(history, uptime):
+        found.append("starting it anew did not help: the monitor leaves it alone for an hour")
+    return found
+
+
+def told(host: Host, locations: Locations) -> JsonValue:
+    """Return the key of ``status``; None: there is no monitor."""
+    found = look(host, locations)
+    if found is None:
+        return None
+    last = found.history.last if found.history is not None else None
+    return {
+        "verdict": found.verdict,
+        "details": [*found.details],
+        "condition": last.condition.value if last is not None else None,
+        "overdue": found.overdue,
+        "recoveries": found.history.counts.recoveries if found.history is not None else None,
+    }

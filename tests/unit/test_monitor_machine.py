@@ -1,0 +1,255 @@
+"""What the monitor reads of the machine: memory, drivers' errors, weights, units, settings."""
+
+from __future__ import annotations
+
+import json
+import runpy
+from pathlib import Path
+
+import pytest
+from serving import serve
+
+from builders import IR_BIN, gguf_bytes, ir_xml
+from local_opus.errors import BadInputError, LocalOpusError
+from local_opus.host import Completed
+from local_opus.locations import locate
+from local_opus.monitor import baseline, device_errors, memory, settings, targets, weights
+from local_opus.monitor.history import History
+from local_opus.monitor.looking import Monitor
+from local_opus.monitor.sight import Condition
+from local_opus.values import Scope
+
+BENCH = Path(__file__).resolve().parents[2] / "bench"
+MODEL = "/models/tiny/cpu-int4"
+UNIT = "/system.slice/local-opus.service"
+
+
+def tiny_model(host) -> str:
+    """A folder of a proven model; return its path on the machine."""
+    folder = Path(f"{host.root}{MODEL}")
+    folder.mkdir(parents=True)
+    for name, data in {
+        "tiny.gguf": gguf_bytes(),
+        "openvino_model.xml": ir_xml(),
+        "openvino_model.bin": IR_BIN,
+    }.items():
+        (folder / name).write_bytes(data)
+    runpy.run_path(str(BENCH / "verify_speed.py"))["listed"](folder)
+    return MODEL
+
+
+def write(host, path: str, text: str) -> None:
+    host.files.make_folders(path.rpartition("/")[0])
+    host.files.write_atomic(path, text.encode())
+
+
+def test_memory_is_that_of_server_and_engine_and_of_the_units_cgroup(host):
+    for pid, rss, pss in ((7, 100, 90), (8, 400, 380)):
+        write(host, f"/proc/{pid}/status", f"Name:\tpython\nVmRSS:\t  {rss} kB\n")
+        write(
+            host,
+            f"/proc/{pid}/smaps_rollup",
+            f"00-ff ---p [rollup]\nRss: {rss} kB\nPss: {pss} kB\n",
+        )
+    folder = f"/sys/fs/cgroup{UNIT}"
+    for name, text in {"memory.current": "900\n", "memory.stat": "anon 500\nfile 300\n",
+                       "memory.peak": "1000\n", "memory.max": "max\n"}.items():  # fmt: skip
+        write(host, f"{folder}/{name}", text)
+    found = memory.look(host, [7, 8], UNIT)
+    assert (found.rss_bytes, found.pss_bytes) == (500 * 1024, 470 * 1024)
+    assert (found.current_bytes, found.anonymous_bytes) == (900, 500)
+    assert (found.peak_bytes, found.limit_bytes, found.own) == (1000, None, 500)
+
+
+def test_memory_that_is_half_known_is_no_figure(host):
+    write(host, "/proc/7/status", "VmRSS: 100 kB\n")
+    found = memory.look(host, [7, 8], None)
+    assert (found.rss_bytes, found.current_bytes) == (None, None)
+
+
+@pytest.mark.parametrize("cgroup", ["/", "/../../etc", "", None])
+def test_the_cgroup_of_the_whole_machine_is_not_the_servers(host, cgroup):
+    write(host, "/sys/fs/cgroup/memory.current", "900\n")
+    write(host, "/etc/memory.current", "900\n")
+    assert memory.look(host, [], cgroup).current_bytes is None
+
+
+LINES = [
+    ("[drm] Initialized i915 1.6.0 20230929 for 0000:00:02.0 on minor 0", False),
+    ("i915 0000:00:02.0: [drm] GPU HANG: ecode 12:1:85dffffb, in python3 [4242]", True),
+    ("xe 0000:03:00.0: [drm] *ERROR* GT0: Timedout job: seqno=4294967169", True),
+    ("xe 0000:03:00.0: [drm] Xe device coredump has been created", False),
+    ("intel_vpu 0000:00:0b.0: [drm] *ERROR* ivpu_pm_recovery_work(): TDR detected", True),
+    ("intel_vpu 0000:00:0b.0: [drm] ivpu_fw_request(): Failed to request firmware: -2", False),
+    ("nvme nvme0: I/O timeout, reset controller", False),
+]
+
+
+@pytest.mark.parametrize(("line", "is_error"), LINES, ids=range(len(LINES)))
+def test_lines_of_the_kernel_that_tell_of_an_error(line, is_error):
+    assert device_errors.errors_in([line]) == ((line,) if is_error else ())
+
+
+def test_a_line_that_comes_often_is_told_once():
+    line = LINES[1][0]
+    assert device_errors.errors_in([line] * 1000) == (line,)
+
+
+def test_crash_dumps_of_these_drivers_alone_are_told(host):
+    for name, driver in {"devcd1": "xe", "devcd2": "iwlwifi", "devcd3": "intel_vpu"}.items():
+        folder = f"/sys/class/devcoredump/{name}/failing_device"
+        host.files.make_folders(folder)
+        host.files.symlink(f"../../../bus/pci/drivers/{driver}", f"{folder}/driver")
+    found = device_errors.look(host, 60)
+    assert found.dumps == ("xe left a crash dump, devcd1", "intel_vpu left a crash dump, devcd3")
+    assert found.skipped == "no journal here"
+
+
+def test_a_kernels_log_that_is_closed_is_said(host):
+    host.files.make_folders("/run/systemd/system")
+    host.processes.answers["journalctl"] = Completed(
+        0, "", "Hint: You are currently not seeing messages from other users and the system.\n"
+    )
+    assert device_errors.look(host, 60).skipped == "the kernel's log is closed to this user"
+
+
+def test_weights_are_read_again_only_where_they_changed(host, monkeypatch):
+    folder = tiny_model(host)
+    found, kept = weights.check(host, folder, 7, None)
+    assert (found.problem, found.warning) == (None, None)
+    assert found.files == 3
+    monkeypatch.setattr(weights, "_verify", lambda *_: pytest.fail("they were read again"))
+    assert weights.check(host, folder, 7, kept)[0] == found
+
+
+def test_a_file_that_changed_is_named_and_stays_bad(host):
+    folder = tiny_model(host)
+    _, kept = weights.check(host, folder, 7, None)
+    path = f"{folder}/openvino_model.bin"
+    data = host.files.read_bytes(path)
+    host.files.write_atomic(path, bytes([data[0] ^ 1]) + data[1:])
+    for _ in range(2):
+        found, kept = weights.check(host, folder, 7, kept)
+        assert found.problem == f"{path}: changed since it was verified"
+    host.files.write_atomic(path, data)
+    assert weights.check(host, folder, 7, kept)[0].problem is None
+
+
+def test_a_file_that_was_only_touched_is_fine(host):
+    folder = tiny_model(host)
+    _, kept = weights.check(host, folder, 7, None)
+    path = f"{folder}/openvino_model.bin"
+    host.files.write_atomic(path, host.files.read_bytes(path))
+    assert weights.check(host, folder, 7, kept)[0].problem is None
+
+
+def test_a_file_that_is_gone_is_missing(host):
+    folder = tiny_model(host)
+    host.files.remove(f"{folder}/openvino_model.bin")
+    assert (
+        weights.check(host, folder, 7, None)[0].problem == f"{folder}/openvino_model.bin: missing"
+    )
+
+
+def test_a_folder_that_is_gone_is_a_problem(host):
+    assert weights.check(host, "/models/none", 7, None)[0].problem == "/models/none: not found"
+
+
+def test_weights_swapped_together_with_their_manifest_are_not_what_was_loaded(host):
+    folder = tiny_model(host)
+    _, kept = weights.check(host, folder, 7, None)
+    path = f"{folder}/weights.json"
+    host.files.write_atomic(path, host.files.read_bytes(path) + b" \n")
+    found, kept = weights.check(host, folder, 7, kept)
+    assert found.problem == f"{path}: changed since it was verified"
+    assert weights.check(host, folder, 8, kept)[0].problem is None  # a server that loaded these
+
+
+BAD_SETTINGS = [
+    ('{"schema_version": 1, "interval_seconds": 0}', "interval_seconds"),
+    ('{"schema_version": 1, "interval_seconds": "often"}', "interval_seconds"),
+    ('{"schema_version": 1, "interval_seconds": NaN}', "interval_seconds"),
+    ('{"schema_version": 1, "sick_after": -1}', "sick_after"),
+    ('{"schema_version": 1, "intervall_seconds": 30}', "interval_seconds"),
+    ('{"schema_version": 2}', "schema_version"),
+    ("{", "the file"),
+]
+
+
+@pytest.mark.parametrize(("text", "named"), BAD_SETTINGS, ids=range(len(BAD_SETTINGS)))
+def test_settings_of_nonsense_name_the_file_and_the_field(host, places, text, named):
+    write(host, settings.path_of(places), text)
+    with pytest.raises(BadInputError, match=f"monitor.json: .*{named}|{named}") as raised:
+        settings.read(host, places)
+    assert settings.path_of(places) in raised.value.message
+
+
+def test_without_settings_the_defaults_hold(host, places):
+    assert settings.read(host, places) == settings.Settings()
+
+
+def test_a_baseline_of_another_model_is_none(host, places):
+    assert baseline.read(host, places, "tiny") is None
+    text = json.dumps({"model": "tiny", "tokens_per_second": 40, "first_token_seconds": 0.1,
+                       "measured_for": "0" * 64})  # fmt: skip
+    write(host, baseline.path_of(places), text)
+    assert baseline.read(host, places, "tiny") == 40
+    assert baseline.read(host, places, "other") is None
+    write(host, baseline.path_of(places), '{"model": "tiny", "tokens_per_second": 0}')
+    assert baseline.read(host, places, "tiny") is None
+
+
+def test_no_server_is_told(host, places):
+    monitor = Monitor(host, (places,), settings.Settings())
+    with pytest.raises(LocalOpusError, match="no server is installed"):
+        monitor.look()
+
+
+@pytest.fixture
+def installed(host, places):
+    serve(host, places, tiny_model(host))
+    return Monitor(host, (places,), settings.Settings())
+
+
+@pytest.mark.parametrize("state", ["inactive", "failed", "activating", "deactivating"])
+def test_a_unit_at_rest_is_not_asked_for_that_would_start_it(host, installed, monkeypatch, state):
+    host.services.runs = True
+    host.services.units = {"local-opus.service": {"LoadState": "loaded", "ActiveState": state}}
+    monkeypatch.setattr(
+        "local_opus.host.http_probe.get", lambda *_a, **_k: pytest.fail("it was asked")
+    )
+    seen = installed.look().servers[0]
+    assert seen.canary.skipped == state
+    assert seen.condition is not Condition.SICK
+
+
+def test_a_config_of_nonsense_is_told_and_what_serves_is_looked_at(host, places, installed):
+    write(host, f"{places.config}/model.json", "{")
+    seen = installed.look().servers[0]
+    assert seen.url == "http://127.0.0.1:8000"
+    assert any(f"{places.config}/model.json" in warning for warning in seen.warnings)
+
+
+def test_a_service_without_a_home_sees_the_systems_server_alone(host):
+    host.environ = {}
+    assert [one.scope for one in targets.places_of(host, Scope)] == [Scope.SYSTEM]
+
+
+def test_why_a_failed_server_was_given_up_names_what_was_seen_last(host, places, installed):
+    host.services.runs = True
+    host.services.units = {"local-opus.service": {
+        "LoadState": "loaded", "ActiveState": "failed", "Result": "signal"}}  # fmt: skip
+    recovery = {"at": "2026-01-01T00:00:00+00:00", "uptime": 1.0, "reasons": ["canary: hung"]}
+    installed.histories["user"] = History.model_validate({"recoveries": [recovery]})
+    seen = installed.look().servers[0]
+    assert seen.condition is Condition.FAILED
+    assert seen.reasons[0] == "systemd gave it up (signal)"
+    assert "1 times, last at 2026-01-01T00:00:00+00:00: canary: hung" in seen.reasons[1]
+
+
+def test_both_scopes_are_watched(host):
+    folder = tiny_model(host)
+    for scope in Scope:
+        serve(host, locate(scope, host.environ), folder)
+    monitor = Monitor(host, targets.places_of(host, Scope), settings.Settings())
+    assert [one.server for one in monitor.look().servers] == ["system", "user"]
