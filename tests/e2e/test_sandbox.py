@@ -33,7 +33,8 @@ asked.write_bytes(struct.pack(">I", len(frame)) + frame)
 said.unlink(missing_ok=True)
 pathlib.Path("/run/systemd/system/sandbox-probe.service").write_text("\\n".join([
     "[Service]", "Type=oneshot", *given["settings"], f"StandardInput=file:{asked}", f"StandardOutput=file:{said}",
-    f"ExecStart={given['python']} -s -P -m local_opus.runtime.sandbox_probe", "",
+    # Its parent is the server's part, and the machine's first process is hidden from it.
+    f"ExecStart=/bin/sh -c '{given['python']} -s -P -m local_opus.runtime.sandbox_probe; exit $?'", "",
 ]))
 for words in (["daemon-reload"], ["start", "sandbox-probe.service"]):
     subprocess.run(["systemctl", *words], check=True)
