@@ -53,6 +53,12 @@ class FakeServices:
     def do(self, scope: Scope, *words: str) -> None:
         self.verbs.append(words)
 
+    def forget_failure(self, scope: Scope, unit: str) -> None:
+        self.verbs.append(("reset-failed", unit))
+
+    def last_words(self, scope: Scope, unit: str, invocation: str) -> tuple[str, str]:
+        return "", ""
+
     def start(self, scope: Scope, unit: str, waiting, verb: str = "start") -> None:  # type: ignore[no-untyped-def]
         self.verbs.append((verb, unit))
 

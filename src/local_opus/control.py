@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from pydantic import JsonValue
 
-from local_opus import node, node_status, whereabouts
+from local_opus import fallback, node, node_status, node_units, whereabouts
 from local_opus.actions.create_environment import CreateEnvironment
 from local_opus.actions.enable_service import EnableService
 from local_opus.asking import require_answer
@@ -72,36 +73,76 @@ def use_installed_workers(host: Host, locations: Locations) -> None:
                 return
 
 
-def start(
-    host: Host, locations: Locations, progress: Callable[[float], None]
-) -> tuple[bool, Settings, Mapping[str, object]]:
-    """Start the server and wait for it; return whether it ran already, its settings, its answer.
+@dataclass(frozen=True)
+class Started:
+    """A server that is ready: whether it ran before, where it listens, what ``/ready`` says."""
+
+    already: bool
+    where: Settings
+    answer: Mapping[str, object]
+
+
+def start(host: Host, locations: Locations, progress: Callable[[float], None]) -> Started | None:
+    """Start the node and wait for its server; None: it has none.
 
     Raises LocalOpusError when nothing is installed, the port is taken or it does not come up.
     """
     whereabouts.require_state(host, locations)
-    where = node.settings(host, locations)
     require_known(host, locations)
+    managed = host.services.running(locations.scope)
+    units = node_units.there(host, locations) if managed else []
+    if units and node_units.server_unit(host, locations) not in units:
+        node_units.start(host, locations, progress)
+        return None
+    where = fallback.settings(host, locations)
     if where.keys == "required":
         store.require_there(host, locations)
     already = node.serving(host, locations) is not None
     if not already:
         node.require_free_port(host, locations, where.host, where.port)
-        if host.services.running(locations.scope):
-            host.services.start(locations.scope, UNIT, lambda waited, _said: progress(waited))
-        else:
-            node.start_detached(host, locations, server_command(host, locations))
-    return already, where, node.wait_ready(host, locations, where, progress)
+    if units:
+        node_units.start(host, locations, progress)  # what else there is, too
+    elif not already:
+        node.start_detached(host, locations, server_command(host, locations))
+    ready = node.wait_ready(host, locations, where, progress, tolerant=True)
+    return Started(already, where, ready)
 
 
 def stop(host: Host, locations: Locations) -> node.Serving | None:
-    """Stop the server; return what ran, None where nothing did. Raises LocalOpusError."""
+    """Stop the node; return the server that ran, None where none did. Raises LocalOpusError."""
     whereabouts.require_state(host, locations)
     require_known(host, locations)
     running = node.serving(host, locations)
-    if running is not None:
+    if running is not None and running.how == "detached":
         node.stop(host, locations, running)
+    if host.services.running(locations.scope):
+        node_units.stop(host, locations)
     return running
+
+
+def restart(host: Host, locations: Locations) -> None:
+    """Start the server anew where one runs; where systemd listens for it, clients wait meanwhile.
+
+    Raises LocalOpusError as ``start``.
+    """
+    running = node.serving(host, locations)
+    if running is None:
+        return
+    if running.how == "detached":
+        stop(host, locations)
+        start(host, locations, lambda _waited: None)
+        return
+    node_units.restart_server(host, locations)
+    node.wait_ready(host, locations, node.settings(host, locations), lambda _waited: None)
+
+
+def pause(host: Host, locations: Locations) -> None:
+    """Stop what keeps the machine busy, for a measurement; its own tuning stays."""
+    running = node.serving(host, locations)
+    if running is not None and running.how == "detached":
+        node.stop(host, locations, running)
+    elif running is not None:
+        node_units.pause(host, locations)
 
 
 def status(host: Host, locations: Locations) -> dict[str, JsonValue]:
@@ -140,12 +181,37 @@ def _status_of_server(host: Host, locations: Locations) -> dict[str, JsonValue]:
         "weights": where.model_folder,
         "tuned": node.tuning(host, locations),
         "config": locations.server_config,
-        "log": UNIT if systemd else locations.server_log,
+        "log": node_units.server_unit(host, locations) if systemd else locations.server_log,
         "keys": where.keys,
+        **_of_answer(ready),
+        "units": units_of(host, locations),
         "machine": _machine(host, locations, where.device),
         "sandbox": asking.tell(host, locations, running, where.host, where.port),
         **hidden,
     }
+
+
+def _of_answer(ready: Mapping[str, object] | None) -> dict[str, JsonValue]:
+    """Return what the server says of its config, and of the engine's last end."""
+    said = {"config_problem": "config_problem", "engine_ended": "engine_last_end"}
+    given = {} if ready is None else ready
+    return {key: str(given[name]) if given.get(name) else None for key, name in said.items()}
+
+
+def units_of(host: Host, locations: Locations) -> list[JsonValue]:
+    """Return how each unit stands, and of one that has failed the reason, as plain data."""
+    return [
+        {
+            "name": one.name,
+            "active": one.active,
+            "sub": one.sub,
+            "enabled": one.enabled,
+            "restarts": one.restarts,
+            "drop_ins": [*one.drop_ins],
+            "reason": one.reason,
+        }
+        for one in node_units.standings(host, locations)
+    ]
 
 
 def _ask(
@@ -164,6 +230,9 @@ def _status_without_settings(
     """Return what can be known where there is no config, or one that says what can't be."""
     running = node.serving(host, locations)
     is_there = host.files.stat(locations.server_config) is not None
+    found: dict[str, JsonValue] = {}
+    if running is not None and isinstance(error, BadInputError):
+        found = _status_of_last_good(host, locations)
     return {
         "installed": is_there or isinstance(error, BadInputError),  # elsewhere: so it says
         "scope": locations.scope.value,
@@ -171,10 +240,27 @@ def _status_without_settings(
         "ready": None,
         "pid": running.pid if running else None,
         "how": running.how if running else None,
+        "units": units_of(host, locations),
         "problem": error.message,
         "fix": error.remedy,
         "machine": _machine(host, locations, None),
+        **found,
     }
+
+
+def _status_of_last_good(host: Host, locations: Locations) -> dict[str, JsonValue]:
+    """Return what a server says that runs with its last good settings, where it can be found."""
+    for address, port in fallback.addresses(host, locations):
+        ready, hidden = _ask(host, address, port)
+        if ready is not None or hidden:
+            model = None if ready is None else str(ready["model"])
+            found: dict[str, JsonValue] = {
+                "ready": None if ready is None else True,
+                "url": f"http://{address}:{port}",
+                "model": model,
+            }
+            return found | _of_answer(ready)
+    return {}
 
 
 def _machine(host: Host, locations: Locations, device: str | None) -> JsonValue:
@@ -192,6 +278,7 @@ def _status_from_outside(host: Host, locations: Locations) -> dict[str, JsonValu
         "pid": None,
         "how": None,
         "url": f"http://{address}:{port}",
+        "units": units_of(host, locations),
         "model": None,
     }
     ready, hidden = _ask(host, address, port)

@@ -46,6 +46,9 @@ from local_opus.values.machine_tuning import MachineOrder
 from local_opus.values.tuning import TuningOrder
 from local_opus.values.user_manager import UserManager
 
+#: The group that udev's default rules give the nodes of GPU and NPU.
+_RENDER = "render"
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -166,6 +169,7 @@ def prepare(
         model=model,
         device=served.device,
         device_name=served.device_name,
+        device_groups=_device_groups(host, facts),
         reasons=served.reasons,
         memory=served.memory,
         disk=served.disk,
@@ -204,6 +208,19 @@ def prepare(
         return replace(choice, terms=terms)
     before = licensing.accepted(whereabouts.receipt(host, locations).history, model)
     return choice if before is None else with_license(choice, before)
+
+
+def _device_groups(host: Host, facts: HostFacts) -> tuple[str, ...]:
+    """Return the groups that own the nodes of GPU and NPU, but for those of everything else.
+
+    Of an image's nodes nothing is known: udev's own group for them, where it has that. A unit that
+    names a group that is not there does not start.
+    """
+    names = {card.node_group for card in facts.accelerators} - {None, "root"}
+    wanted = {_RENDER} if host.is_image else names
+    return tuple(
+        sorted(name for name in wanted if name and host.accounts.group_id(name) is not None)
+    )
 
 
 def _tuning(

@@ -19,6 +19,8 @@ SERVER_STATE = "local-opus-server"
 #: the machine's own tuning, the monitor, and what starts a sick server again.
 SOCKET_UNIT = "local-opus.socket"
 TARGET_UNIT = "local-opus.target"
+#: Closes the socket of a server that has failed, so that no client starts it again.
+FAILED_UNIT = "local-opus-failed.target"
 TUNE_UNIT = "local-opus-tune.service"
 MONITOR_UNIT = "local-opus-monitor.service"
 MONITOR_TIMER = "local-opus-monitor.timer"

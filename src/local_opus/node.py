@@ -9,11 +9,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 
-from local_opus import log_rotation, server_config, server_log, whereabouts
+from local_opus import (
+    last_good,
+    log_rotation,
+    node_units,
+    server_config,
+    server_log,
+    whereabouts,
+)
 from local_opus.errors import BadInputError, KeyNeededError, LocalOpusError, MachineCannotError
 from local_opus.host import Host
 from local_opus.keys import giving
-from local_opus.locations import GROUP, Locations
+from local_opus.locations import GROUP, SERVER_STATE, TRIAL_UNIT, Locations
 from local_opus.machine import service
 from local_opus.server.settings import Settings
 from local_opus.server_config import WeightsFacts
@@ -37,10 +44,11 @@ _LIMIT = 65536
 
 @dataclass(frozen=True)
 class Serving:
-    """A server process: ``how`` is "systemd" or "detached"."""
+    """A server process: ``how`` is "systemd" or "detached", ``unit`` that of the former."""
 
     pid: int
     how: str
+    unit: str | None = None
 
 
 def read_settings(host: Host, path: str) -> Settings:
@@ -94,7 +102,10 @@ def tuning(host: Host, locations: Locations) -> str | None:
 
 
 def settings(host: Host, locations: Locations) -> Settings:
-    """Return the installed server's settings. Raises LocalOpusError where there are none."""
+    """Return the installed server's settings. Raises LocalOpusError where there are none.
+
+    Address and port are those that systemd listens on, where it does that for the server.
+    """
     path = locations.server_config
     try:
         if host.files.stat(path) is None:
@@ -103,7 +114,11 @@ def settings(host: Host, locations: Locations) -> Settings:
                 f"{path}: there is no server installed here",
                 "Run `local-opus install --local-opus` first.",
             )
-        return read_settings(host, path)
+        found = read_settings(host, path)
+        where = node_units.socket_address(host, locations)
+        if where is None:
+            return found
+        return found.model_copy(update={"host": where[0], "port": where[1]})
     except PermissionError as error:
         raise LocalOpusError(
             f"{path}: permission denied", "Run this as root, or as a member of its group."
@@ -120,8 +135,17 @@ def address(host: Host, locations: Locations) -> tuple[str, int]:
     except LocalOpusError as error:
         if not isinstance(error.__cause__, PermissionError):
             raise
-        return announced(host)
+        return node_units.socket_address(host, locations) or announced(host)
     return where.host, where.port
+
+
+def listens(host: Host, locations: Locations) -> tuple[str, int]:
+    """Return where the server listens, whatever its model and weights are like.
+
+    Raises as ``server_config.listens`` does.
+    """
+    where = node_units.socket_address(host, locations)
+    return where or server_config.listens(host.files.read_text, locations.server_config)
 
 
 def announced(host: Host) -> tuple[str, int]:
@@ -170,9 +194,10 @@ def serving(host: Host, locations: Locations) -> Serving | None:
     if host.is_image:  # a number in there is that of some process of this machine
         return None
     if host.services.running(locations.scope):
-        pid = host.services.property(locations.scope, locations.unit, "MainPID")
+        unit = node_units.server_unit(host, locations)
+        pid = host.services.property(locations.scope, unit, "MainPID")
         if pid.isdecimal() and pid != "0":
-            return Serving(int(pid), "systemd")
+            return Serving(int(pid), "systemd", unit)
     return detached(host, locations)
 
 
@@ -212,7 +237,7 @@ def start_detached(host: Host, locations: Locations, command: list[str]) -> Serv
         user, group = NOBODY, host.accounts.group_id(GROUP) or NOBODY
 
     keys = giving.hand(host, locations, group)
-    given = _posture(host, locations)
+    given = _posture(host, locations) | _state(host, locations, user, group)
     if keys is not None:
         given["CREDENTIALS_DIRECTORY"] = host.files.real_path(keys)
 
@@ -225,6 +250,34 @@ def start_detached(host: Host, locations: Locations, command: list[str]) -> Serv
         command, log=log, old_log=f"{log}.1", record=record, user=user, group=group, extra_env=given
     )
     return Serving(pid, "detached")
+
+
+def server_states(locations: Locations) -> tuple[str, ...]:
+    """Return the folders that the server may write: those that systemd makes, then its own."""
+    detached = f"{locations.runtime}/state"
+    if locations.scope is Scope.SYSTEM:
+        return f"/var/lib/{SERVER_STATE}", detached
+    # systemd before 254 has a user's state folders beside the configs.
+    bases = (path.rpartition("/")[0] for path in (locations.state, locations.config))
+    return (*(f"{base}/{SERVER_STATE}" for base in bases), detached)
+
+
+def _state(host: Host, locations: Locations, user: int | None, group: int | None) -> dict[str, str]:
+    """Give a detached server a folder to write, as a unit's StateDirectory=; a trial has none."""
+    if locations.unit == TRIAL_UNIT:
+        return {}
+    folder = server_states(locations)[-1]
+    if user is not None and host.files.stat(folder) is None:  # else it makes it itself
+        host.files.make_folder(folder, mode=0o700, uid=user, gid=group)
+    return {last_good.VARIABLE: host.files.real_path(folder)}
+
+
+def forget_state(host: Host, locations: Locations) -> None:
+    """Remove what a detached server, or one of a user, has kept."""
+    folder = server_states(locations)[-1]
+    if host.files.stat(folder) is not None:
+        host.files.discard(f"{folder}/{last_good.NAME}")
+        host.files.remove_folder(folder)
 
 
 def _posture(host: Host, locations: Locations) -> dict[str, str]:
@@ -255,7 +308,7 @@ def stop_detached(host: Host, locations: Locations, running: Serving) -> None:
 def stop(host: Host, locations: Locations, running: Serving) -> None:
     """Stop a server, whoever runs it."""
     if running.how == "systemd":
-        host.services.do(locations.scope, "stop", locations.unit)
+        node_units.stop_server(host, locations)
     else:
         stop_detached(host, locations, running)
 
@@ -287,15 +340,20 @@ def wait_ready(
     where: Settings,
     progress: Callable[[float], None],
     seconds: float = READY_SECONDS,
+    *,
+    tolerant: bool = False,
 ) -> Mapping[str, object]:
     """Wait until the server is ready; return what ``/ready`` says.
 
-    Raises LocalOpusError with the server's last words when it ends, and at the time limit.
+    Raises LocalOpusError with the server's last words when it ends, and at the time limit; unless
+    ``tolerant``, also where it serves its last good settings in place of those of its config.
     """
     begin = time.monotonic()
     while (waited := time.monotonic() - begin) < seconds:
         progress(waited)
         if (answer := ask_ready(host, where.host, where.port)) is not None:
+            if not tolerant and (problem := answer.get("config_problem")) is not None:
+                raise LocalOpusError(str(problem), server_log.see(host, locations))
             return answer
         if waited > 1 and serving(host, locations) is None:
             why, remedy = server_log.last_words(host, locations)
@@ -309,11 +367,13 @@ def wait_ready(
 
 def require_free_port(host: Host, locations: Locations, address: str, port: int) -> None:
     """Raise MachineCannotError where another program holds the port."""
+    if node_units.listens(host, locations) and listens(host, locations)[1] == port:
+        return
     running = serving(host, locations)
     if running is not None:
         # Not its whole settings: they want sound weights, which an install may be about to repair.
         try:
-            own = server_config.port(host.files.read_text, locations.server_config)
+            own = listens(host, locations)[1]
         except (BadInputError, PermissionError):
             # Its config is gone, damaged or closed, and it still serves: what holds the port is our
             # own server, which the install ends and starts anew.

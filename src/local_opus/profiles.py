@@ -71,6 +71,9 @@ class ServerTable(Table):
     max_concurrent: int = Field(default=128, ge=1, le=4096)
     context: int | None = Field(default=None, ge=16, le=16_777_216)
     cache_size_gb: int = Field(default=1, ge=1, le=1024)
+    #: Whether the server has no network of its own, and is handed its socket by systemd. Where no
+    #: systemd of the system runs it, it opens the port itself.
+    private_network: bool = True
     #: In the scope of a user: it goes on without a login, and starts with the machine.
     linger: bool = True
 

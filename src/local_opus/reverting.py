@@ -78,4 +78,6 @@ def revert_one(journal: Journal, entry: Entry, outcome: Outcome, *, for_good: bo
         outcome.kept.append(reverted.kept)
     else:
         outcome.changed.append(entry.id)
+    if reverted.told:
+        outcome.kept.append(reverted.told)
     journal.listener.finished(entry.id, "kept" if reverted.kept else "taken back")

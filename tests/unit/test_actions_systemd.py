@@ -10,11 +10,12 @@ import pytest
 from pydantic import JsonValue
 
 from fakes import FakeHost, FakeProcesses
-from local_opus import install, node
+from local_opus import node
 from local_opus.actions.base import State
 from local_opus.actions.create_group import CreateGroup
-from local_opus.actions.enable_service import TARGETS, EnableService
+from local_opus.actions.enable_service import EnableService
 from local_opus.actions.install_unit import InstallUnit
+from local_opus.actions.unit_links import TARGETS
 from local_opus.apply import Applier
 from local_opus.errors import LocalOpusError, SilentSystemdError
 from local_opus.history import Event
@@ -22,13 +23,13 @@ from local_opus.host import Completed, Files
 from local_opus.host.services import Services
 from local_opus.journal import Journal
 from local_opus.locations import TARGET_UNIT, UNIT
-from local_opus.planner.user_sandbox import UserSandbox
 from local_opus.receipts import Receipt
-from local_opus.render import render
 from local_opus.reverting import revert_all
 from local_opus.values import Plan, PlannedAction, Scope
+from rendered import rendered
 
 NODE = (TARGET_UNIT, UNIT)
+FORGOTTEN = [("reset-failed", unit) for unit in NODE]
 SERVICE = EnableService(scope=Scope.SYSTEM, inputs_sha256="0" * 64, units=NODE)
 JOURNAL = "starting\nerror: model.json: folder: Field required\n  fix: Correct the file.\n"
 
@@ -71,22 +72,14 @@ def test_it_is_enabled_and_started_anew(host: FakeHost) -> None:
     assert host.services.verbs == [
         ("daemon-reload",),
         ("enable", *NODE),
+        *FORGOTTEN,  # what failed before, or was started often, does not forbid the start
         ("restart", UNIT),
         ("start", TARGET_UNIT),
     ]
 
 
-def test_what_failed_before_does_not_forbid_the_start(host: FakeHost) -> None:
-    host.services.values["ActiveState"] = "failed"
-    SERVICE.execute(host, {}, quiet)
-    assert host.services.verbs[-4:-1] == [
-        ("reset-failed", TARGET_UNIT),
-        ("reset-failed", UNIT),
-        ("restart", UNIT),
-    ]
-
-
 NODE_S = tuple(sorted(NODE))
+FORGOTTEN_S = [("reset-failed", unit) for unit in NODE_S]
 STATE = "local-opus-server"
 ENABLED = {"enabled": "enabled", "active": "active"}
 CLEAN = ("clean", "--what=state", "--what=cache", UNIT)
@@ -98,15 +91,23 @@ CLEAN = ("clean", "--what=state", "--what=cache", UNIT)
         (
             Scope.SYSTEM,
             {"units": {}, "wrote": []},
-            [("stop", *NODE_S), ("disable", *NODE_S), CLEAN],
+            [("stop", *NODE_S), *FORGOTTEN_S, ("disable", *NODE_S), CLEAN],
         ),
-        (Scope.USER, {"units": {}, "wrote": []}, [("stop", *NODE_S), ("disable", *NODE_S)]),
+        (
+            Scope.USER,
+            {"units": {}, "wrote": []},
+            [("stop", *NODE_S), *FORGOTTEN_S, ("disable", *NODE_S)],
+        ),
         (
             Scope.SYSTEM,
             {"units": dict.fromkeys(NODE, ENABLED), "wrote": [STATE]},
-            [("stop", *NODE_S)],
+            [("stop", *NODE_S), *FORGOTTEN_S],
         ),
-        (Scope.SYSTEM, {"enabled": ""}, [("stop", *NODE_S), ("disable", *NODE_S), CLEAN]),  # older
+        (
+            Scope.SYSTEM,
+            {"enabled": ""},
+            [("stop", *NODE_S), *FORGOTTEN_S, ("disable", *NODE_S), CLEAN],
+        ),  # older
     ],
 )
 def test_the_way_back(
@@ -196,7 +197,7 @@ def test_nothing_goes_that_a_service_runs_from_before_it_can_be_ended(host: Fake
 
 @pytest.mark.parametrize("scope", list(Scope))
 def test_the_unit_is_wanted_by_what_its_link_is_sought_at(scope: Scope) -> None:
-    assert f"WantedBy={TARGETS[scope]}" in unit_text(scope.value, "CPU", TARGET_UNIT)
+    assert f"WantedBy={TARGETS[scope]}" in rendered(TARGET_UNIT, scope=scope.value)
 
 
 class Breaks(CreateGroup):
@@ -388,35 +389,15 @@ def test_systemd_reads_a_unit_when_it_comes_and_when_it_goes(host: FakeHost) -> 
     assert host.services.verbs == [("daemon-reload",)] * 2
 
 
-def unit_text(scope: str, device: str, unit: str = UNIT) -> list[str]:
-    values = {
-        "python": "/opt/local opus/bin/python",
-        "server_config": "/etc/local-opus/server.json",
-        "scope": scope,
-        "group": "local-opus",
-        "device": device,
-        "state": "local-opus-server",
-        "trial": False,
-        "posture_file": None,
-        "user_sandbox": UserSandbox(),
-    }
-    return render(f"{unit}.j2", install.templates(), values).splitlines()
-
-
-def test_only_a_service_that_needs_an_accelerator_may_open_its_node() -> None:
-    assert "SupplementaryGroups=render" not in unit_text("system", "CPU")
-    assert "SupplementaryGroups=render" in unit_text("system", "NPU")
-
-
 def test_a_users_unit_holds_nothing_that_its_systemd_refuses() -> None:
-    text = "\n".join(unit_text("user", "GPU"))
+    text = rendered(scope="user", device_groups=("render",))
     for directive in ("DynamicUser", "SupplementaryGroups", "ProtectSystem"):
         assert directive not in text
     assert "WantedBy=local-opus.target" in text
 
 
 def test_the_service_never_gets_the_folder_of_the_receipt() -> None:
-    folders = [line for line in unit_text("system", "CPU") if "Directory=" in line]
+    folders = [line for line in rendered().splitlines() if "Directory=" in line]
     assert folders == ["StateDirectory=local-opus-server", "CacheDirectory=local-opus-server"]
 
 

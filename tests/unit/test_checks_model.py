@@ -29,7 +29,7 @@ from local_opus.catalog.load import Catalog
 from local_opus.checks import config, disk, memory, port, server, tuned, unit, weights
 from local_opus.errors import BadInputError, LocalOpusError
 from local_opus.host import Completed, Space
-from local_opus.locations import Locations
+from local_opus.locations import SOCKET_UNIT, TARGET_UNIT, UNIT, Locations
 from local_opus.report.reporter import QuietReporter
 from local_opus.server_config import TunedState
 from local_opus.values import Device
@@ -134,7 +134,7 @@ def test_no_weights_where_none_are_to_be(host):
 def served(host: FakeHost, kind: str = "start_server") -> Locations:
     """An install whose receipt says that it has a server."""
     places = install(host)
-    more = {"command": ["/x"]} if kind == "start_server" else {}
+    more = {"command": ["/x"]} if kind == "start_server" else {"units": [TARGET_UNIT, UNIT]}
     note(host, places, "server", kind, scope="user", inputs_sha256="0" * 64, **more)
     return places
 
@@ -342,6 +342,30 @@ def test_unit(host, changes, state, words, fixable):
     assert host.services.verbs == []
 
 
+def test_the_worst_of_the_units_is_told(host):
+    served(host, "enable_service")
+    host.services.runs = True
+    host.services.values = {**ACTIVE, "NRestarts": "3"}
+    host.services.units[TARGET_UNIT] = {**ACTIVE, "ActiveState": "failed", "Result": "x"}
+    found = one(unit.CHECK, context(host))
+    assert (found.state, found.evidence.startswith(f"{TARGET_UNIT} has failed")) == ("fail", True)
+
+
+def test_an_address_in_the_config_that_has_no_effect_is_told(host):
+    places = served(host, "enable_service")
+    server_json(host, places, 8123)
+    write(host, f"{places.units}/local-opus.socket", "[Socket]\nListenStream=127.0.0.1:8000\n")
+    found = one(config.CHECK, context(host, server=settings()))
+    assert (found.state, "say 127.0.0.1:8123, and have no effect" in found.evidence) == (
+        "warn",
+        True,
+    )
+    assert found.fix is not None
+    assert found.fix.commands == ("local-opus install --local-opus --port 8123",)
+    server_json(host, places, 8000)
+    assert one(config.CHECK, context(host, server=settings())).state == "pass"
+
+
 @pytest.mark.parametrize(
     ("kind", "runs", "words"),
     [
@@ -446,6 +470,17 @@ def test_a_port_that_our_server_or_its_child_holds(host, places, taken, monkeypa
     monkeypatch.setattr(node, "serving", lambda *_: node.Serving(55, "detached"))
     found = one(port.CHECK, context(host))
     assert (found.state, "held by our server (PID 55)" in found.evidence) == ("pass", True), found
+
+
+@pytest.mark.parametrize(("active", "state"), [("active", "pass"), ("failed", "fail")])
+def test_a_port_that_systemd_holds_for_our_server(host, places, taken, active, state):
+    server_json(host, places, 8001)  # has no effect
+    proc(host, taken, 1)
+    write(host, f"{places.units}/{SOCKET_UNIT}", f"[Socket]\nListenStream=127.0.0.1:{taken}\n")
+    host.services.runs = True
+    host.services.units[SOCKET_UNIT] = {"ActiveState": active}
+    found = one(port.CHECK, context(host))
+    assert (found.state, f"port {taken} on 127.0.0.1" in found.evidence) == (state, True), found
 
 
 def test_a_port_that_another_holds_while_our_server_runs_elsewhere(

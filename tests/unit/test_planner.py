@@ -197,11 +197,79 @@ def test_folders_come_before_what_lies_in_them(base):
             assert order.index(maker) < order.index(item.id)
 
 
-def test_an_image_starts_no_server(base):
-    there = ids(replace(base, root="/mnt/image", is_image=True))
-    assert "server" in ids(base)
-    assert "server" not in there
-    assert "unit:local-opus.service" in there
+def test_an_image_is_enabled_as_the_machine_is(base):
+    image = replace(base, root="/mnt/image", is_image=True, systemd=False)
+    assert params(image, "server")["units"] == params(base, "server")["units"]
+    assert "unit:local-opus.service" in ids(image)
+    detached = replace(base, systemd=False)
+    assert "command" in params(detached, "server")
+
+
+def quiet_profile(base: planner.Request, **server: object) -> planner.Request:
+    table = base.profile.server.model_copy(update=server)
+    return replace(base, profile=base.profile.model_copy(update={"server": table}))
+
+
+NETWORKS = {  # whether the server is handed its socket
+    "as it comes": (lambda base: base, True),
+    "the profile says no": (lambda base: quiet_profile(base, private_network=False), False),
+    "a user's systemd": (lambda base: replace(base, locations=locate(Scope.USER, {"HOME": "/h"})), False),
+    "no systemd": (lambda base: replace(base, systemd=False), False),
+    "an image": (lambda base: replace(base, systemd=False, is_image=True), True),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "private"), NETWORKS.values(), ids=NETWORKS)
+def test_the_server_has_a_network_only_where_systemd_can_not_listen_for_it(base, change, private):
+    wanted = change(base)
+    assert ("unit:local-opus.socket" in ids(wanted)) is private
+    text = str(params(wanted, "unit:local-opus.service")["content"])
+    assert ("PrivateNetwork=yes" in text) is private
+    assert ("Requires=local-opus.socket" in text) is private
+    assert ("RestrictAddressFamilies=AF_UNIX\n" in text) is private
+
+
+@pytest.mark.parametrize(
+    ("host", "listen"), [("127.0.0.1", "127.0.0.1:8000"), ("::1", "[::1]:8000")]
+)
+def test_the_socket_listens_where_the_config_says(base, host, listen):
+    wanted = quiet_profile(base, host=host)
+    assert f"ListenStream={listen}\n" in str(params(wanted, "unit:local-opus.socket")["content"])
+
+
+def test_a_trial_opens_its_own_port_and_is_no_part_of_the_node(base):
+    text = str(params(replace(base, trial_port=8001), "trial")["unit"])
+    assert "PrivateNetwork" not in text
+    assert "local-opus.target" not in text
+    assert "StateDirectory=local-opus-trial\n" in text
+
+
+@pytest.mark.parametrize(
+    ("device", "groups", "lines"),
+    [
+        (Device.GPU, ("render",), ["SupplementaryGroups=render"]),
+        (Device.NPU, ("accel", "video"), ["SupplementaryGroups=accel", "SupplementaryGroups=video"]),
+        (Device.GPU, (), []),
+        (Device.CPU, ("render",), []),
+    ],
+)  # fmt: skip
+def test_the_service_is_in_the_groups_of_the_nodes_that_it_uses(base, device, groups, lines):
+    wanted = replace(base, device=device, device_groups=groups)
+    text = str(params(wanted, "unit:local-opus.service")["content"])
+    assert [line for line in text.splitlines() if line.startswith("Suppl")] == lines
+
+
+def test_every_unit_that_comes_up_with_the_target_ends_with_it(base):
+    contents = [
+        str(action.params["content"])
+        for action in planner.plan(base).actions
+        if action.id.startswith("unit:") and action.id != "unit:local-opus.target"
+    ]
+    started = [text for text in contents if "\n[Install]\n" in text]
+    assert len(started) > 2
+    for text in started:
+        assert "\nWantedBy=local-opus.target\n" in text
+        assert "\nPartOf=local-opus.target\n" in text
 
 
 CHANGES: dict[str, Callable[[planner.Request], planner.Request]] = {

@@ -43,10 +43,12 @@ class Reverted(Value):
     """What became of a revert; ``kept`` names what was left in place, and why.
 
     ``later``: not for good. Something of others is in the way, and a later revert may finish.
+    ``told``: what the user should know of something of his that stays; all of ours is gone.
     """
 
     kept: str | None = None
     later: bool = False
+    told: str | None = None
 
 
 class Action(Value, ABC):

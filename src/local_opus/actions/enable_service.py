@@ -8,15 +8,18 @@ from typing import Annotated, ClassVar
 
 from pydantic import StringConstraints
 
-from local_opus import node
+from local_opus import node, node_units
+from local_opus.actions import unit_links
 from local_opus.actions.base import Action, Inspection, Progress, Record, Reverted, State
 from local_opus.actions.ownership import lost_group
 from local_opus.asking import require_answer
 from local_opus.host import Host
 from local_opus.locations import (
+    FAILED_UNIT,
     FORMER_UNIT,
     MONITOR_TIMER,
     MONITOR_UNIT,
+    RECOVER_UNIT,
     SERVER_STATE,
     SOCKET_UNIT,
     TARGET_UNIT,
@@ -26,15 +29,21 @@ from local_opus.locations import (
 )
 from local_opus.values import Scope, Sha256
 
-#: What the target is wanted by, as its own [Install] section says. Units of versions without a
-#: target were wanted by the same.
-TARGETS = {Scope.SYSTEM: "multi-user.target", Scope.USER: "default.target"}
 #: A receipt could hold an option, or a unit of the system, in its place.
 UnitName = Annotated[
     str, StringConstraints(pattern=r"\Alocal-opus(-[a-z]+)*\.(service|socket|target|timer)\z")
 ]
 #: All that any version enabled: what a plan no longer holds is ended before it is begun.
 _EVER = (FORMER_UNIT, UNIT, SOCKET_UNIT, TARGET_UNIT, TUNE_UNIT, MONITOR_UNIT, MONITOR_TIMER)
+#: Stays up while the server is started anew.
+_NOT_ANEW = frozenset({TARGET_UNIT, SOCKET_UNIT})
+#: What one of them starts, or what its server may have been before: it ends with it. An older
+#: version's server still runs where an upgrade from it was killed.
+_WITH = {
+    UNIT: (FORMER_UNIT, FAILED_UNIT),
+    MONITOR_TIMER: (MONITOR_UNIT, RECOVER_UNIT),
+}
+_NEVER_ENABLED = frozenset({FAILED_UNIT, MONITOR_UNIT, RECOVER_UNIT})
 _SERVERS = frozenset({UNIT, FORMER_UNIT})
 #: The state and cache folders that systemd makes for a unit of the system when it first starts.
 _STATES = {UNIT: SERVER_STATE, FORMER_UNIT: SERVER_STATE, MONITOR_UNIT: "local-opus-monitor"}
@@ -79,6 +88,12 @@ class EnableService(Action):
 
     def inspect(self, host: Host) -> Inspection:
         """All enabled and active, the server in the group that may read its files, is present."""
+        if host.is_image:
+            missing = [unit for unit in self.units if not self._is_linked(host, unit)]
+            if not missing:
+                return Inspection(state=State.PRESENT, evidence="enabled")
+            state = State.DIFFERENT if len(missing) < len(self.units) else State.ABSENT
+            return Inspection(state=state, evidence=f"{missing[0]} is not enabled")
         found = self._stand(host, self.units)
         if any(unit.enabled for unit in found.values()):
             for name, unit in found.items():
@@ -90,9 +105,15 @@ class EnableService(Action):
             return Inspection(state=State.PRESENT, evidence="enabled and active")
         return Inspection(state=State.ABSENT, evidence="no unit is enabled or there")
 
+    def _is_linked(self, host: Host, unit: str) -> bool:
+        return unit_links.is_enabled(host, self.scope, unit)
+
     def _stand(self, host: Host, units: Iterable[str]) -> dict[str, _Stood]:
         """Look how units stand."""
         found = {}
+        if host.is_image:  # its systemd does not run
+            linked = {True: "enabled", False: ""}
+            return {unit: _Stood(linked[self._is_linked(host, unit)], "") for unit in units}
         for unit in units:
             now = host.services.properties(self.scope, unit, "ActiveState", "UnitFileState")
             found[unit] = _Stood(now["UnitFileState"], now["ActiveState"])
@@ -124,30 +145,32 @@ class EnableService(Action):
         }
 
     def execute(self, host: Host, before: Record, progress: Progress) -> Record:  # noqa: ARG002
-        """Enable them and start them anew, then wait until the server serves."""
+        """Enable them and start them anew, then wait until the server serves; an image: at boot."""
+        if host.is_image:
+            unit_links.disable(host, self.scope, self._others(host))
+            unit_links.enable(host, self.scope, self.units)
+            return {}
         host.services.do(self.scope, "daemon-reload")
         for unit in self._others(host):
             host.services.do(self.scope, "stop", unit)
             host.services.do(self.scope, "disable", unit)
         host.services.do(self.scope, "enable", *self.units)
-        self._forget_failures(host, self.units)  # what was counted must not forbid this start
+        for unit in self.units:  # what was counted must not forbid this start
+            host.services.forget_failure(self.scope, unit)
         self._start(host, self.units, progress)
         return {}
-
-    def _forget_failures(self, host: Host, units: Iterable[str]) -> None:
-        for name, unit in self._stand(host, units).items():
-            if unit.active == "failed":  # of a unit that systemd has unloaded: none
-                host.services.do(self.scope, "reset-failed", name)
 
     def _start(self, host: Host, units: Iterable[str], progress: Progress) -> None:
         """Start units anew, the target last; wait until the server that is among them answers."""
         in_order = sorted(units, key=lambda unit: unit == TARGET_UNIT)
+        if SOCKET_UNIT in in_order:
+            self._open_anew(host)
         for unit in in_order:
             host.services.start(
                 self.scope,
                 unit,
                 lambda waited, said: progress(said or "start the service", int(waited), None),
-                "start" if unit == TARGET_UNIT else "restart",
+                "start" if unit in _NOT_ANEW else "restart",
             )
         server = next((unit for unit in in_order if unit in _SERVERS), None)
         if server is not None:
@@ -159,6 +182,18 @@ class EnableService(Action):
                 lambda waited: progress("ask it whether it is ready", int(waited), None),
             )
 
+    def _open_anew(self, host: Host) -> None:
+        """Stop a socket that has another address now; one that has not stays: clients wait in it.
+
+        systemd opens a new address only when the socket is started.
+        """
+        places = locate(self.scope, host.environ)
+        where = node_units.socket_address(host, places)
+        if not node_units.listens(host, places) or where is None:
+            return
+        if host.network.port_problem(*where) is None:  # free: nothing listens there
+            host.services.do(self.scope, "stop", SOCKET_UNIT)
+
     def revert(self, host: Host, before: Record, after: Record | None) -> Reverted:  # noqa: ARG002
         """Stop them; disable those that were not enabled before; remove what only they wrote.
 
@@ -167,17 +202,17 @@ class EnableService(Action):
         stood = _stood(before)
         if not host.services.running(self.scope):
             require_answer(host, self.scope)
-            for unit in self.units:
-                if not _was_enabled(stood, unit):
-                    self._disable_by_hand(host, unit)
+            gone = [unit for unit in self.units if not _was_enabled(stood, unit)]
+            unit_links.disable(host, self.scope, gone)
             return Reverted()
-        # Killed on its way from an older version, that one's server may still run.
-        mine = {*self.units, *([FORMER_UNIT] if self.server else [])}
+        mine = {*self.units, *(one for unit in self.units for one in _WITH.get(unit, ()))}
         there = [unit for unit in sorted(mine) if self._is_there(host, unit)]
         if there:
             host.services.do(self.scope, "stop", *there)
-            self._forget_failures(host, there)
-        gone = [unit for unit in there if not _was_enabled(stood, unit)]
+            for unit in there:
+                host.services.forget_failure(self.scope, unit)
+        enabled = (unit for unit in there if unit not in _NEVER_ENABLED)
+        gone = [unit for unit in enabled if not _was_enabled(stood, unit)]
         if gone:
             host.services.do(self.scope, "disable", *gone)
         self._clean(host, there, before)
@@ -220,17 +255,6 @@ class EnableService(Action):
             shared = (one for one in _STATES if _STATES[one] == folder and one != unit)
             if all(now.active != "active" for now in self._stand(host, shared).values()):
                 host.services.do(self.scope, "clean", "--what=state", "--what=cache", unit)
-
-    def _disable_by_hand(self, host: Host, unit: str) -> None:
-        """Remove the link by which it would start again, as systemd does; here none is running."""
-        units = locate(self.scope, host.environ).units
-        for target in (TARGET_UNIT, TARGETS[self.scope]):
-            wants = f"{units}/{target}.wants"
-            found = host.files.stat(f"{wants}/{unit}")
-            if found is not None and found.kind == "link":
-                host.files.remove(f"{wants}/{unit}")
-                if not host.files.list(wants):
-                    host.files.remove_folder(wants)
 
     def resume(self, host: Host, before: Record) -> None:
         """Start again what ran before."""

@@ -6,14 +6,18 @@ damage: the unit is written again. One that was there before the install comes b
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar
 
 from local_opus.actions.base import Progress, Record, Reverted
 from local_opus.actions.write_file import WriteFile
 from local_opus.host import Host
+from local_opus.locations import FORMER_UNIT, UNIT
 from local_opus.values import Scope
 
 _MASK = "/dev/null"
+#: Drop-ins of ours, which actions of their own write and remove.
+_OURS = re.compile(r"[0-9]+-local-opus-")
 
 
 class InstallUnit(WriteFile):
@@ -52,7 +56,25 @@ class InstallUnit(WriteFile):
             host.files.make_folders(self.path.rpartition("/")[0])
             host.files.symlink(_MASK, self.path)
         self._reload(host)
-        return reverted
+        return reverted.model_copy(update={"told": self._drop_ins(host)})
+
+    def _drop_ins(self, host: Host) -> str | None:
+        """Say which drop-ins for the unit stay: they are the admin's (systemd.unit(5))."""
+        folder = f"{self.path}.d"
+        found = host.files.stat(folder)
+        if found is None or found.kind != "folder":
+            return None
+        theirs = (name for name in host.files.list(folder) if name.endswith(".conf"))
+        names = ", ".join(name for name in theirs if not _OURS.match(name))
+        if not names:
+            return None
+        units, _, name = self.path.rpartition("/")
+        if name == FORMER_UNIT and host.files.stat(f"{units}/{UNIT}") is not None:
+            return (
+                f"{folder}: {names}: yours, and no longer applied: the unit is {UNIT} now. "
+                f"Move them to {units}/{UNIT}.d"
+            )
+        return f"{folder}: {names}: yours, so they stay"
 
     def _reload(self, host: Host) -> None:
         if host.services.running(self.scope):

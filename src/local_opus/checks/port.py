@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from local_opus import node, server_config
+from local_opus import node, node_units
 from local_opus.checks.base import (
     Answer,
     Check,
@@ -16,22 +14,13 @@ from local_opus.checks.base import (
 )
 from local_opus.checks.context import Context
 from local_opus.errors import BadInputError
-from local_opus.facts import reading
 from local_opus.host import Host
+from local_opus.listening import holder
+from local_opus.locations import SOCKET_UNIT
 
-#: State of a socket that listens (Linux include/net/tcp_states.h).
-_LISTEN = "0A"
 _DEFAULT = "127.0.0.1"
 _DEFAULT_PORT = 8000
 _LAST_PORT = 65535
-
-
-@dataclass(frozen=True)
-class Holder:
-    """A process that listens; ``pid`` None: it is another user's, and /proc hides it."""
-
-    pid: int | None
-    command: str
 
 
 def ask(context: Context) -> Answer:
@@ -42,16 +31,19 @@ def ask(context: Context) -> Answer:
     if problem is None:
         return passed(f"port {port} on {address} is free{whose}")
     running = node.serving(host, context.locations)
-    holder = _holder(host, port)
-    ours = running is not None and (holder.pid is None or _is_of(host, holder.pid, running.pid))
+    held = holder(host, port)
+    if node_units.socket_address(host, context.locations) == (address, port) and (
+        held.pid in {None, 1} and node_units.listens(host, context.locations)
+    ):
+        return passed(f"port {port} on {address} is held by systemd for our server ({SOCKET_UNIT})")
+    ours = running is not None and (held.pid is None or _is_of(host, held.pid, running.pid))
     if running is not None and ours:
         return passed(f"port {port} on {address} is held by our server (PID {running.pid})")
-    who = f" by {holder.command} (PID {holder.pid})" if holder.pid else holder.command
     return failed(
-        f"port {port} on {address}: {problem}{who}{whose}",
+        f"port {port} on {address}: {problem}{held.words}{whose}",
         advise(
             "End the program that holds it, or install with another port.",
-            *([f"kill {holder.pid}"] if holder.pid else [f"sudo ss -ltnp 'sport = :{port}'"]),
+            *([f"kill {held.pid}"] if held.pid else [f"sudo ss -ltnp 'sport = :{port}'"]),
             f"local-opus install --local-opus --port {_another(port)}",
         ),
     )
@@ -67,53 +59,12 @@ def _where(context: Context) -> tuple[str, int, str]:
     try:
         if host.files.stat(locations.server_config) is None:
             return _DEFAULT, _DEFAULT_PORT, " (the default: no server is installed)"
-        return (*server_config.listens(host.files.read_text, locations.server_config), "")
+        return (*node.listens(host, locations), "")
     except PermissionError:
         address, port = node.address(host, locations)
         return address, port, ""
     except BadInputError as error:
         raise NotApplicableError("its config can't be read: see the check of it") from error
-
-
-def _holder(host: Host, port: int) -> Holder:
-    """Return who listens on a port, as far as /proc tells (proc_pid_net(5))."""
-    inodes = _inodes(host, port)
-    if not inodes:
-        return Holder(None, "")
-    wanted = {f"socket:[{inode}]" for inode in inodes}
-    hidden = False
-    for name in filter(str.isdecimal, reading.names(host, "/proc")):
-        try:
-            links = host.files.list(f"/proc/{name}/fd")
-            if any(_link(host, f"/proc/{name}/fd/{one}") in wanted for one in links):
-                return Holder(int(name), reading.word(host, f"/proc/{name}/comm") or "a process")
-        except PermissionError:
-            hidden = True
-        except OSError:  # it has ended
-            continue
-    return Holder(None, " by a process of another user" if hidden else "")
-
-
-def _inodes(host: Host, port: int) -> set[str]:
-    found = set()
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        try:
-            lines = host.files.read_text(table).splitlines()[1:]
-        except OSError:
-            continue
-        for fields in map(str.split, lines):
-            if len(fields) > 9 and fields[3] == _LISTEN:  # noqa: PLR2004 - proc_pid_net(5)
-                local = fields[1].rpartition(":")[2]
-                if int(local, 16) == port:
-                    found.add(fields[9])
-    return found
-
-
-def _link(host: Host, path: str) -> str:
-    try:
-        return host.files.read_link(path)
-    except OSError:
-        return ""
 
 
 def _is_of(host: Host, pid: int, server: int) -> bool:

@@ -1,7 +1,8 @@
-"""How systemd sees the server's unit."""
+"""How systemd sees the units of the node."""
 
 from __future__ import annotations
 
+from local_opus import node_units
 from local_opus.actions.enable_service import EnableService
 from local_opus.asking import require_answer
 from local_opus.checks.base import (
@@ -17,50 +18,64 @@ from local_opus.checks.base import (
 )
 from local_opus.checks.context import Context
 from local_opus.host.services import journalctl
-from local_opus.locations import UNIT
+from local_opus.node_units import Standing
 from local_opus.planner.keys import DROP_IN
+from local_opus.values import Scope
+from local_opus.values.checks import CheckState
 
-_PROPERTIES = ("LoadState", "ActiveState", "SubState", "UnitFileState", "NRestarts", "Result",
-               "DropInPaths", "NeedDaemonReload")  # fmt: skip
 _SECONDS = 15.0
+_ORDER = (CheckState.FAIL, CheckState.WARN, CheckState.PASS)
 
 
 def ask(context: Context) -> Answer:
-    """Ask systemd for the unit's state."""
-    context.require_server()
+    """Ask systemd for the state of each unit; the worst is told."""
     scope = context.locations.scope
     require_answer(context.host, scope)
-    entries = context.history().entries
-    if not any(entry.kind == EnableService.kind for entry in entries):
+    entries = [entry for entry in context.history().entries if entry.kind == EnableService.kind]
+    if not entries:
+        context.require_server()
         raise NotApplicableError("the server was installed to run without systemd")
     if not context.host.services.running(scope):
         raise NotApplicableError("no systemd runs here now")
-    now = context.host.services.properties(scope, UNIT, *_PROPERTIES)
-    user = "systemctl --user" if scope.value == "user" else "sudo systemctl"
-    said = f"{now['ActiveState']} ({now['SubState']}), {now['UnitFileState'] or 'no unit file'}"
-    if now["LoadState"] == "masked":
-        return failed(f"{UNIT} is masked", by_doctor("Have it written again."), fixable=True)
-    if now["LoadState"] not in {"loaded", ""}:
-        return failed(f"{UNIT}: {now['LoadState']}", by_doctor("Have it restored."), fixable=True)
-    if now["ActiveState"] == "failed":
+    action = context.journal().of(entries[-1])
+    names = action.units if isinstance(action, EnableService) else ()
+    found = [node_units.standing(context.host, context.locations, name) for name in names]
+    answers = [_judge(one, scope) for one in found]
+    worst = min(answers, key=lambda one: _ORDER.index(one.state))
+    if worst.state is not CheckState.PASS:
+        return worst
+    paths = [path for one in found for path in one.drop_ins]
+    drop_ins = [path for path in paths if not path.endswith(f"/{DROP_IN}")]
+    yours = f"; changed by {', '.join(drop_ins)}" if drop_ins else ""
+    return passed(f"{'; '.join(one.evidence for one in answers)}{yours}")
+
+
+def _judge(now: Standing, scope: Scope) -> Answer:
+    name = now.name
+    user = "systemctl --user" if scope is Scope.USER else "sudo systemctl"
+    said = f"{name}: {now.active} ({now.sub}), {now.enabled or 'no unit file'}"
+    if now.load == "masked":
+        return failed(f"{name} is masked", by_doctor("Have it written again."), fixable=True)
+    if now.load not in {"loaded", ""}:
+        return failed(f"{name}: {now.load}", by_doctor("Have it restored."), fixable=True)
+    if now.active == "failed":
+        why = f": {now.reason}" if now.reason else ""
         return failed(
-            f"{UNIT} has failed ({now['Result']}), started again {now['NRestarts'] or 0} times",
-            advise("Look why; then have it started.", f"{journalctl(scope, UNIT)} -n 50",
+            f"{name} has failed ({now.result}), started again {now.restarts} times{why}",
+            advise("Look why; then have it started.", f"{journalctl(scope, name)} -n 50",
                    "local-opus doctor --fix"),
             fixable=True,
         )  # fmt: skip
-    if now["UnitFileState"] != "enabled":
+    if now.enabled != "enabled":
         return warned(f"{said}: it does not come up at the next boot",
                       by_doctor("Have it enabled."), fixable=True)  # fmt: skip
-    if now["NeedDaemonReload"] == "yes":
+    if now.needs_reload:
         return warned(f"{said}: its file changed since systemd read it",
                       advise("Have systemd read it.", f"{user} daemon-reload"))  # fmt: skip
-    if (now["NRestarts"] or "0") != "0":
-        return warned(f"{said}, started again {now['NRestarts']} times after it had ended",
-                      advise("Look why.", f"{journalctl(scope, UNIT)} -n 100"))  # fmt: skip
-    drop_ins = [path for path in now["DropInPaths"].split() if not path.endswith(f"/{DROP_IN}")]
-    yours = f"; changed by {', '.join(drop_ins)}" if drop_ins else ""
-    return passed(f"{said}{yours}")
+    if now.restarts:
+        return warned(f"{said}, started again {now.restarts} times after it had ended",
+                      advise("Look why.", f"{journalctl(scope, name)} -n 100"))  # fmt: skip
+    return passed(said)
 
 
 CHECK = Check("unit", "systemd unit", Group.SERVER, ask, _SECONDS)

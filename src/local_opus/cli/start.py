@@ -1,4 +1,4 @@
-"""``start``: start the installed server."""
+"""``start``: start the installed node."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from local_opus.cli import options
 @click.command()
 @options.scope
 def command(scope: str | None) -> None:
-    """Start the server and wait until it is ready."""
+    """Start the node, and wait until its server is ready."""
     from local_opus import control
     from local_opus.cli.context import find_install, open_host
     from local_opus.report import reporter
@@ -20,10 +20,16 @@ def command(scope: str | None) -> None:
     locations = find_install(host, scope)
     tell.started("start", "start the server")
     try:
-        already, where, answer = control.start(
+        started = control.start(
             host, locations, lambda waited: tell.progress("load the model", int(waited), None)
         )
     finally:
         tell.close()
-    state = "runs already" if already else "runs"
-    tell.say(f"The server {state}: http://{where.host}:{where.port}, model {answer.get('model')}")
+    if started is None:
+        tell.say("The node is up; it has no server.")
+        return
+    state, where = "runs already" if started.already else "runs", started.where
+    model = started.answer.get("model")
+    tell.say(f"The server {state}: http://{where.host}:{where.port}, model {model}")
+    if problem := started.answer.get("config_problem"):
+        tell.say(f"Warning: {problem}")

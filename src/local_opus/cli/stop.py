@@ -1,4 +1,4 @@
-"""``stop``: stop the installed server."""
+"""``stop``: stop the installed node."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from local_opus.cli import options
 @click.command()
 @options.scope
 def command(scope: str | None) -> None:
-    """Stop the server; requests that run are ended within seconds."""
+    """Stop the node; requests that run are ended within seconds."""
     from local_opus import control
     from local_opus.cli.context import find_install, open_host
 

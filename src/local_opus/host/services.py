@@ -59,6 +59,18 @@ class Services:
                 remedy = "Run it as root, for example with sudo."
             raise LocalOpusError(f"systemctl {' '.join(words)}: {said}", remedy)
 
+    def forget_failure(self, scope: Scope, unit: str) -> None:
+        """Have systemd forget that a unit failed, and how often it was started of late.
+
+        Raises LocalOpusError. Of a unit that is not loaded there is nothing to forget.
+        """
+        done = self._call(scope, "reset-failed", unit)
+        if done.code != 0 and "not loaded" not in done.err:
+            raise LocalOpusError(
+                f"systemctl reset-failed {unit}: {_cause(done)}",
+                "Run it as root, for example with sudo.",
+            )
+
     def start(
         self, scope: Scope, unit: str, waiting: Waiting, verb: Literal["start", "restart"] = "start"
     ) -> None:
@@ -77,14 +89,14 @@ class Services:
             waiting(time.monotonic() - begin, now["StatusText"])
             time.sleep(_POLL_SECONDS)
         if now["ActiveState"] != "active":
-            message, remedy = self._last_words(scope, unit, now["InvocationID"])
+            message, remedy = self.last_words(scope, unit, now["InvocationID"])
             how = message or f"it ended ({now['Result'] or now['ActiveState']})"
             raise LocalOpusError(
                 f"{unit} did not start: {how}",
                 remedy or f"Look at `{journalctl(scope, unit)} -n 50`.",
             )
 
-    def _last_words(self, scope: Scope, unit: str, invocation: str) -> tuple[str, str]:
+    def last_words(self, scope: Scope, unit: str, invocation: str) -> tuple[str, str]:
         """Return the error and the remedy in the log of one run of a unit; empty: there is none."""
         which = [f"_SYSTEMD_INVOCATION_ID={invocation}"] if invocation else ["--unit", unit]
         user = ["--user"] if scope is Scope.USER else []

@@ -15,7 +15,7 @@ from local_opus.planner.folders import add_folders, config_folder, store_folder
 from local_opus.planner.listing import Listing, planned
 from local_opus.planner.machine import items_of, machine_action, machine_inputs
 from local_opus.planner.machine import units as machine_units
-from local_opus.planner.monitor import add_monitor
+from local_opus.planner.monitor import add_baseline, add_monitor
 from local_opus.planner.monitor import units as monitor_units
 from local_opus.planner.posture import add_lingering, add_posture
 from local_opus.planner.request import ProgramFacts, Request
@@ -24,11 +24,11 @@ from local_opus.planner.server import (
     add_detached,
     add_server,
     add_trial,
-    server_unit,
+    server_units,
 )
 from local_opus.planner.settings import properties_of, serving_of
 from local_opus.planner.tuning import tuning_action
-from local_opus.planner.units import Unit, add_start, add_units
+from local_opus.planner.units import Unit, add_start, add_units, digest
 from local_opus.planner.weights import (
     add_weights,
     model_folder,
@@ -84,7 +84,7 @@ def plan(request: Request) -> Plan:
     units: list[Unit] = []
     if serves and request.model is not None:
         inputs += add_server(todo, request, request.model, environment, group)
-        units.append(server_unit(request, request.model, environment))
+        units += server_units(request, request.model, environment)
         add_monitor(todo, request, group)
         units += monitor_units(request, environment)
     units += machine_units(request, environment)
@@ -93,10 +93,11 @@ def plan(request: Request) -> Plan:
     if request.machine is not None and not request.is_image:
         todo.actions.append(machine_action(request.locations, request.machine, group))
         inputs += machine_inputs(request)
-    if units and request.systemd and not request.is_image:
+    if units and (request.systemd or request.is_image):
         add_start(todo, request, units, inputs)
-    elif serves and not request.is_image:
+    elif serves:
         add_detached(todo, request, environment, inputs)
+    add_baseline(todo, request, group, digest(inputs))
     if units:
         add_lingering(todo, request)
     return Plan(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from local_opus.interpreter import Interpreter
 from local_opus.locations import Locations
 from local_opus.profiles import Profile
-from local_opus.values import Device, DiskFit, MemoryFit, Model
+from local_opus.values import Device, DiskFit, MemoryFit, Model, Scope
 from local_opus.values.machine_tuning import MachineOrder
 from local_opus.values.tuning import TuningOrder
 from local_opus.values.user_manager import UserManager
@@ -47,6 +47,8 @@ class Request:
     npus: tuple[str, ...] = ()
     #: OpenVINO's name of the device, e.g. GPU.1; None: the device's own.
     device_name: str | None = None
+    #: Groups that own the nodes of GPU and NPU.
+    device_groups: tuple[str, ...] = ()
     #: What the user's systemd enforces, in the scope of a user; None: not known, or no such scope.
     user_manager: UserManager | None = None
     #: The user whose services are to go on without a login; None: nobody's.
@@ -60,3 +62,15 @@ class Request:
     def on(self) -> str:
         """The device in OpenVINO's words."""
         return self.device_name or (self.device or Device.CPU).value
+
+    @property
+    def private_network(self) -> bool:
+        """Whether the server has no network, and is handed its socket by systemd.
+
+        A user's systemd can do that where it was seen to enforce PrivateNetwork=.
+        """
+        managed = self.systemd or self.is_image
+        can = self.locations.scope is Scope.SYSTEM or (
+            self.user_manager is not None and "PrivateNetwork" in self.user_manager.enforced
+        )
+        return self.profile.server.private_network and managed and can

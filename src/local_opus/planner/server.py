@@ -5,7 +5,15 @@ from __future__ import annotations
 from pydantic import JsonValue
 
 from local_opus.catalog.needs import serving_memory
-from local_opus.locations import GROUP, SERVER_STATE, TRIAL_UNIT, UNIT, Locations
+from local_opus.locations import (
+    FAILED_UNIT,
+    GROUP,
+    SERVER_STATE,
+    SOCKET_UNIT,
+    TRIAL_UNIT,
+    UNIT,
+    Locations,
+)
 from local_opus.planner.listing import Listing, planned, write_file
 from local_opus.planner.request import Request
 from local_opus.planner.settings import context_length, properties_of, serving_of
@@ -47,6 +55,7 @@ def _server_values(
         "command": f"{places.prefix}/bin/local-opus",
         "scope": places.scope.value,
         "group": GROUP,
+        "device_groups": () if device is Device.CPU else request.device_groups,
         "state": SERVER_STATE,
     }
 
@@ -81,10 +90,16 @@ def add_server(
     return written
 
 
-def server_unit(request: Request, model: Model, environment: str) -> Unit:
-    """Return the server's unit."""
+def server_units(request: Request, model: Model, environment: str) -> list[Unit]:
+    """Return the server's unit, and those that listen for it."""
     values = _server_values(request, model, environment, request.locations, request.port)
-    return Unit(UNIT, {**values, "trial": False})
+    private = request.private_network
+    service = Unit(UNIT, {**values, "trial": False, "private_network": private})
+    if not private:
+        return [service]
+    host = request.profile.server.host
+    listen = f"[{host}]:{request.port}" if ":" in host else f"{host}:{request.port}"
+    return [Unit(SOCKET_UNIT, {"listen": listen}), Unit(FAILED_UNIT, {}), service]
 
 
 def _serve_command(environment: str, places: Locations) -> list[JsonValue]:
@@ -115,7 +130,7 @@ def add_trial(todo: Listing, request: Request, environment: str, group: str | No
         return
     places = request.locations.trial
     values = _server_values(request, model, environment, places, port)
-    trial = Unit(UNIT, {**values, "state": TRIAL_STATE, "trial": True})
+    trial = Unit(UNIT, {**values, "state": TRIAL_STATE, "trial": True, "private_network": False})
     params: dict[str, JsonValue] = {
         "scope": places.scope.value,
         "configs": {

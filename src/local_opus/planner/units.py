@@ -66,7 +66,10 @@ def add_units(todo: Listing, request: Request, units: Sequence[Unit]) -> list[st
 def add_start(
     todo: Listing, request: Request, units: Sequence[Unit], inputs: Iterable[str]
 ) -> None:
-    """Add what enables and starts units, anew where something of their ``inputs`` changed."""
+    """Add what enables and starts units, anew where something of their ``inputs`` changed.
+
+    In an image they are enabled alone.
+    """
     with_section = (
         unit.name for unit in units if "\n[Install]\n" in request.templates[f"{unit.name}.j2"]
     )

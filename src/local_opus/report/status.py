@@ -55,13 +55,20 @@ SECTIONS: tuple[Section, ...] = (
             Row("config", "config"),
             Row("log", "log"),
             Row("keys", "keys"),
+            Row("config_problem", "config problem"),
+            Row("engine_ended", "engine ended"),
             Row("problem", "problem"),
             Row("fix", "fix"),
         ),
     ),
     Section(
         "Node",
-        (Row("profile", "profile"), Row("lingering", "lingering"), Row("monitor", "monitor")),
+        (
+            Row("profile", "profile"),
+            Row("lingering", "lingering"),
+            Row("unit_lines", "units"),
+            Row("monitor", "monitor"),
+        ),
     ),
     Section("Posture", (Row("posture", "posture"),)),
     Section("Machine", (Row("machine", "machine"),)),
@@ -75,7 +82,7 @@ def show(found: Mapping[str, JsonValue], console: Console) -> None:
     if not (found["installed"] or found["running"]):
         _print(console, f"No server: {found['problem']}")
         return
-    whole = {"server": _server(found), **found}
+    whole = {"server": _server(found), **found, "unit_lines": _units(found)}
     for section in SECTIONS:
         lines = [line for row in section.rows for line in _lines(row, whole, _width(console))]
         if lines:
@@ -92,6 +99,17 @@ def _server(found: Mapping[str, JsonValue]) -> str:
     up = "ready" if found["ready"] else unready
     who = f" (PID {found['pid']}, {found['how']})" if found["pid"] else ""
     return f"{up if found['running'] else 'stopped'}{who}"
+
+
+def _units(found: Mapping[str, JsonValue]) -> JsonValue:
+    """Return a line for each unit: how it stands, and why it has failed."""
+    units = found.get("units")
+    lines: list[JsonValue] = []
+    for one in units if isinstance(units, list) else []:
+        if isinstance(one, dict):
+            why = f": {one['reason']}" if one.get("reason") else ""
+            lines.append(f"{one['name']} {one['active']} ({one['sub']}){why}")
+    return lines
 
 
 def _lines(row: Row, found: Mapping[str, JsonValue], width: int | None) -> Iterator[str]:

@@ -132,7 +132,7 @@ def machine_alone(host: Host, locations: Locations, tell: Tell) -> Iterator[None
     running = node.serving(host, locations) is not None
     if running:
         tell("stop the server for the time", 0)
-        control.stop(host, locations)
+        control.pause(host, locations)
     try:
         yield
     finally:
@@ -192,10 +192,7 @@ def _chosen_now(host: Host, locations: Locations) -> bool:
 
 def restart(host: Host, locations: Locations) -> None:
     """Start the server anew where it runs. Raises LocalOpusError."""
-    if node.serving(host, locations) is None:
-        return
-    control.stop(host, locations)
-    control.start(host, locations, lambda _waited: None)
+    control.restart(host, locations)
 
 
 def _write(host: Host, locations: Locations, order: TuningOrder, result: Tuned) -> None:
