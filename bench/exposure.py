@@ -2,11 +2,11 @@
 
 Usage: python3 bench/exposure.py [--scope system|user|both] [--json] [FILE...]
 
-Without FILE it looks at the units that systemd has loaded, with their drop-ins, in the scopes given
-(both, as far as a systemd answers). A FILE is a unit that need not be installed: no systemd has to
-run for it (the name may end with "-" and 8 hex digits, as rendered goldens do); it is a user's where
-its command lies in a home folder, or asks the user's systemd. The bounds are in exposure.toml beside
-this; a service without one is over it. Needs Python 3.11 and nothing else: it runs on any node.
+Without FILE it looks at the units that systemd has loaded, with drop-ins, in the given scopes
+(both, as far as a systemd answers). A FILE is a unit that need not be installed, and no systemd has
+to run. Its name may end with "-" and 8 hex digits, as goldens do; it is a user's where its command
+lies in a home folder, or asks the user's systemd. The bounds are in exposure.toml beside this; a
+service without one is over it. Needs Python 3.11 and nothing else, so it runs on any node.
 
 Exit code: 0 within the bounds, 2 wrong words, 3 a unit is over its bound, 4 there is nothing to
 look at (no systemd-analyze, no unit).
