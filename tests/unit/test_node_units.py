@@ -190,8 +190,8 @@ def test_a_server_that_has_failed_says_why(host, places, monkeypatch, result, sa
         (
             "exit-code",
             "the engine failed: SIGKILL: the kernel's memory limit of 200 MiB",
-            "it ended (exit-code) ({line}): "
-            "the engine failed: SIGKILL: the kernel's memory limit of 200 MiB",
+            "it ended (exit-code) ({line}): the engine failed: SIGKILL: "  # noqa: ISC004
+            "the kernel's memory limit of 200 MiB",
         ),
         ("exit-code", "weights: corrupt", "it ended (exit-code): weights: corrupt"),
     ],
