@@ -23,6 +23,7 @@ from local_opus.locations import (
 )
 from local_opus.values import Scope
 
+OOM = "SIGKILL: the kernel's memory limit of 200 MiB"
 ALL = (TARGET_UNIT, SOCKET_UNIT, UNIT, TUNE_UNIT)
 UP = {"LoadState": "loaded", "ActiveState": "active", "SubState": "running", "MainPID": "77"}
 DOWN = {**UP, "ActiveState": "inactive", "MainPID": "0"}
@@ -189,9 +190,8 @@ def test_a_server_that_has_failed_says_why(host, places, monkeypatch, result, sa
         ("oom-kill", "", "it was ended for want of memory ({line})"),
         (
             "exit-code",
-            "the engine failed: SIGKILL: the kernel's memory limit of 200 MiB",
-            "it ended (exit-code) ({line}): the engine failed: SIGKILL: "  # noqa: ISC004
-            "the kernel's memory limit of 200 MiB",
+            f"the engine failed: {OOM}",
+            "it ended (exit-code) ({line}): the engine failed: " + OOM,
         ),
         ("exit-code", "weights: corrupt", "it ended (exit-code): weights: corrupt"),
     ],
