@@ -58,6 +58,12 @@ def wait(node: Node, what: str, condition: Callable[[], object], seconds: float)
     return time.monotonic() - begin
 
 
+def condition(node: Node) -> str:
+    """Return what the last look found; the file leaves out what is as at the begin."""
+    last = server(node).get("last", {})
+    return str(last.get("condition", "stopped"))
+
+
 def unit(node: Node, name: str, *properties: str) -> dict[str, str]:
     done = node.machine.run("systemctl", "show", f"--property={','.join(properties)}", name)
     return dict(line.split("=", 1) for line in done.out.splitlines())
@@ -102,7 +108,7 @@ def test_the_metrics_are_what_prometheus_reads(node: Node) -> None:
 
 
 def test_the_sandbox_of_its_units(node: Node, measured: Callable[[str], None]) -> None:
-    for name, most in ((MONITOR, 1.2), (RECOVER, 1.2)):
+    for name, most in ((MONITOR, 1.0), (RECOVER, 0.5)):
         done = node.machine.run("systemd-analyze", "security", "--no-pager", name)
         level = float(done.out.rpartition("exposure level for ")[2].split(":")[1].split()[0])
         measured(f"{name}: exposure {level}")
@@ -126,10 +132,10 @@ def test_a_server_stopped_by_its_admin_is_left_alone(node: Node) -> None:
     seen = looks(node)
     wait(node, "looks", lambda: looks(node) >= seen + 4, 60)
     found = server(node)
-    assert found["last"]["condition"] == "stopped"
+    assert condition(node) == "stopped"
     assert not found.get("recoveries")
     node.shell(f"systemctl start {UNIT}")
-    wait(node, "healthy", lambda: server(node)["last"]["condition"] == "healthy", 60)
+    wait(node, "healthy", lambda: condition(node) == "healthy", 60)
 
 
 def test_a_monitor_that_fails_itself_ends_no_server(node: Node) -> None:
@@ -156,7 +162,7 @@ def test_a_server_that_hangs_is_started_anew(node: Node, measured: Callable[[str
     node.send("STOP", pid)
     took = wait(node, "another process", lambda: main_pid(node) not in {pid, "0"}, 90)
     measured(f"monitor: a server that hangs is started anew after {took:.0f} s")
-    wait(node, "healthy", lambda: server(node)["last"]["condition"] == "healthy", 60)
+    wait(node, "healthy", lambda: condition(node) == "healthy", 60)
     recovery = server(node)["recoveries"][0]
     assert "no answer within" in " ".join(recovery["reasons"])
     assert node.machine.run("systemctl", "is-system-running").out.strip() == "running"
@@ -179,22 +185,23 @@ def test_one_that_always_hangs_is_given_up_by_systemd(
     seen = looks(node)
     wait(node, "looks", lambda: looks(node) >= seen + 4, 60)
     found = server(node)
-    assert found["last"]["condition"] == "failed"
+    assert condition(node) in {"failed", "stopped"}
     recoveries = len(found["recoveries"])
     wait(node, "looks", lambda: looks(node) >= seen + 8, 60)
     assert len(server(node)["recoveries"]) == recoveries
     status = node.machine.run("local-opus", "status")
     assert status.code == 3
+    assert "failed, looked" in status.out, status
     assert "no answer within" in status.out, status
     node.shell(f"systemctl reset-failed {UNIT}; systemctl start {UNIT}")
-    wait(node, "healthy", lambda: server(node)["last"]["condition"] == "healthy", 60)
+    wait(node, "healthy", lambda: condition(node) == "healthy", 60)
 
 
 def test_weights_swapped_while_it_serves(node: Node) -> None:
     path = node.shell(f"find {MODELS} -name openvino_model.bin").out.split()[0]
     node.shell(f"cp -p {path} /root/weights; printf x | dd of={path} bs=1 seek=4096 conv=notrunc")
     wait(node, "failed", lambda: node.properties("ActiveState")["ActiveState"] == "failed", 120)
-    wait(node, "seen", lambda: server(node)["last"]["condition"] == "failed", 30)
+    wait(node, "seen", lambda: condition(node) in {"failed", "stopped"}, 30)
     assert node.properties("Result", "ExecMainStatus") == {"Result": "exit-code",
                                                            "ExecMainStatus": "3"}  # fmt: skip
     status = node.machine.run("local-opus", "status")
@@ -202,7 +209,7 @@ def test_weights_swapped_while_it_serves(node: Node) -> None:
     assert f"{path}: changed since it was verified" in status.out, status
     node.shell(f"cp -p /root/weights {path}; systemctl reset-failed {UNIT}; "
                f"systemctl start {UNIT}")  # fmt: skip
-    wait(node, "healthy", lambda: server(node)["last"]["condition"] == "healthy", 60)
+    wait(node, "healthy", lambda: condition(node) == "healthy", 60)
 
 
 def test_the_state_survives_a_kill_and_damage(node: Node) -> None:

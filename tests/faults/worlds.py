@@ -16,6 +16,7 @@ from local_opus import install, planner, profiles
 from local_opus.interpreter import Interpreter
 from local_opus.locations import UNIT, Locations, locate
 from local_opus.values import CanaryBand, Device, MemoryNeed, Plan, Scope
+from local_opus.values.machine_tuning import Item, MachineOrder, MachineTuned
 from local_opus.values.tuning import Chosen, Tuned, TuningOrder
 
 HOME = "/home/user"
@@ -39,6 +40,16 @@ TUNING = TuningOrder(
 TUNED = Tuned(
     tuned_for=TUNING.holds_for(None), goal="latency", base={}, seconds=1.0, at="2026-01-01T00:00:00+00:00",
     chosen=Chosen(properties={"INFERENCE_NUM_THREADS": 1}),
+)  # fmt: skip
+
+
+#: What was measured of the machine: a directive for the server's unit, so a drop-in of ours.
+MACHINE = MachineOrder(
+    items=("scheduling",), scope=Scope.SYSTEM, seconds=60, subject=TUNING, server=True, systemd=True,
+)  # fmt: skip
+MEASURED = MachineTuned(
+    measured_on=TUNING.holds_for(None), seconds=1.0, at="2026-01-01T00:00:00+00:00",
+    items=(Item(id="scheduling", decision="chosen", reason="x", unit={"Nice": "-5"}),),
 )  # fmt: skip
 
 
@@ -109,6 +120,9 @@ def choice(variant: Variant, version: int = 1, root: str = "/") -> install.Choic
         port=profile.server.port,
         trial_port=profile.server.port + 1 if version > 1 else None,
         tuning=TUNING if profile.tuning.enabled else None,
+        machine=MACHINE.model_copy(update={"scope": variant.scope})
+        if profile.machine.enabled
+        else None,
     )
     return install.Choice(
         profile=profile, facts=None, model=request.model, device=request.device,  # type: ignore[arg-type]
@@ -118,9 +132,12 @@ def choice(variant: Variant, version: int = 1, root: str = "/") -> install.Choic
 
 def _measured(plan: Plan) -> Plan:
     """Have the plan keep a result that is there: what a measurement says differs each time."""
-    result = {"result": TUNED.model_dump(mode="json")}
+    results = {
+        "tuning": {"result": TUNED.model_dump(mode="json")},
+        "machine": {"result": MEASURED.model_dump(mode="json")},
+    }
     actions = (
-        one.model_copy(update={"params": {**one.params, **result}}) if one.id == "tuning" else one
+        one.model_copy(update={"params": {**one.params, **results.get(one.id, {})}})
         for one in plan.actions
     )
     return plan.model_copy(update={"actions": tuple(actions)})

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from installs import listed
 from servers import RealServer, ThreadServer, fake_server, is_ready, wait_for
 
 from models import smollm2
@@ -15,6 +17,14 @@ from models import smollm2
 def model_folder() -> Path:
     """The OpenVINO IR of SmolLM2-135M-Instruct."""
     return smollm2()[1]
+
+
+@pytest.fixture
+def model(model_folder: Path, tmp_path: Path) -> Path:
+    copy = tmp_path / "ir"
+    shutil.copytree(model_folder, copy)
+    listed(copy)
+    return copy
 
 
 @pytest.fixture(scope="session")

@@ -63,9 +63,9 @@ def load(message):
             "load_seconds": 0.1,
             "warm_up": {
                 "seconds": 0.1,
-                "prefill_seconds": 0.064,
+                "prefill_seconds": 0.0064,
                 "prefill_tokens": 64,
-                "decode_seconds": 0.01,
+                "decode_seconds": 0.001,
                 "step_tokens": 256,
             },
             "memory_lock": None,

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -103,9 +104,11 @@ def settings(**fields: object) -> Settings:
 class ThreadServer:
     """The app over HTTP in a thread of this process, with the engine that has no model."""
 
-    def __init__(self, chosen: Settings, engine: EngineClient) -> None:
+    def __init__(
+        self, chosen: Settings, engine: EngineClient, listener: socket.socket | None = None
+    ) -> None:
         self.engine = engine
-        self._listener = bind("127.0.0.1", 0)
+        self._listener = listener or bind("127.0.0.1", 0)
         self.port = self._listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         config = uvicorn.Config(

@@ -63,7 +63,7 @@ def test_weights_that_cannot_be_loaded_end_it(tmp_path):
     done = run("--config", config(tmp_path, port=free_port(), model_folder=str(tmp_path)))
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]
-    assert "m: the engine failed" in last
+    assert "m on CPU: the engine failed" in last
     assert str(tmp_path) in last
 
 

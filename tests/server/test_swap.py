@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+from installs import Service, config, listed
 from servers import FAKE_ENGINE, FAST, free_port, settings, wait_for
 
 from local_opus.errors import ProblemFoundError
@@ -23,35 +21,9 @@ from local_opus.host import Host
 from local_opus.server.engine_client import EngineClient
 from local_opus.server.listening import bind
 from local_opus.server.main import serve
-from local_opus.values import Trust
 from local_opus.weights import manifest as manifests
-from local_opus.weights.digest import Hasher
 from local_opus.weights.seen import changed_since
 from local_opus.weights.verify import examine
-from models import CHECKOUT
-
-
-def listed(folder: Path) -> None:
-    """Write the manifest of a folder."""
-    entries = []
-    for path in sorted(folder.iterdir()):
-        hasher = Hasher()
-        hasher.update(path.read_bytes())
-        digests = hasher.result()
-        entries.append(
-            manifests.ManifestFile(
-                path=path.name,
-                size=digests.size,
-                sha256=str(digests.sha256),
-                blake3=str(digests.blake3),
-                origin=manifests.WheelOrigin(requirement="a==1", member="a"),
-                trust=Trust.PINNED,
-            )
-        )
-    manifest = manifests.Manifest(
-        model="m", variant="v", created_by="t", context_length=8192, files=tuple(entries)
-    )
-    manifests.write(Host(), str(folder), manifest)
 
 
 @pytest.fixture
@@ -153,50 +125,6 @@ def test_a_file_swapped_before_a_restart_ends_it_too():
 
 
 # --- the program that the service runs, with the real engine ---------------------------------------
-
-
-def config(folder: Path, model: Path, port: int) -> Path:
-    """Write the four files of an install."""
-    files = {
-        "model": {"model": "m", "name": "M", "quantization": "Q4_1", "license": "MIT",
-                  "prompt_format": None, "folder": str(model), "device": "CPU",
-                  "context_length": None},
-        "generation": {"temperature": 0.7, "top_p": 0.95, "max_tokens": 99},
-        "openvino": {"cache_size_gb": 1, "properties": {}},
-        "server": {"host": "127.0.0.1", "port": port, "max_queue": 9,
-                   **{f"{name}_config": f"{folder}/{name}.json"
-                      for name in ("model", "generation", "openvino")}},
-    }  # fmt: skip
-    for name, document in files.items():
-        (folder / f"{name}.json").write_text(json.dumps({"schema_version": 1, **document}))
-    return folder / "server.json"
-
-
-class Service:
-    """``local_opus.serve`` as a service runs it."""
-
-    def __init__(self, path: Path, port: int) -> None:
-        self.url = f"http://127.0.0.1:{port}"
-        self.process = subprocess.Popen(
-            [sys.executable, "-s", "-P", "-m", "local_opus.serve", "--config", str(path)],
-            env={**os.environ, "PYTHONPATH": str(CHECKOUT / "src")},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def engine(self) -> int | None:
-        try:
-            return httpx.get(f"{self.url}/health").json()["engine"]["pid"]
-        except httpx.TransportError:
-            return None
-
-
-@pytest.fixture
-def model(model_folder: Path, tmp_path: Path) -> Path:
-    copy = tmp_path / "ir"
-    shutil.copytree(model_folder, copy)
-    listed(copy)
-    return copy
 
 
 @pytest.fixture

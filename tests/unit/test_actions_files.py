@@ -319,7 +319,7 @@ def test_the_registry_names_each_action_by_its_kind():
     assert {name: action.kind for name, action in REGISTRY.items()} == {
         name: name for name in REGISTRY
     }
-    assert len(REGISTRY) == 16
+    assert len(REGISTRY) == 18
 
 
 @pytest.mark.parametrize(

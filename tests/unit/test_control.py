@@ -67,10 +67,10 @@ def test_a_config_that_can_not_be_is_told_with_its_remedy(
 ):
     monkeypatch.setattr(node, "serving", lambda *_: serving)
     assert cli.main(["status", "--scope", "user"]) == 3
-    server, problem, fix = capsys.readouterr().out.splitlines()
-    assert server == f"server   {says}"
-    assert problem.startswith("problem  /home/user/.config/local-opus/server.json: the file: ")
-    assert fix == "fix      Correct the file, or remove it and install again to have it written."
+    shown = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()[1:])
+    assert shown["server"] == says
+    assert shown["problem"].startswith("/home/user/.config/local-opus/server.json: the file: ")
+    assert shown["fix"] == "Correct the file, or remove it and install again to have it written."
     found = control.status(broken, locate(Scope.USER, broken.environ))
     assert (found["installed"], found["running"], found["ready"]) == (True, serving is not None, None)  # fmt: skip
 

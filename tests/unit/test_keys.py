@@ -528,15 +528,23 @@ def test_status_says_that_a_key_is_wanted(
     assert found["fix"] == "Set one."
 
 
-def test_a_server_that_runs_is_started_anew_once(
-    host: FakeHost, places: Locations, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("closed", [True, False])
+def test_a_server_that_runs_is_started_anew_and_seen_to_be_closed(
+    host: FakeHost, places: Locations, monkeypatch: pytest.MonkeyPatch, closed: bool
 ) -> None:
+    ring.add(host, places, ["a"])
     host.services.runs = True
-    host.services.values = {"MainPID": "77", "ActiveState": "inactive"}
-    monkeypatch.setattr(node, "settings", lambda *_: None)
-    monkeypatch.setattr(node, "wait_ready", lambda *_: {})
-    assert changing.restart(host, places)
-    assert host.services.verbs == [("restart", places.unit)]
+    done: list[str] = []
+    monkeypatch.setattr(node, "serving", lambda *_: node.Serving(77, "systemd"))
+    monkeypatch.setattr(control, "restart", lambda *_: done.append("restart"))
+    monkeypatch.setattr(node, "address", lambda *_: ("127.0.0.1", 8000))
+    monkeypatch.setattr(host.network, "wants_key", lambda *_: closed)
+    if closed:
+        assert changing.restart(host, places)
+    else:
+        with pytest.raises(LocalOpusError, match="answers without a key"):
+            changing.restart(host, places)
+    assert done == ["restart"]
 
 
 # -- the command ----------------------------------------------------------------------------------

@@ -99,6 +99,15 @@ def test_without_the_right_one_it_says_so_and_not_the_key(server: Asked, known: 
     assert "wrong" not in caught.value.message + caught.value.remedy
 
 
+def test_whether_it_wants_one_is_asked_without(server: Asked) -> None:
+    network = Network(lambda _address, _port: KEY)
+    get(network, server)
+    assert network.wants_key("127.0.0.1", server.server_port)
+    assert server.seen[-1] is None
+    server.key = None
+    assert not network.wants_key("127.0.0.1", server.server_port)
+
+
 def test_who_waits_for_a_server_is_told_at_once(server: Asked) -> None:
     with pytest.raises(KeyNeededError):
         node.ask_ready(Host("/"), "127.0.0.1", server.server_port)

@@ -190,7 +190,8 @@ def test_without_settings_the_defaults_hold(host, places):
 
 def test_a_baseline_of_another_model_is_none(host, places):
     assert baseline.read(host, places, "tiny") is None
-    text = json.dumps({"model": "tiny", "tokens_per_second": 40, "first_token_seconds": 0.1})
+    text = json.dumps({"model": "tiny", "tokens_per_second": 40, "first_token_seconds": 0.1,
+                       "measured_for": "0" * 64})  # fmt: skip
     write(host, baseline.path_of(places), text)
     assert baseline.read(host, places, "tiny") == 40
     assert baseline.read(host, places, "other") is None
@@ -252,3 +253,18 @@ def test_both_scopes_are_watched(host):
         serve(host, locate(scope, host.environ), folder)
     monitor = Monitor(host, targets.places_of(host, Scope), settings.Settings())
     assert [one.server for one in monitor.look().servers] == ["system", "user"]
+
+
+def test_a_systemd_that_does_not_answer_leaves_the_cgroup_to_tell(host):
+    places = locate(Scope.SYSTEM, host.environ)
+    host.services.runs = True
+    host.services.units = {places.unit: {"LoadState": ""}}
+    assert targets.unit_of(host, places) is None  # no such unit
+    write(host, f"{places.units}/{places.unit}", "[Service]\n")
+    assert targets.unit_of(host, places) == targets.Unit("dead", "", None, None, None)
+    folder = f"/sys/fs/cgroup{UNIT}"
+    write(host, f"{folder}/cgroup.events", "populated 1\nfrozen 0\n")
+    write(host, f"{folder}/cgroup.procs", "240\n237\n")
+    assert targets.unit_of(host, places) == targets.Unit("running", "", 237, UNIT, None)
+    write(host, f"{folder}/cgroup.events", "populated 0\nfrozen 0\n")
+    assert targets.unit_of(host, places).state == "dead"

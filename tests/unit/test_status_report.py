@@ -34,6 +34,15 @@ def row(text: str, label: str) -> str:
     return found[len(label) :].strip()
 
 
+def test_a_unit_that_has_failed_says_why():
+    socket = {"name": "local-opus.socket", "active": "failed", "sub": "failed",
+              "reason": "port 8000 on 127.0.0.1: address already in use by nginx (PID 55)"}  # fmt: skip
+    target = {"name": "local-opus.target", "active": "active", "sub": "active", "reason": None}
+    lines = [line.strip() for line in shown({**RUNNING, "units": [target, socket]})]
+    assert any(line.endswith("local-opus.target active (active)") for line in lines)
+    assert f"local-opus.socket failed (failed): {socket['reason']}" in lines
+
+
 def test_sections_and_rows():
     lines = shown(RUNNING)
     assert lines[0] == "Server"

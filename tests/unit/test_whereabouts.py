@@ -154,13 +154,8 @@ def of_another_state(host: FakeHost) -> None:
 
 
 def command(host: FakeHost, state: str, scope: str = "user") -> None:
-    values = {
-        "python": "/p",
-        "scope": scope,
-        "state": state,
-        "address": "127.0.0.1:8000",
-        "posture": {},
-    }
+    values = {"python": "/p", "scope": scope, "state": state, "address": "127.0.0.1:8000",
+              "posture": {}}  # fmt: skip
     text = render("local-opus.sh.j2", install.templates(), values)
     host.files.make_folders(f"{MADE['folder:prefix']}/bin")
     host.files.write_atomic(f"{MADE['folder:prefix']}/bin/local-opus", text.encode(), mode=0o755)

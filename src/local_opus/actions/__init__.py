@@ -16,6 +16,7 @@ from local_opus.actions.install_unit import InstallUnit
 from local_opus.actions.keep_credential import KeepCredential
 from local_opus.actions.link_command import LinkCommand
 from local_opus.actions.make_host_key import MakeHostKey
+from local_opus.actions.record_baseline import RecordBaseline
 from local_opus.actions.set_mode import SetMode
 from local_opus.actions.start_server import StartServer
 from local_opus.actions.try_server import TryServer
@@ -43,6 +44,7 @@ REGISTRY: dict[str, type[Action]] = {
         StartServer,
         EnableLinger,
         TryServer,
+        RecordBaseline,
         MakeHostKey,
         KeepCredential,
     )

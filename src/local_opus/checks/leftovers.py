@@ -31,7 +31,7 @@ def leftovers(host: Host, locations: Locations) -> list[tuple[str, str]]:
     prefix = locations.prefix
     folders = (
         *(locations.config, prefix, f"{prefix}/bin"),
-        *(locations.state, locations.units, locations.runtime),
+        *(locations.state, locations.credentials, locations.units, locations.runtime),
     )
     found += [
         (f"{folder}/{name}", "half-written by a killed run")

@@ -96,7 +96,7 @@ def _run(host: Host, directives: Mapping[str, str]) -> str | None:
         more.append(f"BindReadOnlyPaths={notify_socket(host.environ)}")
         more.append("TemporaryFileSystem=/home:ro /root:ro /run/user:ro")
     if "PrivateMounts" in directives:
-        more.append("InaccessiblePaths=-/run/dbus/system_bus_socket")
+        more.append("InaccessiblePaths=-/run/dbus -/run/systemd/resolve")
     outside = {
         "namespaces": {kind: host.files.read_link(f"/proc/self/ns/{kind}") for kind in _NAMESPACES},
         "folders": {path: _identity(host, path) for path in (home, "/tmp", "/dev")},  # noqa: S108

@@ -134,6 +134,13 @@ class Network:
             )
         return response.status, answer
 
+    def wants_key(self, address: str, port: int, timeout: float = 10.0) -> bool:
+        """Tell whether a server refuses who has no key. Raises LocalOpusError when none answers."""
+        connection, response = self._send(address, port, "GET", "/health", None, timeout, None)
+        response.close()
+        connection.close()
+        return response.status == _UNAUTHORIZED
+
     def stream_events(
         self, address: str, port: int, path: str, *, payload: object, timeout: float = 300.0
     ) -> Iterator[Mapping[str, object]]:

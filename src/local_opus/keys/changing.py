@@ -93,26 +93,35 @@ def restart(host: Host, locations: Locations) -> bool:
     """Have a server that runs take the keys as they are now; return whether one runs.
 
     systemd reads credentials when it starts a service, so it is started anew. Raises LocalOpusError
-    where it does not come up; what was changed stays.
+    where it does not come up, or answers without a key although one is wanted; what was changed
+    stays.
     """
     running = node.serving(host, locations)
     if running is None:
         return False
     try:
+        control.restart(host, locations)
         if running.how == "systemd":
-            host.services.start(locations.scope, locations.unit, lambda _s, _t: None, "restart")
-            where = node.settings(host, locations)
-            node.wait_ready(host, locations, where, lambda _waited: None)
             _restart_monitor(host, locations)
-        else:
-            control.stop(host, locations)
-            control.start(host, locations, lambda _waited: None)
     except LocalOpusError as error:
         raise LocalOpusError(
             f"the keys are kept, and the server did not start with them: {error.message}",
             "See `local-opus doctor`, or ask for none: `local-opus keys require off`.",
         ) from error
+    if giving.wanted(host, locations):
+        _require_closed(host, locations)
     return True
+
+
+def _require_closed(host: Host, locations: Locations) -> None:
+    """Raise LocalOpusError where the server answers who has no key: one that knows of none."""
+    address, port = node.address(host, locations)
+    if not host.network.wants_key(address, port):
+        raise LocalOpusError(
+            f"http://{address}:{port}/health: answers without a key: the server that is installed "
+            "is of a version that knows none",
+            "Run `local-opus upgrade`; till then whoever reaches the port can use it.",
+        )
 
 
 def _restart_monitor(host: Host, locations: Locations) -> None:

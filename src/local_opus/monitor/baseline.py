@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field, ValidationError
 
 from local_opus.host import Host
 from local_opus.locations import Locations
-from local_opus.values import Value
+from local_opus.values import Sha256, Value
+
+#: Bytes that are read.
+LIMIT = 64 * 1024
 
 
 class Baseline(Value):
-    """The answer of the install's own question: tokens/s after the first token."""
+    """The answer of the install's own question: tokens/s after the first token.
 
-    schema_version: int = 1
+    ``measured_for`` changes with all that the server was started with.
+    """
+
+    schema_version: Literal[1] = 1
     model: str
+    measured_for: Sha256
     tokens_per_second: float = Field(gt=0, allow_inf_nan=False)
     first_token_seconds: float = Field(ge=0, allow_inf_nan=False)
 
@@ -26,7 +35,17 @@ def path_of(locations: Locations) -> str:
 def read(host: Host, locations: Locations, model: str | None) -> float | None:
     """Return tokens/s; None: no baseline, one of another model, or closed to this user."""
     try:
-        found = Baseline.model_validate_json(host.files.read_bytes(path_of(locations), 65536))
-    except (OSError, ValidationError):
+        found = parse(host.files.read_bytes(path_of(locations), LIMIT))
+    except OSError:
         return None
-    return found.tokens_per_second if model in {None, found.model} else None
+    if found is None or model not in {None, found.model}:
+        return None
+    return found.tokens_per_second
+
+
+def parse(data: bytes) -> Baseline | None:
+    """Return what a file holds; None: nothing of this form."""
+    try:
+        return Baseline.model_validate_json(data)
+    except ValidationError:
+        return None

@@ -15,7 +15,7 @@ from local_opus.monitor.sight import Condition, Seen
 SLOW = 0.5
 #: Memory above this part of the limit is told.
 NEAR = 0.95
-#: A detached server has no systemd that says when it is loaded: so many seconds it may load.
+#: Where no systemd says whether a server is loaded, it may load for so many seconds.
 LOAD_SECONDS = 300.0
 _MIB = 1024 * 1024
 #: Growth below so many bytes an hour is no news: allocators and caches settle.
@@ -23,6 +23,8 @@ GROWTH = 64 * _MIB
 #: What a port that nobody holds says.
 REFUSED = "connection refused"
 
+#: States of a unit whose systemd does not answer: whether it has processes.
+RUNNING, DEAD = "running", "dead"
 #: systemd's ActiveState (systemctl(1)) of a unit that serves nobody now, and why that is.
 _AT_REST = {
     "inactive": (Condition.STOPPED, "it was stopped"),
@@ -30,6 +32,7 @@ _AT_REST = {
     "failed": (Condition.FAILED, "systemd gave it up"),
     "activating": (Condition.LOADING, "it is being started"),
     "reloading": (Condition.LOADING, "it is being started"),
+    DEAD: (Condition.STOPPED, "none of its processes runs"),
     "maintenance": (Condition.STOPPED, "systemd is at work on it"),
 }
 #: What an engine's state in /health means; ``ready`` is all that is left.
@@ -56,7 +59,7 @@ class Before:
 
     rates: tuple[float, ...] = ()
     engine_restarts: int | None = None
-    #: Seconds since a detached server was started.
+    #: Seconds since the server was started, where no systemd says whether it loads.
     age: float | None = None
 
 
@@ -101,7 +104,8 @@ def _not_yet(seen: Seen, before: Before) -> Verdict | None:
         why = f"the engine is {seen.engine.state}: {seen.engine.reason or 'it says no more'}"
         return Verdict(_ENGINE[seen.engine.state], (why,), tuple(_warnings(seen, before)))
     young = before.age is not None and before.age < LOAD_SECONDS
-    if seen.how == "detached" and seen.health.problem == REFUSED and young:
+    alone = seen.how == "detached" or seen.unit_state == RUNNING
+    if alone and seen.health.problem == REFUSED and young:
         return Verdict(Condition.LOADING, ("it does not listen yet",))
     return None
 

@@ -11,7 +11,7 @@ from local_opus.host import Host
 from local_opus.locations import Locations
 from local_opus.monitor import asking, baseline, device_errors, key, memory, targets, weights
 from local_opus.monitor.history import HOUR, History, after, growth, recent, sample_of
-from local_opus.monitor.judging import at_rest, judge
+from local_opus.monitor.judging import DEAD, RUNNING, at_rest, judge
 from local_opus.monitor.settings import Settings
 from local_opus.monitor.sight import Canary, Condition, Devices, Look, Seen
 from local_opus.monitor.targets import Target, Unit
@@ -53,7 +53,7 @@ class Monitor:
         history = self.histories.get(target.name, History())
         unit = targets.unit_of(self.host, target.locations)
         seen, remembered = _seen(self.host, target, unit, history, self.settings, devices)
-        age = _age(self.host, seen, uptime)
+        age = _age(self.host, seen, history, uptime)
         now = sample_of(seen, uptime)
         grown = growth(recent(history.samples, uptime), now)
         seen = seen.model_copy(
@@ -108,9 +108,9 @@ def _seen(
 
 
 def _running(host: Host, target: Target, unit: Unit | None) -> node.Serving | None:
-    if unit is not None and unit.state == "active":
+    if unit is not None and unit.state in {"active", RUNNING}:
         return node.Serving(unit.pid or 0, "systemd")
-    if unit is not None and at_rest(unit.state) and unit.state != "inactive":
+    if unit is not None and at_rest(unit.state) and unit.state not in {"inactive", DEAD}:
         return None
     return node.detached(host, target.locations)
 
@@ -178,9 +178,14 @@ def _busy(target: Target, headers: asking.Headers) -> str | None:
     return f"busy: {others} requests" if others > 0 else None
 
 
-def _age(host: Host, seen: Seen, uptime: float) -> float | None:
-    """Return the seconds that a detached server runs for."""
-    if seen.how != "detached" or seen.pid is None:
+def _age(host: Host, seen: Seen, history: History, uptime: float) -> float | None:
+    """Return the seconds that a server runs for, of which no systemd says whether it loads."""
+    if seen.pid is None:
+        return None
+    if seen.unit_state == RUNNING:  # other users' processes are hidden from the monitor's unit
+        met = [one.uptime for one in history.samples if one.pid == seen.pid]
+        return uptime - min(met) if met else 0.0
+    if seen.how != "detached":
         return None
     started = node.started_at(host, seen.pid)
     return None if started is None else uptime - started

@@ -12,13 +12,13 @@ from local_opus.host import Host
 from local_opus.monitor.sight import Memory
 
 _KIB = 1024
-_CGROUPS = "/sys/fs/cgroup"
+CGROUPS = "/sys/fs/cgroup"
 
 
 def look(host: Host, pids: Iterable[int], cgroup: str | None) -> Memory:
     """Return the memory of processes, and of a unit's cgroup such as /system.slice/x.service."""
     there = [pid for pid in dict.fromkeys(pids) if pid > 0]
-    folder = f"{_CGROUPS}{cgroup}" if cgroup and cgroup != "/" and ".." not in cgroup else None
+    folder = f"{CGROUPS}{cgroup}" if cgroup and cgroup != "/" and ".." not in cgroup else None
     statistics = _table(_text(host, f"{folder}/memory.stat")) if folder else {}
     return Memory(
         rss_bytes=_sum(_kib(_text(host, f"/proc/{pid}/status"), "VmRSS") for pid in there),

@@ -10,6 +10,8 @@ from local_opus import node, server_config
 from local_opus.errors import LocalOpusError
 from local_opus.host import Host
 from local_opus.locations import Locations, locate
+from local_opus.monitor.judging import DEAD, RUNNING
+from local_opus.monitor.memory import CGROUPS
 from local_opus.values import Scope
 
 _PROPERTIES = ("LoadState", "ActiveState", "SubState", "Result", "MainPID", "ControlGroup",
@@ -18,7 +20,11 @@ _PROPERTIES = ("LoadState", "ActiveState", "SubState", "Result", "MainPID", "Con
 
 @dataclass(frozen=True)
 class Unit:
-    """What systemd says of a server's unit; see systemctl(1)."""
+    """What systemd says of a server's unit; see systemctl(1).
+
+    Where it does not answer, as to a dynamic user whom the bus does not know, the unit's cgroup
+    tells whether it has processes: the state is then RUNNING or DEAD.
+    """
 
     state: str
     result: str
@@ -83,16 +89,33 @@ def _target(host: Host, places: Locations) -> Target:
 
 
 def unit_of(host: Host, places: Locations) -> Unit | None:
-    """Return what systemd says of the server's unit; None: it has none, or nobody says."""
+    """Return what is known of the server's unit; None: it has none."""
     if not host.services.running(places.scope):
         return None
     try:
         said = host.services.properties(places.scope, places.unit, *_PROPERTIES)
     except LocalOpusError:  # no systemctl
-        return None
-    if said["LoadState"] in {"", "not-found"}:
+        said = dict.fromkeys(_PROPERTIES, "")
+    if not said["LoadState"]:
+        return _by_cgroup(host, places)
+    if said["LoadState"] == "not-found":
         return None
     pid = int(said["MainPID"]) if said["MainPID"].isdecimal() else 0
     restarts = int(said["NRestarts"]) if said["NRestarts"].isdecimal() else None
     return Unit(said["ActiveState"], said["Result"], pid or None, said["ControlGroup"] or None,
                 restarts)  # fmt: skip
+
+
+def _by_cgroup(host: Host, places: Locations) -> Unit | None:
+    """Return whether the unit's cgroup has processes (cgroup.events of the kernel's cgroup-v2)."""
+    if places.scope is not Scope.SYSTEM or host.files.stat(f"{places.units}/{places.unit}") is None:
+        return None
+    cgroup = f"/system.slice/{places.unit}"
+    try:
+        events = host.files.read_text(f"{CGROUPS}{cgroup}/cgroup.events", 4096).splitlines()
+        pids = host.files.read_text(f"{CGROUPS}{cgroup}/cgroup.procs", 65536).split()
+    except OSError:  # systemd removes the cgroup of a unit that has ended
+        return Unit(DEAD, "", None, None, None)
+    if "populated 1" not in events:
+        return Unit(DEAD, "", None, None, None)
+    return Unit(RUNNING, "", min(map(int, pids), default=None), cgroup, None)

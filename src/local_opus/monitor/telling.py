@@ -29,14 +29,14 @@ class Told:
     verdict: str
     details: tuple[str, ...] = ()
     history: History | None = None
+    condition: Condition | None = None
     overdue: bool = False
     closed: bool = False
 
     @property
     def ill(self) -> bool:
-        """Whether the server was sick or given up at the last look."""
-        last = self.history.last if self.history is not None else None
-        return last is not None and last.condition in {Condition.SICK, Condition.FAILED}
+        """Whether the server was sick at the last look, or is given up."""
+        return self.condition in {Condition.SICK, Condition.FAILED}
 
 
 def look(host: Host, locations: Locations) -> Told | None:
@@ -58,10 +58,23 @@ def look(host: Host, locations: Locations) -> Told | None:
     if last is None:
         return Told("has not looked yet", overdue=True)
     when = f"at {state.written_at}" if since < 0 else _ago(since)
-    words = [last.condition.value, f"looked {when}"]
+    condition, details = last.condition, _details(history, host.uptime())
+    if condition is Condition.STOPPED and (result := _given_up(host, locations)) is not None:
+        # To the monitor's own user systemd may not say what it says to this one.
+        condition, details[:0] = Condition.FAILED, [f"systemd gave it up ({result})"]
+    words = [condition.value, f"looked {when}"]
     if overdue:
         words.append("and not since")
-    return Told(", ".join(words), tuple(_details(history, host.uptime())), history, overdue)
+    return Told(", ".join(words), tuple(details), history, condition, overdue)
+
+
+def _given_up(host: Host, locations: Locations) -> str | None:
+    """Return systemd's word for why it starts the server no more; None: it does."""
+    try:
+        said = host.services.properties(locations.scope, locations.unit, "ActiveState", "Result")
+    except LocalOpusError:
+        return None
+    return said["Result"] if said["ActiveState"] == "failed" else None
 
 
 def _interval(host: Host, locations: Locations) -> int:
@@ -98,11 +111,10 @@ def told(host: Host, locations: Locations) -> JsonValue:
     found = look(host, locations)
     if found is None:
         return None
-    last = found.history.last if found.history is not None else None
     return {
         "verdict": found.verdict,
         "details": [*found.details],
-        "condition": last.condition.value if last is not None else None,
+        "condition": found.condition.value if found.condition is not None else None,
         "overdue": found.overdue,
         "recoveries": found.history.counts.recoveries if found.history is not None else None,
     }

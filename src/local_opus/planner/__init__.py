@@ -15,7 +15,7 @@ from local_opus.planner.folders import add_folders, config_folder, store_folder
 from local_opus.planner.listing import Listing, planned
 from local_opus.planner.machine import items_of, machine_action, machine_inputs
 from local_opus.planner.machine import units as machine_units
-from local_opus.planner.monitor import add_monitor
+from local_opus.planner.monitor import add_baseline, add_monitor
 from local_opus.planner.monitor import units as monitor_units
 from local_opus.planner.posture import add_lingering, add_posture
 from local_opus.planner.request import ProgramFacts, Request
@@ -28,7 +28,7 @@ from local_opus.planner.server import (
 )
 from local_opus.planner.settings import properties_of, serving_of
 from local_opus.planner.tuning import tuning_action
-from local_opus.planner.units import Unit, add_start, add_units
+from local_opus.planner.units import Unit, add_start, add_units, digest
 from local_opus.planner.weights import (
     add_weights,
     model_folder,
@@ -97,6 +97,7 @@ def plan(request: Request) -> Plan:
         add_start(todo, request, units, inputs)
     elif serves:
         add_detached(todo, request, environment, inputs)
+    add_baseline(todo, request, group, digest(inputs))
     if units:
         add_lingering(todo, request)
     return Plan(

@@ -29,6 +29,22 @@ def units(request: Request, environment: str) -> tuple[Unit, ...]:
     )
 
 
+def add_baseline(todo: Listing, request: Request, group: str | None, inputs: str) -> None:
+    """Add the measurement that later looks are compared with; ``inputs``: the start's digest."""
+    if not request.profile.monitor.enabled or request.model is None or request.is_image:
+        return
+    todo.add(
+        "baseline",
+        "record_baseline",
+        scope=request.locations.scope.value,
+        path=f"{request.locations.config}/baseline.json",
+        model=request.model.id,
+        inputs_sha256=inputs,
+        mode=0o640 if group else 0o600,
+        group=group,
+    )
+
+
 def add_monitor(todo: Listing, request: Request, group: str | None) -> list[str]:
     """Add the monitor's settings and return what is written; nothing without a monitor."""
     if not request.profile.monitor.enabled:

@@ -265,8 +265,7 @@ def _load(message: protocol.Message, out: BinaryIO) -> Engine | None:
         protocol.write(out, {"event": "loading", "stage": "warm up"})
         timed = warm_up(model)
     except Exception as error:  # noqa: BLE001 - a stranger's code may raise anything
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        protocol.write(out, {"event": "load_failed", "text": " ".join(map(str.strip, lines))})
+        protocol.write(out, {"event": "load_failed", "text": worker.plain(error)})
         return None
     locked = memory_lock.lock() if wanted.get("lock_memory") else None
     ready: Ready = {**loaded, "event": "ready", "warm_up": timed, "memory_lock": locked}

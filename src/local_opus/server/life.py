@@ -124,7 +124,7 @@ class Life:
             )
         if engine.failure is not None:
             raise LocalOpusError(
-                f"{settings.model}: the engine failed: {engine.failure}",
+                f"{settings.model} on {settings.device}: the engine failed: {engine.failure}",
                 f"Check the weights in {settings.model_folder} with `local-opus verify`.",
             )
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 #: Where the unified hierarchy, and the memory controller of the older one, are mounted.
-_UNIFIED, _LEGACY = "/sys/fs/cgroup", "/sys/fs/cgroup/memory"
+UNIFIED, LEGACY = "/sys/fs/cgroup", "/sys/fs/cgroup/memory"
+#: Which groups this process is in, cgroups(7).
+OWN = "/proc/self/cgroup"
 _MIB = 1 << 20
 #: What the older hierarchy says where there is no limit (the largest page-aligned number), about.
 _NO_LIMIT = 1 << 62
@@ -24,16 +26,16 @@ class Kills:
 def kills() -> Kills | None:
     """Return the counter of this process's group; None: it can't be read."""
     try:
-        with open("/proc/self/cgroup", encoding="utf-8", errors="replace") as stream:
+        with open(OWN, encoding="utf-8", errors="replace") as stream:
             groups = [line.rstrip("\n").split(":", 2) for line in stream]
     except OSError:
         return None
     for number, controllers, group in groups:
         if "memory" in controllers.split(","):
-            folder = f"{_LEGACY}{group}".rstrip("/")
+            folder = f"{LEGACY}{group}".rstrip("/")
             found = _read(f"{folder}/memory.oom_control", f"{folder}/memory.limit_in_bytes")
         elif number == "0":
-            folder = f"{_UNIFIED}{group}".rstrip("/")
+            folder = f"{UNIFIED}{group}".rstrip("/")
             found = _read(f"{folder}/memory.events", f"{folder}/memory.max")
         else:
             continue
