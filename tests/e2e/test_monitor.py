@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from runs import wait_gone
 from tree import Tree, difference, snapshot
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(900)
 
 STATE = "/var/lib/private/local-opus-monitor"
 MONITOR, TIMER = "local-opus-monitor.service", "local-opus-monitor.timer"
@@ -135,7 +135,7 @@ def test_a_server_stopped_by_its_admin_is_left_alone(node: Node) -> None:
     assert condition(node) == "stopped"
     assert not found.get("recoveries")
     node.shell(f"systemctl start {UNIT}")
-    wait(node, "healthy", lambda: condition(node) == "healthy", 60)
+    wait(node, "healthy", lambda: condition(node) == "healthy", 120)
 
 
 def test_a_monitor_that_fails_itself_ends_no_server(node: Node) -> None:
@@ -160,9 +160,9 @@ def test_a_server_that_hangs_is_started_anew(node: Node, measured: Callable[[str
                f"systemctl reset-failed; systemctl restart {UNIT}")  # fmt: skip
     pid = main_pid(node)
     node.send("STOP", pid)
-    took = wait(node, "another process", lambda: main_pid(node) not in {pid, "0"}, 90)
+    took = wait(node, "another process", lambda: main_pid(node) not in {pid, "0"}, 180)
     measured(f"monitor: a server that hangs is started anew after {took:.0f} s")
-    wait(node, "healthy", lambda: condition(node) == "healthy", 60)
+    wait(node, "healthy", lambda: condition(node) == "healthy", 120)
     recovery = server(node)["recoveries"][0]
     assert "no answer within" in " ".join(recovery["reasons"])
     assert node.machine.run("systemctl", "is-system-running").out.strip() == "running"
@@ -174,7 +174,7 @@ def test_one_that_always_hangs_is_given_up_by_systemd(
     node.shell(f"systemctl reset-failed {UNIT}; systemctl restart {UNIT}")
     begin, starts = time.monotonic(), set()
     while node.properties("ActiveState")["ActiveState"] != "failed":
-        assert time.monotonic() - begin < 400, server(node)
+        assert time.monotonic() - begin < 550, server(node)
         pid = main_pid(node)
         if pid != "0" and node.properties("ActiveState")["ActiveState"] == "active":
             starts.add(pid)
@@ -194,13 +194,13 @@ def test_one_that_always_hangs_is_given_up_by_systemd(
     assert "failed, looked" in status.out, status
     assert "no answer within" in status.out, status
     node.shell(f"systemctl reset-failed {UNIT}; systemctl start {UNIT}")
-    wait(node, "healthy", lambda: condition(node) == "healthy", 60)
+    wait(node, "healthy", lambda: condition(node) == "healthy", 120)
 
 
 def test_weights_swapped_while_it_serves(node: Node) -> None:
     path = node.shell(f"find {MODELS} -name openvino_model.bin").out.split()[0]
     node.shell(f"cp -p {path} /root/weights; printf x | dd of={path} bs=1 seek=4096 conv=notrunc")
-    wait(node, "failed", lambda: node.properties("ActiveState")["ActiveState"] == "failed", 120)
+    wait(node, "failed", lambda: node.properties("ActiveState")["ActiveState"] == "failed", 180)
     wait(node, "seen", lambda: condition(node) in {"failed", "stopped"}, 30)
     assert node.properties("Result", "ExecMainStatus") == {"Result": "exit-code",
                                                            "ExecMainStatus": "3"}  # fmt: skip
@@ -209,7 +209,7 @@ def test_weights_swapped_while_it_serves(node: Node) -> None:
     assert f"{path}: changed since it was verified" in status.out, status
     node.shell(f"cp -p /root/weights {path}; systemctl reset-failed {UNIT}; "
                f"systemctl start {UNIT}")  # fmt: skip
-    wait(node, "healthy", lambda: condition(node) == "healthy", 60)
+    wait(node, "healthy", lambda: condition(node) == "healthy", 120)
 
 
 def test_the_state_survives_a_kill_and_damage(node: Node) -> None:
