@@ -189,6 +189,8 @@ def standing(host: Host, locations: Locations, name: str) -> Standing:
 
 def _reason(host: Host, locations: Locations, name: str, result: str, invocation: str) -> str:
     """Say why a unit has failed: what it said itself, who holds its port, or systemd's word."""
+    if result == "service-start-limit-hit":
+        return "closed: its service ended too often"
     if name == SOCKET_UNIT and (where := socket_address(host, locations)) is not None:
         problem = host.network.port_problem(*where)
         if problem is not None:

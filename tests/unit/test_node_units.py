@@ -173,6 +173,7 @@ def test_a_socket_that_could_not_open_names_who_holds_the_port(host, places, tak
         ("watchdog", "", "it hung: the watchdog ended it"),
         ("oom-kill", "", "it was ended for want of memory"),
         ("timeout", "x", "it was not ready in time: x"),
+        ("service-start-limit-hit", "", "closed: its service ended too often"),
     ],
 )
 def test_a_server_that_has_failed_says_why(host, places, monkeypatch, result, said, reason):
