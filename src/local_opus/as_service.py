@@ -54,6 +54,8 @@ def check(host: Host, locations: Locations) -> Check:
             "Leave --as-service out: without systemd the server is an ordinary process.",
         )
     python, settings = _unit(host, locations)
+    # A user's unit runs as that user, who may no more than here.
+    groups = groups_of(settings) if scope is Scope.SYSTEM else None
     inside = Host(host.root, host.environ)
     inside.processes.launch = lambda module: [
         *_sandbox(scope, settings),
@@ -66,7 +68,7 @@ def check(host: Host, locations: Locations) -> Check:
             host, disk_path=locations.models, probe_timeout=PROBE_SECONDS, machine=inside
         )
         tiny = devices.try_all(inside, facts, {})
-        return devices.answers(facts, tiny, context.used_device(), service=True)
+        return devices.answers(facts, tiny, context.used_device(), groups=groups)
 
     return Check("devices", "devices", Group.DEVICES, ask, devices.CHECK.seconds)
 
@@ -109,6 +111,18 @@ def program_of(command: str) -> str:
         return ""
     plain = word["quoted"] if word["quoted"] is not None else word["plain"]
     return re.sub(r"\\(.)", r"\1", plain).replace("%%", "%").replace("$$", "$")
+
+
+def groups_of(settings: Iterable[str]) -> frozenset[str]:
+    """Return the groups that a unit with these settings is given (systemd.exec(5))."""
+    own, others = "", set[str]()
+    for setting in settings:
+        name, _, value = setting.partition("=")
+        if name == "Group":
+            own = value
+        elif name == "SupplementaryGroups":
+            others = others | set(value.split()) if value else set()
+    return frozenset(others | {own} - {""})
 
 
 def _sandbox(scope: Scope, settings: Iterable[str]) -> list[str]:

@@ -140,14 +140,18 @@ def wrong(device: str, problem: str) -> TinyInference:
     return TinyInference(device=device, ran_on=device, right=False, problem=problem, seconds=0.3)
 
 
-def all_chains(machine: Facts, *tiny: TinyInference, service: bool = False) -> list[DeviceChain]:
+def all_chains(
+    machine: Facts, *tiny: TinyInference, groups: frozenset[str] | None = None
+) -> list[DeviceChain]:
     found = chains(HostFacts.model_validate(machine), tiny={one.device: one for one in tiny},
-                   service=service)  # fmt: skip
+                   groups=groups)  # fmt: skip
     return list(found)
 
 
-def chain(machine: Facts, kind: str, *tiny: TinyInference, service: bool = False) -> DeviceChain:
+def chain(
+    machine: Facts, kind: str, *tiny: TinyInference, groups: frozenset[str] | None = None
+) -> DeviceChain:
     """Return the only chain of a kind."""
-    (found,) = (one for one in all_chains(machine, *tiny, service=service)
+    (found,) = (one for one in all_chains(machine, *tiny, groups=groups)
                 if one.device is Device(kind))  # fmt: skip
     return found

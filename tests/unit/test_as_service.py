@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from chain_facts import gpu_machine
 from checks_host import context, facts, write
 
 from local_opus import as_service
@@ -10,11 +11,12 @@ from local_opus.checks.runner import answer
 from local_opus.errors import BadInputError, LocalOpusError, MachineCannotError, WorkerError
 from local_opus.host.processes import Processes
 from local_opus.locations import locate
-from local_opus.values import DeviceFacts, Scope
+from local_opus.values import AcceleratorFacts, DeviceFacts, Scope
 from rendered import rendered
 
 UNIT = "/etc/systemd/system/local-opus.service"
 DROP_IN = f"{UNIT}.d/a.conf"
+TINY = {"device": "CPU", "ran_on": "CPU", "right": True, "problem": None, "seconds": 0.1}
 PYTHON = "/opt/local-opus/env-1/bin/python"
 
 
@@ -53,7 +55,7 @@ def launched(host, places, monkeypatch):  # type: ignore[no-untyped-def]
     def worker(self: Processes, module: str, request: object, **_: object) -> dict[str, object]:
         assert self.launch is not None
         commands.append(self.launch(f"local_opus.runtime.{module}"))
-        return {"device": "CPU", "ran_on": "CPU", "right": True, "problem": None, "seconds": 0.1}
+        return TINY
 
     monkeypatch.setattr(Processes, "worker", worker)
     cpu = DeviceFacts(name="CPU", full_name="CPU", properties={})
@@ -86,6 +88,35 @@ def test_workers_run_with_the_settings_of_the_unit_and_its_drop_ins(node, places
                      "NotifyAccess", "Description", "WantedBy"):  # fmt: skip
         assert kept_out not in names, kept_out
     assert given[0] == "RuntimeMaxSec=60"
+
+
+@pytest.mark.parametrize(
+    ("settings", "groups"),
+    [
+        (["Group=local-opus", "SupplementaryGroups=render"], {"local-opus", "render"}),
+        (["SupplementaryGroups=video accel", "SupplementaryGroups=x"], {"video", "accel", "x"}),
+        (["SupplementaryGroups=render", "SupplementaryGroups=", "Group=a", "Group=b"], {"b"}),
+        ([], set()),
+    ],
+)
+def test_the_groups_that_a_unit_is_given(settings, groups):
+    assert as_service.groups_of(settings) == groups
+
+
+@pytest.mark.parametrize("group", ["video", "accel"])
+def test_a_node_of_another_group_is_judged_by_the_groups_of_the_unit(node, monkeypatch, group):
+    write(node, UNIT, rendered(python=PYTHON, device_groups=("video",)))
+    monkeypatch.setattr(Processes, "worker", lambda *_, **__: TINY)
+    gpu = AcceleratorFacts.model_validate(
+        gpu_machine()["accelerators"][0] | {"node_group": group, "node_mode": "0660"}
+    )
+    of = facts(openvino={"devices": ()}, accelerators=(gpu,))
+    monkeypatch.setattr(as_service, "gather", lambda *_, **__: of)
+    check = as_service.check(node, locate(Scope.SYSTEM, {}))
+    found = next(one for one in answer(check, context(node)) if one.id.startswith("device-gpu"))
+    line = next(one for one in found.details if one.startswith("permission: "))
+    assert line.startswith(f"permission: {'holds' if group == 'video' else 'broken'}: "), line
+    assert group in line
 
 
 def test_the_users_systemd_is_asked_in_the_scope_of_a_user(node, places, monkeypatch):

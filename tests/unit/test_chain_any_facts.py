@@ -67,7 +67,9 @@ def test_the_form_of_a_chain(seed: int) -> None:
     dice = random.Random(seed)
     for _ in range(100):
         machine, tiny = any_facts(dice)
-        for chain in all_chains(machine, *tiny, service=dice.random() < 0.3):
+        for chain in all_chains(
+            machine, *tiny, groups=dice.choice([None, None, frozenset({"render"})])
+        ):
             states = [link.state for link in chain.links]
             assert states.count(LinkState.BROKEN) <= 1
             assert (chain.fix is None) is (chain.broken is None)

@@ -74,13 +74,14 @@ def answers(
     tiny: Mapping[str, TinyInference],
     used: str | None,
     *,
-    service: bool = False,
+    groups: frozenset[str] | None = None,
 ) -> list[Answer]:
     """Return an answer for each chain, and for each kind of device that is not there.
 
     ``used``: OpenVINO's name of the device that the server is set to; None: there is no server.
+    ``groups``: those of the service, for whom it is judged; None: for this user.
     """
-    found = chains(facts, tiny=tiny, service=service)
+    found = chains(facts, tiny=tiny, groups=groups)
     told = [_answer(chain, used) for chain in found]
     there = {chain.device for chain in found}
     told += [_absent(kind, used) for kind in (Device.GPU, Device.NPU) if kind not in there]

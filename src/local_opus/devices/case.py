@@ -27,10 +27,15 @@ class Case:
     item: AcceleratorFacts
     match: Match | None
     tiny: TinyInference | None
-    #: Judged for the service's user, a member of the group render, instead of for this one.
-    service: bool
+    #: The groups of the service's user, for whom it is judged; None: for this user.
+    groups: frozenset[str] | None
     #: Another device of this kind that OpenVINO lists: it shows that their user space works.
     sibling: DeviceFacts | None = None
+
+    @property
+    def service(self) -> bool:
+        """Whether it is judged for the service's user instead of for this one."""
+        return self.groups is not None
 
     @property
     def listed(self) -> bool:

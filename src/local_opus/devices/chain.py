@@ -31,12 +31,15 @@ Verdicts = list[tuple[LinkName, Found]]
 
 
 def chains(
-    facts: HostFacts, *, tiny: Mapping[str, TinyInference] | None = None, service: bool = False
+    facts: HostFacts,
+    *,
+    tiny: Mapping[str, TinyInference] | None = None,
+    groups: frozenset[str] | None = None,
 ) -> tuple[DeviceChain, ...]:
     """Return the chains of the CPU, the GPUs, the NPUs, each by address.
 
-    ``tiny`` are inferences by OpenVINO's name; without one its link is unknown. ``service``
-    judges the permission for the service's user, who is in the group render, not for this one.
+    ``tiny`` are inferences by OpenVINO's name; without one its link is unknown. ``groups``
+    has the permission judged for the service's user, who is in those, not for this one.
     """
     tiny = tiny or {}
     matched = match(facts)
@@ -45,7 +48,7 @@ def chains(
         device = matched.by_address.get(item.pci_address)
         result = tiny.get(device.device.name) if device else None
         sibling = _sibling(facts, matched, item)
-        found += [_accelerator(Case(facts, item, device, result, service, sibling))]
+        found += [_accelerator(Case(facts, item, device, result, groups, sibling))]
     found += [_without_address(facts, device, tiny) for device in matched.others]
     found += _absent_npu(facts, found)
     return tuple(sorted(found, key=lambda chain: (_ORDER[chain.device], chain.pci_address or "~")))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from local_opus.values import Fix, HostFacts, Needs
+from local_opus.values import Device, Fix, HostFacts, Needs
 
 
 class Family(StrEnum):
@@ -163,6 +163,14 @@ def join_group(facts: HostFacts, node: str, group: str) -> Fix:
         text=f"Add this user to the group {group}, then log in again.",
         commands=(f"sudo usermod -aG {group} $USER",),
         needs=Needs.NEW_LOGIN,
+    )
+
+
+def unit_with_group(group: str, kind: Device) -> Fix:
+    """Return how the service comes into the group of a node: an install looks who owns it."""
+    return Fix(
+        text=f"Install again for the {kind.value}: the server's unit then has the group {group}.",
+        commands=(f"sudo local-opus install --local-opus --device {kind.value}",),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from local_opus.devices import fixes
 from local_opus.devices.case import Case, Found, broken, holds, is_denied, noun, unknown
 
-#: The group that owns the nodes by udev's default rules, and that the service is a member of.
+#: The group that owns the nodes by udev's default rules.
 _GROUP = "render"
 
 
@@ -44,20 +44,26 @@ def _of_service(case: Case) -> Found:
         return unknown("no node is known to judge the service's right by")
     if _all_may(item.node_mode):
         return holds(f"every user may open {item.node}{_owner(case)}")
-    if item.node_group != _GROUP:
-        group = item.node_group or "no group that has a name"
+    group = item.node_group
+    if group in {None, "root"}:  # none that a service should be in
+        owner = group or "no group that has a name"
         return broken(
-            f"{item.node} belongs to {group}; the service is in the group {_GROUP} only",
+            f"{item.node} belongs to {owner}; the service is not in it",
             fixes.udev_rule(case.facts, item.node),
+        )
+    if item.node_mode is not None and not _group_may(item.node_mode):
+        return broken(
+            f"{item.node}: the group {group} may not open it{_owner(case)}",
+            fixes.udev_rule(case.facts, item.node),
+        )
+    if case.groups is None or group not in case.groups:
+        return broken(
+            f"{item.node} belongs to the group {group}; the service is not in it",
+            fixes.unit_with_group(group, item.kind),
         )
     if item.node_mode is None:
-        return unknown(f"{item.node} belongs to the group {_GROUP}; its mode is not told")
-    if not _group_may(item.node_mode):
-        return broken(
-            f"{item.node}: the group {_GROUP} may not open it{_owner(case)}",
-            fixes.udev_rule(case.facts, item.node),
-        )
-    return holds(f"the service, in the group {_GROUP}, may open {item.node}")
+        return unknown(f"{item.node} belongs to the group {group}; its mode is not told")
+    return holds(f"the service, in the group {group}, may open {item.node}")
 
 
 def _owner(case: Case) -> str:
