@@ -34,7 +34,8 @@ OVER, NOTHING = 3, 4
 _OVERALL = re.compile(r"Overall exposure level for \S+: ([0-9.]+)")
 _GOLDEN = re.compile(r"-[0-9a-f]{8}\Z")
 _HOMES = ("/home/", "/root/", "/.local/")
-_ACCELERATORS = {"render", "video"}
+#: The group of the configs; any other of a unit is that of an accelerator's node.
+_OWN = "local-opus"
 
 
 class ExposureError(Exception):
@@ -126,7 +127,7 @@ def _judged(name: str, scope: str, values: Mapping[str, str], words: Sequence[st
         key=lambda row: -row[0],
     )  # fmt: skip
     network = "none" if values.get("PrivateNetwork") == "yes" else "loopback"
-    groups = _ACCELERATORS & set(values.get("SupplementaryGroups", "").split())
+    groups = set(values.get("SupplementaryGroups", "").split()) - {_OWN}
     variant = f"{network}, accelerators" if groups else network
     bound = bound_of(name, scope, network=network, accelerators=bool(groups))
     return Exposure(name, scope, variant, float(overall[1]), bound,

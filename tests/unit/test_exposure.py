@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from models import CHECKOUT
+from rendered import rendered
 
 PATH = CHECKOUT / "bench/exposure.py"
 needs_systemd = pytest.mark.skipif(
@@ -71,6 +72,20 @@ def test_the_rendered_units_are_within_their_bounds(exposure, capsys):
     assert len(files) >= 2
     code = exposure.main(files)
     assert code == 0, capsys.readouterr().out
+
+
+@needs_systemd
+@pytest.mark.parametrize("group", ["render", "accel"])
+@pytest.mark.parametrize(("private", "bound"), [(False, 1.3), (True, 0.6)])
+def test_the_group_of_an_accelerator_costs_no_more_than_a_tenth(
+    exposure, tmp_path, capsys, group, private, bound
+):
+    file = tmp_path / "local-opus.service"
+    file.write_text(rendered(device_groups=(group,), private_network=private))
+    assert exposure.main(["--json", str(file)]) == 0
+    (found,) = json.loads(capsys.readouterr().out)
+    assert found["variant"].endswith(", accelerators")
+    assert found["exposure"] <= found["bound"] == bound
 
 
 def test_without_a_unit_there_is_nothing_to_look_at(exposure, monkeypatch, capsys):
