@@ -20,6 +20,7 @@ from local_opus.values import Probe, SandboxReport
 pytestmark = pytest.mark.timeout(600)
 
 USER = "ann"
+UNITS = (UNIT, *(f"local-opus-{name}.service" for name in ("monitor", "recover", "tune")))
 DROP_IN = f"/etc/systemd/system/{UNIT}.d/mine.conf"
 #: Seconds after which the server tries anew; it gives the last answer till then.
 AGAIN = 11.0
@@ -247,6 +248,7 @@ def test_each_unit_is_within_its_bound(node: Node, machine: Machine, measured: M
     for line in done.out.partition("\n\n")[0].splitlines():
         measured(line)
     assert done.code == 0, done
+    assert all(f"\n{unit} " in done.out for unit in UNITS), done
 
 
 def test_without_a_running_server_there_is_nothing_to_try(machine: Machine) -> None:
