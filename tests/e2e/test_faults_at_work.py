@@ -25,6 +25,7 @@ WEIGHTS = f"{MODELS}/cpu-q4_1"
 DROP_IN = f"/etc/systemd/system/{UNIT}.d/fault.conf"
 #: Holds port 8000 from before the node's socket is opened, as anybody's service might.
 SQUATTER = """[Unit]
+DefaultDependencies=no
 Before=local-opus.socket
 [Service]
 ExecStart=/usr/bin/python3 -m http.server --bind 127.0.0.1 8000
