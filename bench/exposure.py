@@ -2,10 +2,10 @@
 
 Usage: python3 bench/exposure.py [--scope system|user|both] [--json] [FILE...]
 
-Without FILE it looks at the units that systemd has loaded, with their drop-ins, in the scopes given
-(both, as far as a systemd answers). A FILE is a unit that need not be installed: no systemd has to
-run for it (the name may end with "-" and 8 hex digits, as rendered goldens do). A file's scope is
-`user` where its program lies in a home folder. The bounds are in exposure.toml beside this; a
+Without FILE it looks at the units that systemd has loaded, with drop-ins, in the given scopes
+(both, as far as a systemd answers). A FILE is a unit that need not be installed, and no systemd has
+to run. Its name may end with "-" and 8 hex digits, as goldens do; it is a user's where its command
+lies in a home folder, or asks the user's systemd. The bounds are in exposure.toml beside this; a
 service without one is over it. Needs Python 3.11 and nothing else, so it runs on any node.
 
 Exit code: 0 within the bounds, 2 wrong words, 3 a unit is over its bound, 4 there is nothing to
@@ -33,6 +33,7 @@ COSTLY, COSTLY_OVER = 3, 12
 OVER, NOTHING = 3, 4
 _OVERALL = re.compile(r"Overall exposure level for \S+: ([0-9.]+)")
 _GOLDEN = re.compile(r"-[0-9a-f]{8}\Z")
+_HOMES = ("/home/", "/root/", "/.local/")
 _ACCELERATORS = {"render", "video"}
 
 
@@ -105,13 +106,13 @@ def offline(file: Path) -> Exposure:
     for line in text.splitlines():
         key, _, value = line.partition("=")
         values[key] = f"{values[key]} {value}" if key == "SupplementaryGroups" else value
-    program = values.get("ExecStart", "").lstrip('"')
-    home = not program.startswith(("/opt/", "/usr/", "/bin/", "/run/"))
+    command = values.get("ExecStart", "")
+    of_user = "--user" in command.split() or any(home in command for home in _HOMES)
     with tempfile.TemporaryDirectory(prefix="exposure-") as folder:
         copy = Path(folder) / name
         copy.write_text(text, encoding="utf-8")
         words = ("systemd-analyze", "security", "--offline=true", "--no-pager", str(copy))
-        return _judged(name, "user" if home else "system", values, words)
+        return _judged(name, "user" if of_user else "system", values, words)
 
 
 def _judged(name: str, scope: str, values: Mapping[str, str], words: Sequence[str]) -> Exposure:

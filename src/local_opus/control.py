@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
-from local_opus import node, node_status, node_units, whereabouts
+from local_opus import fallback, node, node_status, node_units, whereabouts
 from local_opus.actions.create_environment import CreateEnvironment
 from local_opus.actions.enable_service import EnableService
 from local_opus.asking import require_answer
@@ -94,7 +94,7 @@ def start(host: Host, locations: Locations, progress: Callable[[float], None]) -
     if units and node_units.server_unit(host, locations) not in units:
         node_units.start(host, locations, progress)
         return None
-    where = node.settings(host, locations)
+    where = fallback.settings(host, locations)
     if where.keys == "required":
         store.require_there(host, locations)
     already = node.serving(host, locations) is not None
@@ -104,7 +104,8 @@ def start(host: Host, locations: Locations, progress: Callable[[float], None]) -
         node_units.start(host, locations, progress)  # what else there is, too
     elif not already:
         node.start_detached(host, locations, server_command(host, locations))
-    return Started(already, where, node.wait_ready(host, locations, where, progress))
+    ready = node.wait_ready(host, locations, where, progress, tolerant=True)
+    return Started(already, where, ready)
 
 
 def stop(host: Host, locations: Locations) -> node.Serving | None:
@@ -182,11 +183,19 @@ def _status_of_server(host: Host, locations: Locations) -> dict[str, JsonValue]:
         "config": locations.server_config,
         "log": node_units.server_unit(host, locations) if systemd else locations.server_log,
         "keys": where.keys,
+        **_of_answer(ready),
         "units": units_of(host, locations),
         "machine": _machine(host, locations, where.device),
         "sandbox": asking.tell(host, locations, running, where.host, where.port),
         **hidden,
     }
+
+
+def _of_answer(ready: Mapping[str, object] | None) -> dict[str, JsonValue]:
+    """Return what the server says of its config, and of the engine's last end."""
+    said = {"config_problem": "config_problem", "engine_ended": "engine_last_end"}
+    given = {} if ready is None else ready
+    return {key: str(given[name]) if given.get(name) else None for key, name in said.items()}
 
 
 def units_of(host: Host, locations: Locations) -> list[JsonValue]:
@@ -221,6 +230,9 @@ def _status_without_settings(
     """Return what can be known where there is no config, or one that says what can't be."""
     running = node.serving(host, locations)
     is_there = host.files.stat(locations.server_config) is not None
+    found: dict[str, JsonValue] = {}
+    if running is not None and isinstance(error, BadInputError):
+        found = _status_of_last_good(host, locations)
     return {
         "installed": is_there or isinstance(error, BadInputError),  # elsewhere: so it says
         "scope": locations.scope.value,
@@ -232,7 +244,23 @@ def _status_without_settings(
         "problem": error.message,
         "fix": error.remedy,
         "machine": _machine(host, locations, None),
+        **found,
     }
+
+
+def _status_of_last_good(host: Host, locations: Locations) -> dict[str, JsonValue]:
+    """Return what a server says that runs with its last good settings, where it can be found."""
+    for address, port in fallback.addresses(host, locations):
+        ready, hidden = _ask(host, address, port)
+        if ready is not None or hidden:
+            model = None if ready is None else str(ready["model"])
+            found: dict[str, JsonValue] = {
+                "ready": None if ready is None else True,
+                "url": f"http://{address}:{port}",
+                "model": model,
+            }
+            return found | _of_answer(ready)
+    return {}
 
 
 def _machine(host: Host, locations: Locations, device: str | None) -> JsonValue:

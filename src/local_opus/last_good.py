@@ -34,10 +34,11 @@ class _File(Value):
 class LastGood:
     """The settings kept for the server of one config; without a state folder, none are kept."""
 
-    def __init__(self, host: Host, config: str) -> None:
+    def __init__(self, host: Host, config: str, folder: str | None = None) -> None:
         self._host = host
         self._config = config
-        self._folder = host.environ.get(VARIABLE, "").split(":")[0]
+        given = host.environ.get(VARIABLE, "").split(":")[0]
+        self._folder = given if folder is None else folder
 
     @property
     def path(self) -> str:

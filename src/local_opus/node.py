@@ -9,11 +9,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 
-from local_opus import log_rotation, node_units, server_config, server_log, whereabouts
+from local_opus import (
+    last_good,
+    log_rotation,
+    node_units,
+    server_config,
+    server_log,
+    whereabouts,
+)
 from local_opus.errors import BadInputError, KeyNeededError, LocalOpusError, MachineCannotError
 from local_opus.host import Host
 from local_opus.keys import giving
-from local_opus.locations import GROUP, Locations
+from local_opus.locations import GROUP, SERVER_STATE, TRIAL_UNIT, Locations
 from local_opus.machine import service
 from local_opus.server.settings import Settings
 from local_opus.server_config import WeightsFacts
@@ -230,7 +237,7 @@ def start_detached(host: Host, locations: Locations, command: list[str]) -> Serv
         user, group = NOBODY, host.accounts.group_id(GROUP) or NOBODY
 
     keys = giving.hand(host, locations, group)
-    given = _posture(host, locations)
+    given = _posture(host, locations) | _state(host, locations, user, group)
     if keys is not None:
         given["CREDENTIALS_DIRECTORY"] = host.files.real_path(keys)
 
@@ -243,6 +250,34 @@ def start_detached(host: Host, locations: Locations, command: list[str]) -> Serv
         command, log=log, old_log=f"{log}.1", record=record, user=user, group=group, extra_env=given
     )
     return Serving(pid, "detached")
+
+
+def server_states(locations: Locations) -> tuple[str, ...]:
+    """Return the folders that the server may write: those that systemd makes, then its own."""
+    detached = f"{locations.runtime}/state"
+    if locations.scope is Scope.SYSTEM:
+        return f"/var/lib/{SERVER_STATE}", detached
+    # systemd before 254 has a user's state folders beside the configs.
+    bases = (path.rpartition("/")[0] for path in (locations.state, locations.config))
+    return (*(f"{base}/{SERVER_STATE}" for base in bases), detached)
+
+
+def _state(host: Host, locations: Locations, user: int | None, group: int | None) -> dict[str, str]:
+    """Give a detached server a folder to write, as a unit's StateDirectory=; a trial has none."""
+    if locations.unit == TRIAL_UNIT:
+        return {}
+    folder = server_states(locations)[-1]
+    if user is not None and host.files.stat(folder) is None:  # else it makes it itself
+        host.files.make_folder(folder, mode=0o700, uid=user, gid=group)
+    return {last_good.VARIABLE: host.files.real_path(folder)}
+
+
+def forget_state(host: Host, locations: Locations) -> None:
+    """Remove what a detached server, or one of a user, has kept."""
+    folder = server_states(locations)[-1]
+    if host.files.stat(folder) is not None:
+        host.files.discard(f"{folder}/{last_good.NAME}")
+        host.files.remove_folder(folder)
 
 
 def _posture(host: Host, locations: Locations) -> dict[str, str]:
@@ -305,15 +340,20 @@ def wait_ready(
     where: Settings,
     progress: Callable[[float], None],
     seconds: float = READY_SECONDS,
+    *,
+    tolerant: bool = False,
 ) -> Mapping[str, object]:
     """Wait until the server is ready; return what ``/ready`` says.
 
-    Raises LocalOpusError with the server's last words when it ends, and at the time limit.
+    Raises LocalOpusError with the server's last words when it ends, and at the time limit; unless
+    ``tolerant``, also where it serves its last good settings in place of those of its config.
     """
     begin = time.monotonic()
     while (waited := time.monotonic() - begin) < seconds:
         progress(waited)
         if (answer := ask_ready(host, where.host, where.port)) is not None:
+            if not tolerant and (problem := answer.get("config_problem")) is not None:
+                raise LocalOpusError(str(problem), server_log.see(host, locations))
             return answer
         if waited > 1 and serving(host, locations) is None:
             why, remedy = server_log.last_words(host, locations)

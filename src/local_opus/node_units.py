@@ -8,7 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
+from local_opus.errors import LocalOpusError
 from local_opus.host import Host
 from local_opus.listening import holder
 from local_opus.locations import (
@@ -31,6 +33,8 @@ NAMES = (TARGET_UNIT, SOCKET_UNIT, UNIT, FORMER_UNIT, TUNE_UNIT, MONITOR_UNIT, M
 _STREAM = re.compile(r"(\S+):(\d+) \(Stream\)")
 #: What the server says of an engine that the kernel ended (server/oom.py).
 OF_MEMORY = "memory limit"
+#: What systemd says of a unit whose groups it can't find (exit code 216, systemd.exec(5)).
+_AT_GROUPS = "Failed at step GROUP"
 _LISTEN = re.compile(r"^ListenStream=(\S+):(\d+)$", re.MULTILINE)
 
 
@@ -102,7 +106,7 @@ def start(host: Host, locations: Locations, waiting: Callable[[float], None]) ->
         host.services.do(scope, "--no-block", "start", TARGET_UNIT)
     server = server_unit(host, locations)
     if server in names:
-        host.services.start(scope, server, lambda waited, _said: waiting(waited))
+        _start(host, locations, server, waiting, "start")
     if TARGET_UNIT in names:
         host.services.start(scope, TARGET_UNIT, lambda waited, _said: waiting(waited))
 
@@ -125,7 +129,25 @@ def restart_server(host: Host, locations: Locations) -> None:
     """Start the server anew, and wait until it says that it is ready; a socket stays open."""
     server = server_unit(host, locations)
     host.services.forget_failure(locations.scope, server)
-    host.services.start(locations.scope, server, lambda _waited, _said: None, "restart")
+    _start(host, locations, server, lambda _waited: None, "restart")
+
+
+def _start(
+    host: Host,
+    locations: Locations,
+    name: str,
+    waiting: Callable[[float], None],
+    verb: Literal["start", "restart"],
+) -> None:
+    """Start a unit as ``Services.start`` does, and name a group that is not there."""
+    try:
+        host.services.start(locations.scope, name, lambda waited, _said: waiting(waited), verb)
+    except LocalOpusError as error:
+        group = _missing_group(host, locations, name, error.message)
+        if group is None:
+            raise
+        remedy = "Make the group, or install again: the unit then names the groups that are there."
+        raise LocalOpusError(f"{name} did not start: {group}", remedy) from error
 
 
 def pause(host: Host, locations: Locations) -> None:
@@ -167,6 +189,8 @@ def standing(host: Host, locations: Locations, name: str) -> Standing:
 
 def _reason(host: Host, locations: Locations, name: str, result: str, invocation: str) -> str:
     """Say why a unit has failed: what it said itself, who holds its port, or systemd's word."""
+    if result == "service-start-limit-hit":
+        return "closed: its service ended too often"
     if name == SOCKET_UNIT and (where := socket_address(host, locations)) is not None:
         problem = host.network.port_problem(*where)
         if problem is not None:
@@ -174,6 +198,7 @@ def _reason(host: Host, locations: Locations, name: str, result: str, invocation
             return f"port {where[1]} on {where[0]}: {problem}{who}"
         return f"port {where[1]} on {where[0]} could not be opened; it is free now"
     said, _ = host.services.last_words(locations.scope, name, invocation)
+    said = _missing_group(host, locations, name, said) or said
     how = {
         "start-limit-hit": "it ended too often, and is not started again",
         "watchdog": "it hung: the watchdog ended it",
@@ -184,6 +209,18 @@ def _reason(host: Host, locations: Locations, name: str, result: str, invocation
     if result == "oom-kill" or OF_MEMORY in said:
         limit = _memory_limit(host, locations, name)
     return f"{how}{limit}: {said}" if said else f"{how}{limit}"
+
+
+def _missing_group(host: Host, locations: Locations, name: str, said: str) -> str | None:
+    """Say which group of a unit is not there, where systemd stumbled over one; else None."""
+    if _AT_GROUPS not in said:
+        return None
+    for line in drop_ins.read(host, locations.scope, name).lines:
+        if line.name in {"Group", "SupplementaryGroups"}:
+            for group in line.value.split():
+                if host.accounts.group_id(group) is None:
+                    return f"{line}: there is no group {group}"
+    return None
 
 
 def _memory_limit(host: Host, locations: Locations, name: str) -> str:

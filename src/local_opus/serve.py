@@ -38,14 +38,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         log_rotation.begin()
         return serving.serve(host, given.config)
     except (LocalOpusError, PermissionError) as caught:
-        error = (
-            caught
-            if isinstance(caught, LocalOpusError)
-            else MachineCannotError(
-                f"{caught.filename}: permission denied",
+        denied = caught if isinstance(caught, PermissionError) else caught.__cause__
+        if isinstance(caught, LocalOpusError) and not isinstance(denied, PermissionError):
+            error = caught
+        else:  # the next start would end the same way
+            error = MachineCannotError(
+                f"{getattr(denied, 'filename', None)}: permission denied",
                 "Install again: it sets the modes that the service needs.",
             )
-        )
         errors.tell(error)
         return int(error.exit_code)
 

@@ -6,6 +6,7 @@ The server room itself knows neither the host nor where configs lie.
 from __future__ import annotations
 
 import logging
+import re
 from functools import partial
 
 from local_opus.errors import BadInputError, LocalOpusError, ProblemFoundError
@@ -38,7 +39,7 @@ def serve(host: Host, config: str) -> int:
             with Starting(_VERIFYING) as starting:
                 proven = prove(host, config, starting.progress)
         except BadInputError as error:
-            proven = _instead(host, kept, standing, error, None)
+            proven = _instead(host, config, kept, standing, error, None)
         while True:
             standing.served = False
             keep = None if standing.config_problem is not None else partial(_keep, kept)
@@ -52,7 +53,7 @@ def serve(host: Host, config: str) -> int:
                     raise
                 if standing.served:
                     raise
-                proven = _instead(host, kept, standing, error, proven.settings)
+                proven = _instead(host, config, kept, standing, error, proven.settings)
                 continue
             if not isinstance(then, Proven):
                 return then
@@ -66,8 +67,25 @@ def _keep(kept: LastGood, settings: Settings) -> None:
         log.warning("%s: can't be written: %s", kept.path, error.strerror or error)
 
 
+def _keys_wanted(host: Host, config: str, failed: Settings | None) -> str:
+    """Return what settings that can't be served say of keys, as far as that can be told."""
+    if failed is not None:
+        return failed.keys
+    try:
+        text = host.files.read_text(config)
+    except (OSError, UnicodeDecodeError):
+        return ""
+    said = re.search(r'"keys"\s*:\s*"(\w*)"', text)
+    return said.group(1) if said else ""
+
+
 def _instead(
-    host: Host, kept: LastGood, standing: Standing, error: LocalOpusError, failed: Settings | None
+    host: Host,
+    config: str,
+    kept: LastGood,
+    standing: Standing,
+    error: LocalOpusError,
+    failed: Settings | None,
 ) -> Proven:
     """Return the last good settings in place of those that ``error`` is about.
 
@@ -80,6 +98,9 @@ def _instead(
         raise error from damaged
     if settings is None or (failed is not None and settings == failed):
         raise error
+    # Whoever asked for keys, in a file that is nonsense otherwise, must not get a server without.
+    if settings.keys == "none" and "required" in _keys_wanted(host, config, failed):
+        settings = settings.model_copy(update={"keys": "required"})
     try:
         with Starting(_VERIFYING) as starting:
             proven = prove_settings(host, settings, starting.progress)

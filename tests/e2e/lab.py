@@ -101,10 +101,11 @@ def prepare(folder: Path = FOLDER) -> tuple[Lab, int]:
         took: dict[str, float] = {}
         _timed(took, "tools", _install_tools)
         parts = _parts(folder)
-        if not all(path.exists() for path, _ in parts.values()):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)  # waits until nobody uses the lab
-            _make(folder, parts, took)
-            fcntl.flock(descriptor, fcntl.LOCK_SH)
+        while not all(path.exists() for path, _ in parts.values()):
+            with open(folder / "making", "wb") as making:
+                fcntl.flock(making, fcntl.LOCK_EX)
+                _make(parts, took)
+                _remove_old(folder, parts, descriptor)
         base, wheels, kernel = (parts[name][0] for name in ("base", "wheels", "kernel"))
         inside = (base / "usr/bin/python3").readlink().name
         own = f"python{sys.version_info.major}.{sys.version_info.minor}"
@@ -145,12 +146,22 @@ def _key(*words: str) -> str:
     return hashlib.sha256("\0".join(words).encode()).hexdigest()[:12]
 
 
-def _make(folder: Path, parts: dict[str, _Part], took: dict[str, float]) -> None:
-    """Make what is missing, side by side; remove what earlier locks and lists made."""
-    keep = {path.name for path, _ in parts.values()}
-    for old in folder.iterdir():
-        if old.name.startswith(("base-", "wheels-", "kernel-")) and old.name not in keep:
-            shutil.rmtree(old)
+def _remove_old(folder: Path, parts: dict[str, _Part], descriptor: int) -> None:
+    """Remove what earlier locks and lists made, where nobody uses the lab but ``descriptor``."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        keep = {path.name for path, _ in parts.values()}
+        for old in folder.iterdir():
+            if old.name.startswith(("base-", "wheels-", "kernel-")) and old.name not in keep:
+                shutil.rmtree(old)
+    except BlockingIOError:
+        pass
+    finally:
+        fcntl.flock(descriptor, fcntl.LOCK_SH)  # the one before is lost either way, flock(2)
+
+
+def _make(parts: dict[str, _Part], took: dict[str, float]) -> None:
+    """Make what is missing, side by side."""
 
     def one(name: str, path: Path, make: Callable[[Path], None]) -> None:
         new = path.with_name(f"{path.name}.new")

@@ -7,6 +7,7 @@ the place of cpufreq, written as a laptop's were recorded. One machine; the test
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -120,6 +121,14 @@ def journal(machine: Machine) -> str:
     return machine.run("journalctl", "-u", UNIT, "--output=cat").out
 
 
+def wait_stopped(machine: Machine) -> None:
+    """Wait for the unit: who stops the target waits for the target alone."""
+    deadline = time.monotonic() + 30
+    while machine.run("systemctl", "is-active", UNIT).out.strip() != "inactive":
+        assert time.monotonic() < deadline, journal(machine)
+        time.sleep(0.2)
+
+
 def test_an_install_without_measuring_sets_nothing(
     node: Node, machine: Machine, before: Tree, cpufreq: Path
 ) -> None:
@@ -156,6 +165,7 @@ def test_the_unit_sets_what_was_chosen_and_records_it(machine: Machine, cpufreq:
 
 def test_stopping_restores_every_byte(machine: Machine, cpufreq: Path) -> None:
     systemctl(machine, "stop", "local-opus.target")
+    wait_stopped(machine)
     was = {path.removeprefix(f"{CPU}/"): text for path, text in laptop().items() if CPU in path}
     assert values(cpufreq) == was
     assert item(machine)["state"] == "not applied"

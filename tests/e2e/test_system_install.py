@@ -118,12 +118,15 @@ print(found)
 def test_nobody_is_refused_while_the_server_is_started_anew(
     node: Node, machine: Machine, measured: Measured
 ) -> None:
-    node.shell("(sleep 1; systemctl restart local-opus.service) >/dev/null 2>&1 &")
+    pid = node.properties("MainPID")
+    restart = "sleep 1; systemctl restart local-opus.service"
+    node.shell(f"systemd-run --quiet --collect --unit=e2e-run-restart sh -c '{restart}'")
     done = machine.run("python3", "-I", "-c", POLL, "12")
     measured(f"asked during a restart (answers, longest wait in s): {done.out.strip()}")
     assert "HTTP/1.1 200" in done.out, done
     assert "Refused" not in done.out, done
     node.wait_ready()
+    assert node.properties("MainPID") != pid
 
 
 def test_the_service_can_not_write_what_root_relies_on(node: Node, machine: Machine) -> None:

@@ -19,7 +19,7 @@ from local_opus.values import Scope
 if TYPE_CHECKING:
     from played_machine import Machine
 
-#: In the place of the PID of what has no process, e.g. a target.
+#: In the place of the PID of what is no server, e.g. a target.
 ACTIVE = 0
 #: Where it keeps what it knows, below the root.
 MANAGER = "run/manager"
@@ -137,7 +137,7 @@ class Units:
         loaded = self.loaded().get(unit) or self.text(unit)
         if not loaded:
             raise LocalOpusError(f"systemctl start: {unit} not found", "Install it.")
-        pid = self._begin(unit, loaded) if unit.endswith(".service") else ACTIVE
+        pid = self._begin(unit, loaded) if " local_opus.serve " in loaded else ACTIVE
         self._remember("pid", unit, str(pid))
         self._remember("loaded", unit, loaded)
 

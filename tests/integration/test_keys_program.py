@@ -78,10 +78,10 @@ def test_standard_input_that_is_no_key(
     begin = time.monotonic()
     done = subprocess.run(
         [*COMMAND, "set-cloud", "openai", "--debug"], env=environ, input=given, cwd=tmp_path,
-        capture_output=True, timeout=30, check=False,
+        capture_output=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 2, done
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 30  # it waits for nobody; a busy machine starts Python slowly
     assert KEY.encode() not in done.stdout + done.stderr
     assert b"kkkkk" not in done.stdout + done.stderr
     assert kept(tmp_path) == {}
@@ -90,7 +90,7 @@ def test_standard_input_that_is_no_key(
 def test_nobody_to_ask(tmp_path: Path, environ: dict[str, str]) -> None:
     command = ["/bin/sh", "-c", 'exec "$@" <&-', "sh", *COMMAND, "add", "a", "--own"]
     done = subprocess.run(
-        command, env=environ, cwd=tmp_path, capture_output=True, timeout=30, check=False
+        command, env=environ, cwd=tmp_path, capture_output=True, timeout=60, check=False
     )
     assert done.returncode == 2, done
     assert b"standard input" in done.stderr
@@ -99,7 +99,7 @@ def test_nobody_to_ask(tmp_path: Path, environ: dict[str, str]) -> None:
 def test_a_key_from_standard_input_is_kept(tmp_path: Path, environ: dict[str, str]) -> None:
     done = subprocess.run(
         [*COMMAND, "set-cloud", "anthropic"], env=environ, input=f"{KEY}\n".encode(), cwd=tmp_path,
-        capture_output=True, timeout=30, check=False,
+        capture_output=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done
     assert kept(tmp_path) == {"cloud-anthropic": KEY.encode()}

@@ -63,7 +63,6 @@ def test_a_unit_without_a_bound_is_over_it(exposure, tmp_path, capsys):
     assert (found["bound"], found["over"], found["scope"]) == (None, True, "system")
 
 
-@pytest.mark.xfail(reason="the unit still has the group of configs as a supplementary one")
 @needs_systemd
 def test_the_rendered_units_are_within_their_bounds(exposure, capsys):
     # What a user's units have depends on his systemd: those are measured where one runs.

@@ -13,10 +13,10 @@ from local_opus.actions.enable_service import EnableService
 from local_opus.actions.install_unit import InstallUnit
 from local_opus.apply import Applier
 from local_opus.errors import LocalOpusError
-from local_opus.history import Event
+from local_opus.history import Event, Fold
 from local_opus.journal import Journal
 from local_opus.locations import FORMER_UNIT, SOCKET_UNIT, TARGET_UNIT, UNIT
-from local_opus.receipts import Receipt
+from local_opus.receipts import Receipt, parse
 from local_opus.reverting import revert_all
 from local_opus.values import Plan, PlannedAction, Scope
 
@@ -130,7 +130,7 @@ def old(host: FakeHost, systemd: Systemd) -> FakeHost:
     receipt.append(Event.RUN, data={})
     for action, before in (
         (unit, {"existed": False}),
-        (server, {"enabled": "", "active": "inactive", "wrote": False}),
+        (server, {"enabled": "disabled", "active": "inactive", "wrote": False}),
     ):
         data = {"before": before, "found": before}
         receipt.append(Event.BEGIN, id=action.id, kind=action.kind, params=action.params, data=data)  # type: ignore[arg-type]
@@ -298,3 +298,20 @@ def test_an_image_that_was_booted_is_enabled_already(image, systemd):
     assert (systemd.up, systemd.enabled) == (set(NODE), set(NODE))
     revert_all(journal(image))
     assert (systemd.up, systemd.enabled) == (set(), set())
+
+
+# -- a real receipt ---------------------------------------------------------------------------
+
+
+def test_a_real_receipt_of_the_older_version_is_that_of_one_unit(checkout: Path) -> None:
+    """What the upgrade above starts from is what that version wrote."""
+    path = checkout / "tests/data/receipts/schema-2-system-service.jsonl"
+    fold = Fold()
+    for record in parse(path.read_bytes(), path.name)[0]:
+        fold.take(record)
+    entries = {entry.id: entry for entry in fold.history().entries}
+    unit, server = entries["unit"], entries["server"]
+    assert unit.params["path"] == f"{UNITS}/{FORMER_UNIT}"
+    assert set(server.params) == {"scope", "inputs_sha256"}
+    assert server.before == {"enabled": "disabled", "active": "inactive", "wrote": False}
+    assert EnableService.model_validate(server.params).units == (FORMER_UNIT,)

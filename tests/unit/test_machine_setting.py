@@ -207,6 +207,14 @@ def test_a_damaged_record_changes_nothing(host, text, problem):
     assert host.files.read_text(GOVERNOR) == "powersave\n"
 
 
+def test_the_unit_and_a_command_beside_it_mean_the_same_boot(host):
+    write(host, BOOT_ID, "0a1b-2c3d\n")
+    host.environ = {**host.environ, setting.BOOT_ID_VARIABLE: "0a1b2c3d"}
+    setting.apply(host, PLACES, all_knobs(host), "unit")
+    host.environ = {}
+    assert setting.record(host, PLACES) is not None
+
+
 def test_without_a_boot_id_nothing_is_set(host):
     (Path(host.root) / BOOT_ID.lstrip("/")).unlink()
     with pytest.raises(LocalOpusError, match="nothing of this machine is set"):

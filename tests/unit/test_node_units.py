@@ -10,7 +10,7 @@ import pytest
 
 from fakes import FakeHost
 from local_opus import control, node, node_units
-from local_opus.errors import MachineCannotError
+from local_opus.errors import LocalOpusError, MachineCannotError
 from local_opus.locations import (
     FORMER_UNIT,
     SOCKET_UNIT,
@@ -23,6 +23,7 @@ from local_opus.locations import (
 )
 from local_opus.values import Scope
 
+OOM = "SIGKILL: the kernel's memory limit of 200 MiB"
 ALL = (TARGET_UNIT, SOCKET_UNIT, UNIT, TUNE_UNIT)
 UP = {"LoadState": "loaded", "ActiveState": "active", "SubState": "running", "MainPID": "77"}
 DOWN = {**UP, "ActiveState": "inactive", "MainPID": "0"}
@@ -172,6 +173,7 @@ def test_a_socket_that_could_not_open_names_who_holds_the_port(host, places, tak
         ("watchdog", "", "it hung: the watchdog ended it"),
         ("oom-kill", "", "it was ended for want of memory"),
         ("timeout", "x", "it was not ready in time: x"),
+        ("service-start-limit-hit", "", "closed: its service ended too often"),
     ],
 )
 def test_a_server_that_has_failed_says_why(host, places, monkeypatch, result, said, reason):
@@ -189,9 +191,8 @@ def test_a_server_that_has_failed_says_why(host, places, monkeypatch, result, sa
         ("oom-kill", "", "it was ended for want of memory ({line})"),
         (
             "exit-code",
-            "the engine failed: SIGKILL: the kernel's memory limit of 200 MiB",
-            "it ended (exit-code) ({line}): "
-            "the engine failed: SIGKILL: the kernel's memory limit of 200 MiB",
+            f"the engine failed: {OOM}",
+            "it ended (exit-code) ({line}): the engine failed: " + OOM,
         ),
         ("exit-code", "weights: corrupt", "it ended (exit-code): weights: corrupt"),
     ],
@@ -205,6 +206,26 @@ def test_a_memory_limit_is_named_with_its_file(host, places, monkeypatch, result
     monkeypatch.setattr(host.services, "last_words", lambda *_: (said, ""))
     (found,) = node_units.standings(host, places)
     assert found.reason == reason.format(line=f"{drop_in}:2: MemoryMax=200M")
+
+
+def test_a_group_that_is_not_there_is_named_with_its_line(host, places, monkeypatch):
+    said = f"{UNIT}: Failed at step GROUP spawning /opt/python: No such process"
+    own = f"/etc/systemd/system/{UNIT}"
+    install(host, UNIT, ActiveState="failed", Result="exit-code", FragmentPath=own)
+    host.files.write_atomic(own, b"[Service]\nGroup=local-opus\nSupplementaryGroups=render\n")
+    host.files.write_atomic("/etc/group", b"local-opus:x:900:\n")
+    monkeypatch.setattr(host.services, "last_words", lambda *_: (said, ""))
+    (found,) = node_units.standings(host, places)
+    assert found.reason is not None
+    line = f"{own}:3: SupplementaryGroups=render: there is no group render"
+    assert found.reason == f"it ended (exit-code): {line}"
+
+    def fails(*_words: object) -> None:
+        raise LocalOpusError(f"{UNIT} did not start: {said}", "Look.")
+
+    monkeypatch.setattr(host.services, "start", fails)
+    with pytest.raises(LocalOpusError, match=f"{UNIT} did not start: {line}"):
+        node_units.restart_server(host, places)
 
 
 def test_nothing_is_told_of_units_where_no_systemd_answers(host, places):

@@ -97,16 +97,15 @@ def test_systemd_is_told(tmp_path, monkeypatch, abstract):
 
 def test_nobody_is_told_where_nobody_asked(monkeypatch):
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
-    notify("READY=1")
+    assert notify("READY=1")
     monkeypatch.setenv("NOTIFY_SOCKET", "/nowhere/at/all")
-    with pytest.raises(FileNotFoundError):
-        notify("READY=1")
+    assert not notify("READY=1")
 
 
 @pytest.mark.parametrize(
     ("micros", "pid", "seconds"),
     [
-        ("10000000", None, 5.0),
+        ("10000000", None, 10.0),
         ("", None, None),
         ("0", None, None),
         ("x", None, None),

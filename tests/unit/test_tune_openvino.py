@@ -150,7 +150,7 @@ def test_what_fails_is_a_result_and_the_defaults_stay(host, monkeypatch, error):
     def fails(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(tuner, "_require_memory", fails)
+    monkeypatch.setattr(tuner, "require_memory", fails)
     _, after = do(host, action())
     there = tuned.parse(host.files.read_text(PATH), PATH)
     assert there.chosen.is_default
@@ -175,7 +175,7 @@ def test_an_interrupt_goes_through(host, monkeypatch):
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(tuner, "_require_memory", interrupted)
+    monkeypatch.setattr(tuner, "require_memory", interrupted)
     with pytest.raises(KeyboardInterrupt):
         do(host, action())
     assert host.files.stat(PATH) is None

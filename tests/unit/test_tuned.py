@@ -55,6 +55,8 @@ def load(
             if isinstance(content, Exception):
                 raise content
             return content
+        if path not in files:
+            raise FileNotFoundError(2, "No such file or directory", path)
         return json.dumps(files[path])
 
     weights = WeightsFacts(digest, 2048)

@@ -74,6 +74,7 @@ class StartServer(Action):
             return Reverted()
         for log in _logs(locations):
             host.files.discard(log)
+        node.forget_state(host, locations)
         return Reverted()
 
     def resume(self, host: Host, before: Record) -> None:

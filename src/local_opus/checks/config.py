@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from local_opus import node_units, server_config
+from local_opus import fallback, node, node_units, server_config
 from local_opus.checks.base import Answer, Check, Group, advise, failed, passed, warned
 from local_opus.checks.context import Context
 from local_opus.errors import BadInputError, LocalOpusError
@@ -21,19 +21,42 @@ def ask(context: Context) -> Answer:
     try:
         where = context.read_settings()
     except BadInputError as error:
+        details = (*error.details, *_served_instead(context))
         tuned = error.message.startswith(f"{context.locations.tuned}: ")
         fix = advise(_TUNED) if tuned else advise(_REMEDY, "local-opus doctor --fix")
-        return failed(error.message, fix, details=error.details)
+        return failed(error.message, fix, details=details)
     except LocalOpusError as error:
         if isinstance(error.__cause__, PermissionError):
             raise error.__cause__ from error
         return failed(error.message, advise(error.remedy), details=error.details)
+    if problem := _problem(context, where.host, where.port):
+        return failed(problem, advise("Correct what it names, then start the server anew."))
     if (moved := _elsewhere(context)) is not None:
         return moved
     return passed(
         f"{where.model} on {where.device}, {where.context_length} tokens,"
         f" http://{where.host}:{where.port}"
     )
+
+
+def _problem(context: Context, address: str, port: int) -> str | None:
+    """Return why the running server does not serve what its config says; None: it does."""
+    host = context.host
+    if node.serving(host, context.locations) is None:
+        return None
+    try:
+        ready = node.ask_ready(host, address, port)
+    except LocalOpusError:  # it wants a key: the server's own check says so
+        return None
+    found = None if ready is None else ready.get("config_problem")
+    return None if found is None else str(found)
+
+
+def _served_instead(context: Context) -> tuple[str, ...]:
+    """Say that the last good settings are served meanwhile, where they are."""
+    addresses = fallback.addresses(context.host, context.locations)
+    served = any(_problem(context, address, port) for address, port in addresses)
+    return ("the server runs with the last good settings",) if served else ()
 
 
 def _elsewhere(context: Context) -> Answer | None:

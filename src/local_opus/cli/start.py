@@ -31,3 +31,5 @@ def command(scope: str | None) -> None:
     state, where = "runs already" if started.already else "runs", started.where
     model = started.answer.get("model")
     tell.say(f"The server {state}: http://{where.host}:{where.port}, model {model}")
+    if problem := started.answer.get("config_problem"):
+        tell.say(f"Warning: {problem}")

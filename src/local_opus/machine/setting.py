@@ -22,6 +22,8 @@ from local_opus.machine.knobs import read, word
 from local_opus.validation import parse_json
 from local_opus.values.machine_tuning import Knob, SetFile, SetRecord
 
+#: Set by the unit: systemd.unit(5), specifier %b.
+BOOT_ID_VARIABLE = "LOCAL_OPUS_BOOT_ID"
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
@@ -60,14 +62,18 @@ def record(host: Host, locations: Locations) -> SetRecord | None:
 
 
 def boot_id(host: Host) -> str:
-    """Return the kernel's name of this boot. Raises LocalOpusError where it has none."""
-    found = reading.word(host, _BOOT_ID)
+    """Return the name of this boot, without dashes. Raises LocalOpusError where it has none.
+
+    The unit is told it by systemd: where a container has a name of its own mounted over the
+    kernel's, what the unit sees in its own /proc is another.
+    """
+    found = host.environ.get(BOOT_ID_VARIABLE) or reading.word(host, _BOOT_ID)
     if found is None:
         raise LocalOpusError(
             f"{_BOOT_ID}: can't be read, so nothing of this machine is set",
             "Mount /proc with all its parts (ProcSubset=all), and run this again.",
         )
-    return found
+    return found.replace("-", "")
 
 
 def apply(host: Host, locations: Locations, knobs: Sequence[Knob], by: str) -> Applied:

@@ -65,7 +65,12 @@ class Request:
 
     @property
     def private_network(self) -> bool:
-        """Whether the server is handed its socket by systemd: that of the system alone can."""
+        """Whether the server has no network, and is handed its socket by systemd.
+
+        A user's systemd can do that where it was seen to enforce PrivateNetwork=.
+        """
         managed = self.systemd or self.is_image
-        in_system = self.locations.scope is Scope.SYSTEM
-        return self.profile.server.private_network and managed and in_system
+        can = self.locations.scope is Scope.SYSTEM or (
+            self.user_manager is not None and "PrivateNetwork" in self.user_manager.enforced
+        )
+        return self.profile.server.private_network and managed and can

@@ -55,6 +55,8 @@ SECTIONS: tuple[Section, ...] = (
             Row("config", "config"),
             Row("log", "log"),
             Row("keys", "keys"),
+            Row("config_problem", "config problem"),
+            Row("engine_ended", "engine ended"),
             Row("problem", "problem"),
             Row("fix", "fix"),
         ),

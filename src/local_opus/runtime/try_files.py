@@ -125,7 +125,7 @@ def _open(path: str, how: int) -> Tried:
 def _own(places: Places) -> frozenset[str]:
     """Name what a user's unit is shown of a home that is hidden from it: what it runs from."""
     install = places.install
-    notify = f"{os.environ.get('XDG_RUNTIME_DIR', '')}/systemd/notify"
+    notify = f"/run/user/{os.geteuid()}/systemd/notify"
     shown = (install.prefix, install.models, install.config, places.state, places.cache)
     return frozenset(one for one in (*shown, sys.base_prefix, notify) if one)
 

@@ -125,7 +125,7 @@ class Life:
         if engine.failure is not None:
             raise LocalOpusError(
                 f"{settings.model} on {settings.device}: the engine failed: {engine.failure}",
-                f"Check the weights in {settings.model_folder} with `local-opus verify`.",
+                _remedy(settings),
             )
 
     def _helper_ended(self, task: asyncio.Task[None]) -> None:
@@ -211,3 +211,12 @@ class Life:
             if changed is not None and changed != self._standing.weights_changed:
                 log.error("%s/%s while it is served", self._settings.model_folder, changed)
             self._standing.weights_changed = changed
+
+
+def _remedy(settings: Settings) -> str:
+    if settings.device == "CPU":
+        return f"Check the weights in {settings.model_folder} with `local-opus verify`."
+    return (
+        f"Ask `local-opus doctor` what {settings.device} lacks, or serve on the CPU: install again "
+        "with `--device CPU`."
+    )

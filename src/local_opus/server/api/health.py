@@ -56,6 +56,7 @@ def router(settings: Settings, engine: EngineClient, standing: Standing) -> APIR
             "runtime": loaded["runtime"],
             "load_seconds": loaded["load_seconds"],
             "config_problem": standing.config_problem,
+            "engine_last_end": engine.last_end,
         }
 
     return routes
