@@ -13,6 +13,7 @@ from nodes import Node
 from tree import Tree
 
 _failed: dict[Path, str] = {}
+_seconds: dict[str, float] = {}
 _figures: list[str] = []
 
 
@@ -20,8 +21,9 @@ _figures: list[str] = []
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Remember the first step of a file that failed."""
+    """Remember the first step of a file that failed, and the file's time."""
     report = yield
+    _seconds[item.path.name] = _seconds.get(item.path.name, 0.0) + report.duration
     if report.failed:
         _failed.setdefault(item.path, item.name)
     return report
@@ -34,7 +36,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Show what was measured."""
+    """Show what was measured, and what each file took."""
+    for name, seconds in sorted(_seconds.items(), key=lambda one: -one[1]):
+        _figures.append(f"{name}: {seconds:.0f} s")
     if _figures:
         terminalreporter.section("measured")
         for figure in _figures:
