@@ -37,9 +37,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Gather what the processes measured, and each file's time."""
     name = report.nodeid.partition("::")[0].rpartition("/")[2]
     _seconds[name] = _seconds.get(name, 0.0) + report.duration
-    # Each of a test's three reports has the properties of those before it.
-    figures = (str(value) for key, value in report.user_properties if key == "measured")
-    _figures.extend(figure for figure in figures if figure not in _figures)
+    _figures.extend(str(value) for key, value in report.user_properties if key == "measured")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
