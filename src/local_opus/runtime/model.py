@@ -119,7 +119,7 @@ class Model:
     def _too_long(self, count: str) -> RequestError:
         holds = "the model's context holds"
         if self.in_one_step:
-            holds = "one step (max_num_batched_tokens, which dynamic_split_fuse = false does not split) takes"  # fmt: skip
+            holds = "a step (max_num_batched_tokens; dynamic_split_fuse is false) takes"
         text = (
             f"{holds} {self.limit} tokens for prompt and answer together, "
             f"but the prompt has {count}"
