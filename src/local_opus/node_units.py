@@ -31,8 +31,10 @@ NAMES = (TARGET_UNIT, SOCKET_UNIT, UNIT, FORMER_UNIT, TUNE_UNIT, MONITOR_UNIT, M
          RECOVER_UNIT)  # fmt: skip
 #: A socket that listens, in the words of `systemctl show`: "127.0.0.1:8000 (Stream)".
 _STREAM = re.compile(r"(\S+):(\d+) \(Stream\)")
-#: What the server says of an engine that the kernel ended (server/oom.py).
-OF_MEMORY = "memory limit"
+_WANT = "it was ended for want of memory"
+#: In what is said where a memory limit is, or may be, the cause: by the server of an engine that
+#: the kernel ended (server/oom.py), and by systemd of the server.
+_OF_MEMORY = ("memory limit", _WANT, "ended (oom-kill)", "ended (signal)")
 #: What systemd says of a unit whose groups it can't find (exit code 216, systemd.exec(5)).
 _AT_GROUPS = "Failed at step GROUP"
 _LISTEN = re.compile(r"^ListenStream=(\S+):(\d+)$", re.MULTILINE)
@@ -143,11 +145,16 @@ def _start(
     try:
         host.services.start(locations.scope, name, lambda waited, _said: waiting(waited), verb)
     except LocalOpusError as error:
-        group = _missing_group(host, locations, name, error.message)
-        if group is None:
-            raise
-        remedy = "Make the group, or install again: the unit then names the groups that are there."
-        raise LocalOpusError(f"{name} did not start: {group}", remedy) from error
+        if (group := _missing_group(host, locations, name, error.message)) is not None:
+            raise LocalOpusError(
+                f"{name} did not start: {group}",
+                "Make the group, or install again: the unit then names the groups that are there.",
+            ) from error
+        if limit := _memory_limit(host, locations, name, error.message):
+            raise LocalOpusError(
+                f"{error.message}{limit}", "Raise the limit, or serve a smaller model."
+            ) from error
+        raise
 
 
 def pause(host: Host, locations: Locations) -> None:
@@ -202,12 +209,10 @@ def _reason(host: Host, locations: Locations, name: str, result: str, invocation
     how = {
         "start-limit-hit": "it ended too often, and is not started again",
         "watchdog": "it hung: the watchdog ended it",
-        "oom-kill": "it was ended for want of memory",
+        "oom-kill": _WANT,
         "timeout": "it was not ready in time",
     }.get(result, f"it ended ({result})")
-    limit = ""
-    if result == "oom-kill" or OF_MEMORY in said:
-        limit = _memory_limit(host, locations, name)
+    limit = _memory_limit(host, locations, name, f"{how}{said}")
     return f"{how}{limit}: {said}" if said else f"{how}{limit}"
 
 
@@ -223,7 +228,13 @@ def _missing_group(host: Host, locations: Locations, name: str, said: str) -> st
     return None
 
 
-def _memory_limit(host: Host, locations: Locations, name: str) -> str:
-    """Return what a unit or its drop-in lets it take, and the file and line that say so."""
+def _memory_limit(host: Host, locations: Locations, name: str, said: str) -> str:
+    """Return what a unit may take, and the file and line that say so; "": that was not the end.
+
+    systemd itself need not know: of a main process that the kernel killed it may only say
+    ``signal`` (OOMPolicy=continue).
+    """
+    if not any(hint in said for hint in _OF_MEMORY):
+        return ""
     line = drop_ins.read(host, locations.scope, name).last("MemoryMax")
     return "" if line is None or line.value in {"", "infinity"} else f" ({line})"

@@ -109,7 +109,7 @@ def chosen(virtual: Machine) -> MachineTuned:
             driver=None,
             openvino="x",
         ),
-        items=(Item(id="huge_pages", decision="chosen", reason="x", knobs=knobs, gain=gain),),
+        items=(Item(id="huge-pages", decision="chosen", reason="x", knobs=knobs, gain=gain),),
         seconds=1.0,
         at="2026-01-01T00:00:00+00:00",
     )
@@ -161,11 +161,14 @@ def test_a_limit_that_is_too_low_ends_in_a_failure_that_names_it(
     while inside.properties("ActiveState")["ActiveState"] != "failed":
         assert time.monotonic() < deadline, "it is started again and again"
         time.sleep(1)
-    assert inside.properties("Result", "NRestarts") == {"Result": "oom-kill", "NRestarts": "1"}
+    # systemd says oom-kill only of units that it would stop for that (OOMPolicy=).
+    ended = inside.properties("Result", "NRestarts", "ExecMainStatus")
+    assert ended["Result"] in {"oom-kill", "signal"}
+    assert (ended["ExecMainStatus"], ended["NRestarts"]) == ("9", "2")
     said = virtual.run("local-opus", "status").out
     doctor = json.loads(virtual.run("local-opus", "doctor", "--json", timeout=300).out)
     evidence = str(next(one for one in doctor["results"] if one["id"] == "unit"))
-    for text in (said, evidence):
+    for text in (started.err, said, evidence):
         assert f"{DROP_IN}:4: MemoryMax=16M" in text, text
     assert virtual.run("systemctl", "is-active", "bystander").out == "active\n"
     inside.shell(f"rm -r {folder}; systemctl daemon-reload; systemctl stop bystander")
@@ -200,8 +203,17 @@ def test_an_engine_that_outgrows_a_limit_costs_one_answer(
     log = virtual.run("journalctl", "-u", UNIT, "--output=cat").out
     assert "SIGKILL: the kernel's memory limit of " in log
     inside.shell(f"systemctl set-property --runtime {UNIT} MemoryMax=infinity")
-    inside.wait_ready(240)
-    assert inside.properties("NRestarts") == {"NRestarts": "0"}
+    # It is started again, by the server. To wait until it has loaded once more would be too slow.
+    script = f"cat /proc/$(systemctl show -P MainPID {UNIT})/task/*/children | xargs -rn1 -I@ "
+    script += "grep -la runtime.engine /proc/@/cmdline"
+    deadline = time.monotonic() + 60
+    while not virtual.run("sh", "-c", script).out:
+        assert time.monotonic() < deadline, "the engine is not started again"
+        time.sleep(1)
+    assert inside.properties("ActiveState", "NRestarts") == {
+        "ActiveState": "active",
+        "NRestarts": "0",
+    }
 
 
 def test_an_uninstall_leaves_the_kernel_as_it_was(

@@ -38,7 +38,7 @@ canary_every = 1
 canary_seconds = 10
 """
 #: What StartLimitBurst allows, with the first start.
-STARTS = 5
+STARTS = 6
 
 
 def server(node: Node) -> dict[str, object]:

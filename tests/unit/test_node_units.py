@@ -189,6 +189,7 @@ def test_a_server_that_has_failed_says_why(host, places, monkeypatch, result, sa
     ("result", "said", "reason"),
     [
         ("oom-kill", "", "it was ended for want of memory ({line})"),
+        ("signal", "", "it ended (signal) ({line})"),
         (
             "exit-code",
             f"the engine failed: {OOM}",
@@ -205,7 +206,16 @@ def test_a_memory_limit_is_named_with_its_file(host, places, monkeypatch, result
     install(host, UNIT, ActiveState="failed", Result=result, DropInPaths=drop_in, FragmentPath=own)
     monkeypatch.setattr(host.services, "last_words", lambda *_: (said, ""))
     (found,) = node_units.standings(host, places)
-    assert found.reason == reason.format(line=f"{drop_in}:2: MemoryMax=200M")
+    line = f"{drop_in}:2: MemoryMax=200M"
+    assert found.reason == reason.format(line=line)
+
+    def fails(*_words: object) -> None:
+        raise LocalOpusError(f"{UNIT} did not start: {said or f'it ended ({result})'}", "Look.")
+
+    monkeypatch.setattr(host.services, "start", fails)
+    with pytest.raises(LocalOpusError) as caught:
+        node_units.restart_server(host, places)
+    assert (line in caught.value.message) == ("{line}" in reason)
 
 
 def test_a_group_that_is_not_there_is_named_with_its_line(host, places, monkeypatch):

@@ -21,9 +21,10 @@ from local_opus.values import Value
 HOUR = 3600.0
 MOST_SAMPLES = 720
 #: Recoveries that are remembered one by one, and how many may be tried within an hour. systemd's
-#: own limit ends a server earlier; this one holds where an admin has lifted that.
+#: own limit, StartLimitBurst= in half an hour, ends a server earlier, so this one is well above it:
+#: it holds where an admin has lifted that.
 MOST_RECOVERIES = 20
-RECOVERIES_PER_HOUR = 6
+RECOVERIES_PER_HOUR = 12
 #: Growth is told from so many seconds on: what a server takes in its first minutes is no leak.
 _LEAST_SECONDS = 600.0
 
