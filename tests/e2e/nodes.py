@@ -93,7 +93,7 @@ class Node:
         assert done.code == 0, done
         assert ANSWER in done.out
 
-    def wait_ready(self, seconds: float = 30) -> dict[str, object]:
+    def wait_ready(self, seconds: float = 90) -> dict[str, object]:
         """Return what status says as soon as the server is ready."""
         deadline = time.monotonic() + seconds
         while True:

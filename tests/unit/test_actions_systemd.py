@@ -22,7 +22,7 @@ from local_opus.history import Event
 from local_opus.host import Completed, Files
 from local_opus.host.services import Services
 from local_opus.journal import Journal
-from local_opus.locations import TARGET_UNIT, UNIT
+from local_opus.locations import SOCKET_UNIT, TARGET_UNIT, UNIT, locate
 from local_opus.receipts import Receipt
 from local_opus.reverting import revert_all
 from local_opus.values import Plan, PlannedAction, Scope
@@ -76,6 +76,30 @@ def test_it_is_enabled_and_started_anew(host: FakeHost) -> None:
         ("restart", UNIT),
         ("start", TARGET_UNIT),
     ]
+
+
+@pytest.mark.parametrize(("active", "stopped"), [("inactive", [("stop", UNIT)]), ("active", [])])
+def test_a_socket_is_opened_when_the_server_has_let_go_of_the_port(
+    host: FakeHost, active: str, stopped: list[tuple[str, ...]]
+) -> None:
+    """A server that opened its port itself, before, still serves: systemd opens no socket for it."""
+    host.services.runs = True
+    units = locate(Scope.SYSTEM, {}).units
+    host.files.make_folders(units)
+    host.files.write_atomic(f"{units}/{SOCKET_UNIT}", b"ListenStream=127.0.0.1:8000\n")
+    host.services.units[SOCKET_UNIT] = {
+        "LoadState": "loaded", "ActiveState": active, "Listen": "127.0.0.1:8000 (Stream)",
+    }  # fmt: skip
+    host.network.port_problem = lambda *_: "another program holds it"  # type: ignore[method-assign]
+    units_of_it = (SOCKET_UNIT, UNIT, TARGET_UNIT)
+    EnableService(scope=Scope.SYSTEM, inputs_sha256="0" * 64, units=units_of_it).execute(
+        host, {}, quiet
+    )
+    done = host.services.verbs[-3 - len(stopped) :]
+    assert done == [
+        *stopped, ("start", SOCKET_UNIT), ("restart", UNIT), ("start", TARGET_UNIT),
+    ]  # fmt: skip
+    assert ("stop", UNIT) not in host.services.verbs[: -3 - len(stopped)]
 
 
 NODE_S = tuple(sorted(NODE))

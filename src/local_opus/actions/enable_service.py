@@ -182,13 +182,17 @@ class EnableService(Action):
             )
 
     def _open_anew(self, host: Host) -> None:
-        """Stop a socket that has another address now; one that has not stays: clients wait in it.
+        """Stop what keeps the socket from opening its address; one that has it open stays.
 
-        systemd opens a new address only when the socket is started.
+        Clients wait in that. systemd opens a new address only when the socket is started, and
+        starts none whose service runs: one that opened its port itself, before.
         """
         places = locate(self.scope, host.environ)
+        if not node_units.listens(host, places):
+            host.services.do(self.scope, "stop", UNIT)
+            return
         where = node_units.socket_address(host, places)
-        if not node_units.listens(host, places) or where is None:
+        if where is None:
             return
         if host.network.port_problem(*where) is None:  # free: nothing listens there
             host.services.do(self.scope, "stop", SOCKET_UNIT)
