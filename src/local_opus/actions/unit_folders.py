@@ -1,4 +1,4 @@
-"""The folders that systemd makes for a unit: StateDirectory= and CacheDirectory= (systemd.exec(5))."""
+"""Folders that systemd makes for a unit: StateDirectory=, CacheDirectory= (systemd.exec(5))."""
 
 from __future__ import annotations
 
