@@ -331,7 +331,9 @@ def _is_named(line: str, err: str) -> bool:
     """Tell whether an error names what differs: its path, or the step that it belongs to."""
     path = line.partition(": ")[0]
     steps = [told for told in err.splitlines() if "not taken back: " in told]
-    word = "group" if path == "/etc/group" else "server" if _is_servers(path) else None
+    word = "group" if path == "/etc/group" else None
+    if _is_servers(path):  # the step's words where a server is a process, and where it is a unit
+        return path in err or any("server" in step or "enable and start" in step for step in steps)
     return path in err or any(word is not None and word in step for step in steps)
 
 

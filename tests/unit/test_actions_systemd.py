@@ -161,6 +161,18 @@ def test_a_unit_that_is_gone_needs_no_way_back(host: FakeHost) -> None:
     assert host.services.verbs == []
 
 
+def test_what_a_unit_that_is_gone_wrote_goes_without_systemd(host: FakeHost) -> None:
+    """An install's way back stopped at a verb, then its unit's file went: nothing can be cleaned."""
+    found = SERVICE.capture(host)
+    for path in ("/var/lib/private/local-opus-server", "/var/cache/local-opus-server"):
+        host.files.make_folders(path)
+    host.files.symlink("private/local-opus-server", "/var/lib/local-opus-server")
+    host.services.values["LoadState"] = "not-found"
+    SERVICE.revert(host, found, None)
+    assert host.files.list("/var/lib/private") == host.files.list("/var/cache") == []
+    assert host.files.stat("/var/lib/local-opus-server") is None
+
+
 LINK = f"/home/user/.config/systemd/user/local-opus.target.wants/{UNIT}"
 USERS = EnableService(scope=Scope.USER, inputs_sha256="0" * 64, units=NODE)
 

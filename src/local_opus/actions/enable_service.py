@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar
 from pydantic import StringConstraints
 
 from local_opus import node, node_units
-from local_opus.actions import unit_links
+from local_opus.actions import unit_folders, unit_links
 from local_opus.actions.base import Action, Inspection, Progress, Record, Reverted, State
 from local_opus.actions.ownership import lost_group
 from local_opus.asking import require_answer
@@ -139,7 +139,10 @@ class EnableService(Action):
             "wrote": [
                 folder
                 for folder in dict.fromkeys(_STATES.values())
-                if any(host.files.stat(f"{base}/{folder}") for base in self._bases(host))
+                if any(
+                    host.files.stat(f"{base}/{folder}")
+                    for base in unit_folders.bases(host, self.scope)
+                )
             ],
         }
 
@@ -218,6 +221,7 @@ class EnableService(Action):
         if gone:
             host.services.do(self.scope, "disable", *gone)
         self._clean(host, there, before)
+        self._remove_left(host, mine, before)
         back = [unit for unit in stood if unit not in self.units and _was_enabled(stood, unit)]
         if back := self._there(host, back):
             host.services.do(self.scope, "enable", *back)
@@ -226,16 +230,6 @@ class EnableService(Action):
     def _there(self, host: Host, units: Iterable[str]) -> list[str]:
         found = host.services.properties_of(self.scope, units, "LoadState")
         return [unit for unit, now in found.items() if now["LoadState"] != "not-found"]
-
-    def _bases(self, host: Host) -> tuple[str, ...]:
-        """Name the folders in which systemd makes StateDirectory= (systemd.exec(5)).
-
-        Of a user it is that of XDG_CONFIG_HOME before systemd 254, of XDG_STATE_HOME since.
-        """
-        if self.scope is Scope.SYSTEM:
-            return ("/var/lib",)
-        places = locate(self.scope, host.environ)
-        return tuple(path.rpartition("/")[0] for path in (places.config, places.state))
 
     def _clean(self, host: Host, units: Iterable[str], before: Record) -> None:
         """Remove the state and cache folders of the services, unless they were there before.
@@ -257,6 +251,17 @@ class EnableService(Action):
             shared = (one for one in _STATES if _STATES[one] == folder and one != unit)
             if all(now.active != "active" for now in self._stand(host, shared).values()):
                 host.services.do(self.scope, "clean", "--what=state", "--what=cache", unit)
+
+    def _remove_left(self, host: Host, units: Iterable[str], before: Record) -> None:
+        """Remove what ``systemctl clean`` can't: folders of units that are gone.
+
+        They went with the files of an install that was rolled back when systemd had refused this.
+        """
+        wrote = _wrote(before)
+        for folder in sorted({_STATES[unit] for unit in units if unit in _STATES} - wrote):
+            sharing = [unit for unit in _STATES if _STATES[unit] == folder]
+            if all(now.active != "active" for now in self._stand(host, sharing).values()):
+                unit_folders.remove(host, self.scope, folder)
 
     def resume(self, host: Host, before: Record) -> None:
         """Start again what ran before."""
