@@ -9,12 +9,12 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from machine import Machine
+from machine import Done, Machine
 
 _numbers = itertools.count(1)
 _END_SECONDS = 30.0
@@ -146,4 +146,15 @@ def wait_gone(machine: Machine, seconds: float = 15) -> None:
     deadline = time.monotonic() + seconds
     while (left := machine.run("python3", "-I", "-c", _LIST)).out:
         assert time.monotonic() < deadline, f"still running: {left.out}"
+        time.sleep(0.2)
+
+
+def wait_for_systemd(run: Callable[..., Done]) -> None:
+    """Wait until a user's own systemd, which a login or lingering starts, is up.
+
+    ``run`` runs a command as that user.
+    """
+    deadline = time.monotonic() + 30
+    while (done := run("systemctl", "--user", "is-system-running", "--wait")).code != 0:
+        assert time.monotonic() < deadline, done
         time.sleep(0.2)

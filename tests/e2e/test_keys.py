@@ -13,6 +13,7 @@ import pytest
 from lab import INSIDE, MODEL
 from machine import Done, Machine
 from nodes import LEFT_OUT, UNINSTALL, UNIT, Node
+from runs import wait_for_systemd
 from tree import Tree, difference, snapshot
 
 pytestmark = pytest.mark.timeout(600)
@@ -345,7 +346,7 @@ def test_a_users_server_is_given_a_plain_credential(
     bea: Callable[..., Done], machine: Machine
 ) -> None:
     install = ("./installer", "--local-opus", "--model", MODEL, "--yes")
-    assert bea("systemctl", "--user", "is-system-running", "--wait").code == 0
+    wait_for_systemd(bea)
     done = bea(*install, timeout=480)
     assert done.code == 0, str(done)
     made = bea("local-opus", "keys", "add", "agent", "--json", timeout=120)

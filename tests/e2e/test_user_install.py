@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 from lab import INSIDE, MODEL
 from machine import Done, Machine
+from runs import wait_for_systemd
 from tree import MACHINES_OWN, Tree, difference, tree
 
 pytestmark = pytest.mark.timeout(600)
@@ -63,14 +63,6 @@ def assert_answers(ann: As) -> None:
     done = ann("local-opus", "chat", "What is the capital of France?", "--temperature", "0")
     assert done.code == 0, done
     assert "Paris" in done.out
-
-
-def wait_for_systemd(ann: As) -> None:
-    """Wait until the user's own systemd, which a login or lingering starts, is up."""
-    deadline = time.monotonic() + 30
-    while (done := ann("systemctl", "--user", "is-system-running", "--wait")).code != 0:
-        assert time.monotonic() < deadline, done
-        time.sleep(0.2)
 
 
 def test_the_user_has_a_systemd_of_their_own(ann: As, machine: Machine, before: Tree) -> None:
