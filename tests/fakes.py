@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from local_opus.host import Completed, Host
@@ -53,8 +53,8 @@ class FakeServices:
     def do(self, scope: Scope, *words: str) -> None:
         self.verbs.append(words)
 
-    def forget_failure(self, scope: Scope, unit: str) -> None:
-        self.verbs.append(("reset-failed", unit))
+    def forget_failure(self, scope: Scope, *units: str) -> None:
+        self.verbs += [("reset-failed", unit) for unit in units]
 
     def last_words(self, scope: Scope, unit: str, invocation: str) -> tuple[str, str]:
         return "", ""
@@ -66,6 +66,11 @@ class FakeServices:
         usual = self.values if unit in _USUAL else {"LoadState": "not-found"}
         found = self.units.get(unit, usual)
         return {name: found.get(name, "") for name in names}
+
+    def properties_of(
+        self, scope: Scope, units: Iterable[str], *names: str
+    ) -> dict[str, dict[str, str]]:
+        return {unit: self.properties(scope, unit, *names) for unit in units}
 
     def property(self, scope: Scope, unit: str, name: str) -> str:
         return self.properties(scope, unit, name)[name]

@@ -6,7 +6,7 @@ All of them are asked about by their names: those that any version had.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -29,6 +29,10 @@ from local_opus.sandbox import drop_ins
 #: In the order in which they are shown; the target holds the others.
 NAMES = (TARGET_UNIT, SOCKET_UNIT, UNIT, FORMER_UNIT, TUNE_UNIT, MONITOR_UNIT, MONITOR_TIMER,
          RECOVER_UNIT)  # fmt: skip
+_SHOWN = (
+    "LoadState", "ActiveState", "SubState", "UnitFileState", "Result", "NRestarts", "DropInPaths",
+    "NeedDaemonReload", "InvocationID",
+)  # fmt: skip
 #: A socket that listens, in the words of `systemctl show`: "127.0.0.1:8000 (Stream)".
 _STREAM = re.compile(r"(\S+):(\d+) \(Stream\)")
 _WANT = "it was ended for want of memory"
@@ -102,8 +106,8 @@ def start(host: Host, locations: Locations, waiting: Callable[[float], None]) ->
     Raises LocalOpusError with what the server said, where it does not start.
     """
     scope, names = locations.scope, there(host, locations)
-    for name in names:  # what systemd counted must not forbid this start
-        host.services.forget_failure(scope, name)
+    # What systemd counted must not forbid this start.
+    host.services.forget_failure(scope, *names)
     if TARGET_UNIT in names:
         host.services.do(scope, "--no-block", "start", TARGET_UNIT)
     server = server_unit(host, locations)
@@ -167,16 +171,18 @@ def standings(host: Host, locations: Locations) -> list[Standing]:
     """Return how each installed unit stands; nothing where no systemd answers."""
     if not host.services.running(locations.scope):
         return []
-    return [standing(host, locations, name) for name in there(host, locations)]
+    names = there(host, locations)
+    found = host.services.properties_of(locations.scope, names, *_SHOWN)
+    return [_standing(host, locations, name, found[name]) for name in names]
 
 
 def standing(host: Host, locations: Locations, name: str) -> Standing:
     """Return how one unit stands."""
-    now = host.services.properties(
-        locations.scope, name,
-        "LoadState", "ActiveState", "SubState", "UnitFileState", "Result", "NRestarts",
-        "DropInPaths", "NeedDaemonReload", "InvocationID",
-    )  # fmt: skip
+    now = host.services.properties(locations.scope, name, *_SHOWN)
+    return _standing(host, locations, name, now)
+
+
+def _standing(host: Host, locations: Locations, name: str, now: Mapping[str, str]) -> Standing:
     reason = None
     if now["ActiveState"] == "failed":
         reason = _reason(host, locations, name, now["Result"], now["InvocationID"])

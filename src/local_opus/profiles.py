@@ -143,7 +143,7 @@ class MachineTable(Table):
     memory_lock: bool = True
     scheduling: bool = True
     npu_turbo: bool = True
-    seconds: int = Field(default=60, ge=1, le=600)
+    seconds: int = Field(default=30, ge=1, le=600)
 
 
 class CommandTable(Table):

@@ -13,6 +13,9 @@ from nodes import Node
 from tree import Tree
 
 _failed: dict[Path, str] = {}
+#: What was measured since the last report, by the process that runs the tests.
+_fresh: list[str] = []
+#: What the reports of all processes came to.
 _seconds: dict[str, float] = {}
 _figures: list[str] = []
 
@@ -21,12 +24,20 @@ _figures: list[str] = []
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Remember the first step of a file that failed, and the file's time."""
+    """Remember the first step of a file that failed, and send what was measured with the report."""
     report = yield
-    _seconds[item.path.name] = _seconds.get(item.path.name, 0.0) + report.duration
+    report.user_properties += [("measured", figure) for figure in _fresh]
+    _fresh.clear()
     if report.failed:
         _failed.setdefault(item.path, item.name)
     return report
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Gather what the processes measured, and each file's time."""
+    name = report.nodeid.partition("::")[0].rpartition("/")[2]
+    _seconds[name] = _seconds.get(name, 0.0) + report.duration
+    _figures.extend(str(value) for key, value in report.user_properties if key == "measured")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -48,7 +59,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 @pytest.fixture(scope="session")
 def measured() -> Callable[[str], None]:
     """Takes a line for the end of the report."""
-    return _figures.append
+    return _fresh.append
 
 
 @pytest.fixture(scope="session")
@@ -57,7 +68,7 @@ def lab() -> Iterator[labs.Lab]:
     if (reason := labs.why_not()) is not None:
         pytest.skip(reason)
     made, descriptor = labs.prepare()
-    _figures.extend(f"{name} made in {seconds} s" for name, seconds in made.took.items())
+    _fresh.extend(f"{name} made in {seconds} s" for name, seconds in made.took.items())
     yield made
     os.close(descriptor)
 

@@ -32,8 +32,11 @@ LEFT_OUT = {
 RUNNING = {
     "/var/lib/local-opus/receipt.*": "the journal of what was done meanwhile",
     "/var/lib/private/local-opus-server": "the service's own, of its dynamic user",
+    "/var/lib/private/local-opus-server/last-good.json": "the same",
     "/var/cache/private/local-opus-server": "the same",
-    f"/var/tmp/systemd-private-*-{UNIT}-*": "the service's own, new at each start",
+    "/var/lib/private/local-opus-monitor": "the monitor's own, of its dynamic user",
+    "/var/lib/private/local-opus-monitor/*": "what it saw",
+    "/var/tmp/systemd-private-*-local-opus*": "each service's own, new at each start",
 }
 
 

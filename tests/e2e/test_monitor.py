@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from runs import wait_gone
 from tree import Tree, difference, snapshot
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(1200)
 
 STATE = "/var/lib/private/local-opus-monitor"
 MONITOR, TIMER = "local-opus-monitor.service", "local-opus-monitor.timer"
@@ -174,11 +174,11 @@ def test_one_that_always_hangs_is_given_up_by_systemd(
     node.shell(f"systemctl reset-failed {UNIT}; systemctl restart {UNIT}")
     begin, starts = time.monotonic(), set()
     while node.properties("ActiveState")["ActiveState"] != "failed":
-        assert time.monotonic() - begin < 550, server(node)
+        assert time.monotonic() - begin < 850, server(node)
         pid = main_pid(node)
         if pid != "0" and node.properties("ActiveState")["ActiveState"] == "active":
             starts.add(pid)
-            node.machine.run("kill", "-STOP", pid)
+            node.machine.run("sh", "-c", f"kill -STOP {pid}")
         time.sleep(1)
     measured(f"monitor: given up after {len(starts)} starts, {time.monotonic() - begin:.0f} s")
     assert len(starts) <= STARTS

@@ -5,6 +5,7 @@ One machine; the tests are steps in this order.
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from collections.abc import Callable
 import pytest
 from lab import INSIDE, MODEL
 from machine import Machine
-from nodes import LEFT_OUT, MODELS, UNIT, Node
+from nodes import INSTALL, LEFT_OUT, MODELS, UNIT, Node
 from runs import wait_gone
 from tree import Tree, difference, snapshot
 
@@ -24,8 +25,10 @@ SOCKET = "local-opus.socket"
 STARTED = ("local-opus.target", "local-opus-tune.service", "local-opus-monitor.timer")
 #: systemd-analyze security: 0 is safe, 10 is not. What was measured: hardening must not get lost.
 EXPOSURE = 0.5
-#: Seconds in which an install that has nothing to do says so.
+#: Seconds in which an install that has nothing to do says so, where nothing else wants the cores;
+#: and seconds of them that it may take anywhere. Measured 1.1 and 0.9.
 NO_CHANGES_SECONDS = 2.0
+NO_CHANGES_CPU_SECONDS = 1.8
 
 Measured = Callable[[str], None]
 
@@ -154,13 +157,26 @@ def test_the_service_can_not_write_what_root_relies_on(node: Node, machine: Mach
     assert config.out == "root:local-opus 750\nroot:local-opus 640\n"
 
 
+#: Runs a command; the last line is what it and its children took of the cores, in seconds.
+TIMED = """
+import resource, subprocess, sys
+code = subprocess.run(sys.argv[1:]).returncode
+took = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(took.ru_utime + took.ru_stime)
+sys.exit(code)
+"""
+
+
 def test_the_same_command_again_changes_nothing(node: Node, measured: Measured) -> None:
     pid = node.properties("MainPID")
-    done = node.install()
-    measured(f"again: {done.seconds:.2f} s")
+    busy = os.getloadavg()[0]
+    done = node.call("python3", "-I", "-c", TIMED, *INSTALL)
     assert done.code == 0, done
+    took = float(done.out.split()[-1])
+    measured(f"again: {done.seconds:.2f} s, {took:.2f} s of the cores, at a load of {busy:.1f}")
     assert "no changes" in done.out
-    assert done.seconds < NO_CHANGES_SECONDS
+    assert took < NO_CHANGES_CPU_SECONDS
+    assert done.seconds < NO_CHANGES_SECONDS or busy > (os.cpu_count() or 1)
     assert node.properties("MainPID") == pid
 
 

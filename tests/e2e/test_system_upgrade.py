@@ -25,6 +25,12 @@ pytestmark = pytest.mark.timeout(600)
 UPGRADE = ("./installer", "upgrade", "--yes")
 BROKEN, NEWER, NEWEST = "/srv/broken", "/srv/newer", "/srv/newest"
 VERSIONS = {BROKEN: "97.0.0", NEWER: "98.0.0", NEWEST: "99.0.0"}
+#: The units of a node: none of a trial, and none of an older version.
+NODES = {
+    UNIT, "local-opus.target", "local-opus.socket", "local-opus-failed.target",
+    "local-opus-tune.service", "local-opus-monitor.service", "local-opus-monitor.timer",
+    "local-opus-recover.service",
+}  # fmt: skip
 #: Killed at each of these in turn, an upgrade goes on from there.
 KILLS = (
     Point("environment", "progress", 2, within="install packages"),
@@ -98,7 +104,9 @@ def assert_runs(node: Node, checkout: str) -> None:
     )
     assert left.out == ""
     units = node.shell("systemctl list-units --all --plain --no-legend 'local-opus*'").out
-    assert [line.split()[0] for line in units.splitlines()] == [UNIT]
+    assert {line.split()[0] for line in units.splitlines()} <= NODES
+    wanted = ("local-opus.target", "local-opus.socket", UNIT)
+    assert node.shell(f"systemctl is-active {' '.join(wanted)}").out.split() == ["active"] * 3
     again = node.call(*UPGRADE, folder=checkout)
     assert (again.code, "no changes" in again.out) == (0, True), again
 

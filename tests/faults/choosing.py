@@ -1,9 +1,10 @@
 """Which faults are tried: by default one action of each kind, with ``LOCAL_OPUS_FAULTS=all`` all.
 
-By default, on the machine that others live on, with systemd: every call and every fault of the
-first action of each kind, of those that take the place of others' files, of the journal around
-them and of the self-test; but the receipt's head, whose refusal a run passes over, is refused only
-around one action and between actions. On a second machine, of a user without systemd and with
+By default, on the machine that others live on, with systemd: every call and every fault of one
+action of each kind (of those that take the place of others' files, where there are such), of the
+self-test, and of the journal around the first action and between actions. The journal around the
+others is the same code: there its first call alone is refused, and met by a kill, which finds the
+action done and not recorded. On a second machine, of a user without systemd and with
 little memory: the same of the two actions that differ there, but for a full disk, which ends as an
 I/O error does. Only calls that take space find none; a kill before a sync leaves what one before
 the next call leaves, and is tried there. Left out are the further actions of a kind, which go the same way through the code,
@@ -32,6 +33,8 @@ REPLACING = {"folder:prefix", "folder:config", "config:generation", "link"} | {
 }
 #: A folder that is not there yet, and the step whose journal is looked at closely.
 NEW, FIRST = "folder:models", "group"
+#: The receipt and what anchors it, and what is tried of them around the further actions.
+JOURNAL, ONCE = ("/receipt.jsonl", "/receipt.head"), (Kind.KILL, Kind.EIO)
 #: Refusals that go the same way through the code as an I/O error, but for the exit code.
 SAME_WAY = {Kind.ENOSPC, Kind.FULL}
 #: Calls that change nothing that a later run sees: a kill before them is one before the next.
@@ -61,11 +64,12 @@ def wanted(campaign: Campaign, operation: str) -> Callable[[Point], tuple[Kind, 
     def of(point: Point) -> tuple[Kind, ...]:
         if point.step not in steps or point.number < first:
             return ()
-        again = point.step not in {*NOT_ACTIONS, points[first].step, FIRST}
-        if again and not EVERYTHING and point.target.endswith("/receipt.head"):
-            return (Kind.KILL,)
         if EVERYTHING:
             return point.faults
+        again = point.step not in {*NOT_ACTIONS, points[first].step, FIRST}
+        if again and point.target.endswith(JOURNAL):
+            begins = point.name == "open" and point.target.endswith(JOURNAL[0])
+            return tuple(kind for kind in point.faults if kind in ONCE) if begins else ()
         left_out = SAME_WAY if campaign.variant != worlds.MAIN else set()
         if Kind.FULL not in point.faults:
             left_out = {*left_out, Kind.ENOSPC}
@@ -77,12 +81,15 @@ def wanted(campaign: Campaign, operation: str) -> Callable[[Point], tuple[Kind, 
 
 
 def _chosen(campaign: Campaign, points: tuple[Point, ...]) -> set[str]:
-    """Return the first step of each kind (before the self-test, and after), and the replacing."""
+    """Return a step of each kind (before the self-test, and after): all that replace, or one."""
     chosen: dict[tuple[str, bool], str] = {}
     tested = False
+    replacing = {kind_of(campaign, step) for step in {one.step for one in points} & REPLACING}
     for point in points:
         tested = tested or point.step == "self-test"
-        chosen.setdefault((kind_of(campaign, point.step), tested), point.step)
+        kind = kind_of(campaign, point.step)
+        if kind not in replacing or point.step in REPLACING:
+            chosen.setdefault((kind, tested), point.step)
     if campaign.variant == worlds.MAIN:
         return {*chosen.values(), *REPLACING, NEW}
     return {step for (kind, _), step in chosen.items() if kind in OTHERWISE}

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 ACTIVE = 0
 #: Where it keeps what it knows, below the root.
 MANAGER = "run/manager"
+#: Where it makes StateDirectory= and CacheDirectory= (systemd.exec(5)).
+STATES = {
+    Scope.SYSTEM: ("/var/lib", "/var/cache"),
+    Scope.USER: ("/home/user/.config", "/home/user/.cache"),
+}
 #: What a unit is wanted by; those that are not named, by the node's own target.
 WANTED = {
     (Scope.SYSTEM, TARGET_UNIT): "multi-user.target",
@@ -45,14 +50,14 @@ class PlayedServices(FakeServices):
             "enable": lambda: [units.enable(scope, one) for one in words[1:]],
             "disable": lambda: [units.disable(scope, one) for one in words[1:]],
             "stop": lambda: [units.stop(one) for one in words[1:]],
-            "clean": lambda: units.clean(unit),
+            "clean": lambda: units.clean(scope, unit),
             "reset-failed": lambda: None,
         }
         self._call(f"systemctl {verb}", steps[verb])
 
     def start(self, scope: Scope, unit: str, waiting: object, verb: str = "start") -> None:
         """Start the unit, which works when its config can be read."""
-        self._call(f"systemctl {verb}", lambda: self._machine.units.start(unit, verb))
+        self._call(f"systemctl {verb}", lambda: self._machine.units.start(scope, unit, verb))
 
     def _call(self, name: str, do: Callable[[], object]) -> None:
         try:
@@ -129,7 +134,7 @@ class Units:
         if link.parent.is_dir() and not any(link.parent.iterdir()):
             link.parent.rmdir()
 
-    def start(self, unit: str, verb: str) -> None:
+    def start(self, scope: Scope, unit: str, verb: str) -> None:
         """Start what is loaded."""
         if verb == "start" and unit in self._manager()["pid"]:
             return
@@ -137,21 +142,26 @@ class Units:
         loaded = self.loaded().get(unit) or self.text(unit)
         if not loaded:
             raise LocalOpusError(f"systemctl start: {unit} not found", "Install it.")
-        pid = self._begin(unit, loaded) if " local_opus.serve " in loaded else ACTIVE
+        pid = self._begin(scope, unit, loaded) if " local_opus.serve " in loaded else ACTIVE
         self._remember("pid", unit, str(pid))
         self._remember("loaded", unit, loaded)
 
-    def _begin(self, unit: str, loaded: str) -> int:
+    def _begin(self, scope: Scope, unit: str, loaded: str) -> int:
         start = next(line for line in loaded.splitlines() if line.startswith("ExecStart="))
-        for folder in self._state_folders(unit):
-            self._machine.below(folder).mkdir(exist_ok=True)
+        for folder in self._state_folders(scope, unit):
+            self._machine.below(folder).mkdir(parents=True, exist_ok=True)
         return self._machine.table.begin([start], serves=load(self._machine, start))
 
-    def _state_folders(self, unit: str) -> list[str]:
-        """Return the state and cache folder of a unit of the system, as it says itself."""
+    def state_name(self, unit: str) -> str:
+        """Return the name of the unit's StateDirectory=, which is its CacheDirectory=, too."""
         text = self.loaded().get(unit) or self.text(unit)
         found = re.search(r"^StateDirectory=(\S+)$", text, re.MULTILINE)
-        return [f"/var/lib/{found[1]}", f"/var/cache/{found[1]}"] if found else []
+        return found[1] if found else ""
+
+    def _state_folders(self, scope: Scope, unit: str) -> list[str]:
+        """Return the state and the cache folder of a unit, as systemd 252 makes them."""
+        name = self.state_name(unit)
+        return [f"{base}/{name}" for base in STATES[scope]] if name else []
 
     def stop(self, unit: str) -> None:
         """End the unit's process."""
@@ -160,11 +170,11 @@ class Units:
             self._machine.table.end(int(pid))
         self._remember("pid", unit, None)
 
-    def clean(self, unit: str) -> None:
+    def clean(self, scope: Scope, unit: str) -> None:
         """Remove the unit's state and cache."""
         if unit in self._manager()["pid"]:
             raise LocalOpusError("systemctl clean: the unit is active", "Stop it.")
-        for folder in self._state_folders(unit):
+        for folder in self._state_folders(scope, unit):
             if self._machine.below(folder).is_dir():
                 self._machine.below(folder).rmdir()
 
@@ -178,4 +188,5 @@ class Units:
             "ActiveState": "active" if pid else "inactive",
             "UnitFileState": "enabled" if enabled else "disabled" if there else "",
             "MainPID": pid or "0",
+            "StateDirectory": self.state_name(unit),
         }

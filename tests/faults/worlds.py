@@ -52,6 +52,9 @@ MEASURED = MachineTuned(
     items=(Item(id="scheduling", decision="chosen", reason="x", unit={"Nice": "-5"}),),
 )  # fmt: skip
 
+#: What it is where no systemd runs the server.
+NO_UNIT = Item(id="scheduling", decision="not applicable", reason="no systemd runs the server")
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -120,21 +123,22 @@ def choice(variant: Variant, version: int = 1, root: str = "/") -> install.Choic
         port=profile.server.port,
         trial_port=profile.server.port + 1 if version > 1 else None,
         tuning=TUNING if profile.tuning.enabled else None,
-        machine=MACHINE.model_copy(update={"scope": variant.scope})
+        machine=MACHINE.model_copy(update={"scope": variant.scope, "systemd": variant.systemd})
         if profile.machine.enabled
         else None,
     )
     return install.Choice(
         profile=profile, facts=None, model=request.model, device=request.device,  # type: ignore[arg-type]
-        locations=variant.places, port=request.port, plan=_measured(planner.plan(request)),
+        locations=variant.places, port=request.port, plan=_measured(planner.plan(request), systemd=variant.systemd),
     )  # fmt: skip
 
 
-def _measured(plan: Plan) -> Plan:
+def _measured(plan: Plan, *, systemd: bool) -> Plan:
     """Have the plan keep a result that is there: what a measurement says differs each time."""
+    measured = MEASURED if systemd else MEASURED.model_copy(update={"items": (NO_UNIT,)})
     results = {
         "tuning": {"result": TUNED.model_dump(mode="json")},
-        "machine": {"result": MEASURED.model_dump(mode="json")},
+        "machine": {"result": measured.model_dump(mode="json")},
     }
     actions = (
         one.model_copy(update={"params": {**one.params, **results.get(one.id, {})}})
@@ -147,7 +151,7 @@ def build(root: Path, variant: Variant) -> None:
     """Make the machine below the folder ``root``, which is not there yet."""
     root.mkdir()
     for folder in ("opt", "proc", "run", "tmp", "usr/local/bin", "usr/bin", "var/cache", "var/lib",
-                   "var/log", "etc/systemd/system/multi-user.target.wants", "home/user"):  # fmt: skip
+                   "var/log", "etc/systemd/system/multi-user.target.wants", "home/user/.cache"):  # fmt: skip
         (root / folder).mkdir(parents=True)
     _file(root / "etc/group", f"root:x:0:\nusers:x:{GROUP_ID + 1}:user\n")
     _file(root / "etc/hosts", "127.0.0.1 localhost\n")

@@ -172,3 +172,20 @@ def test_weights_that_change_while_they_are_served(model_folder, tmp_path, how):
             with weights.open("r+b") as stream:
                 stream.write(zeros)
             assert engine.answer(question)[0] != sound
+
+
+def test_a_prompt_that_one_step_does_not_take_fails_alone(model_folder):
+    whole = {"dynamic_split_fuse": False, "max_num_batched_tokens": 128}
+    with Engine(model_folder, **whole) as engine:
+        assert engine.told["context_length"] == 128
+        message = {"op": "generate", "prompt": "The Sun is a star. " * 40, "sampling": GREEDY}
+        engine.send({**message, "id": 7})
+        engine.send({**message, "id": 8, "prompt": "Paris is"})
+        told = {}
+        while 8 not in told:
+            one = engine.next()
+            if one["event"] in {"failed", "finished"}:
+                told[one["id"]] = one
+        assert told[7]["code"] == "context_length_exceeded"  # a 400 over HTTP
+        assert "max_num_batched_tokens" in told[7]["text"]
+        assert told[8]["event"] == "finished"

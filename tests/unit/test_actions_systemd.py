@@ -263,10 +263,14 @@ class Systemctl:
     def __init__(self, shows: Sequence[dict[str, str]] = (), code: int = 0, err: str = "") -> None:
         self.shows = list(shows)
         self.other = Completed(code, "", err)
+        #: Given to ``systemctl show`` as it is, instead.
+        self.answer: Completed | None = None
 
     def __call__(self, command: Sequence[str]) -> Completed:
         if "show" not in command:
             return self.other
+        if self.answer is not None:
+            return self.answer
         now = self.shows.pop(0) if len(self.shows) > 1 else self.shows[0]
         return Completed(0, "".join(f"{name}={value}\n" for name, value in now.items()), "")
 
@@ -335,6 +339,40 @@ def test_a_property_that_systemd_does_not_know_is_empty(
     made = services(Systemctl([{"LoadState": "not-found"}]))
     found = made.properties(Scope.USER, UNIT, "LoadState", "UnitFileState")
     assert found == {"LoadState": "not-found", "UnitFileState": ""}
+
+
+def test_several_units_are_asked_about_at_once(
+    services: Callable[[Systemctl], Services],
+) -> None:
+    # As systemd 252 prints it: a block for each; a target has no NRestarts.
+    text = "ActiveState=active\nId=a.target\n\nNRestarts=2\nActiveState=failed\nId=b.service\n"
+    systemctl = Systemctl()
+    made = services(systemctl)
+    systemctl.answer = Completed(0, text, "")
+    found = made.properties_of(Scope.SYSTEM, ["a.target", "b.service"], "ActiveState", "NRestarts")
+    assert found == {
+        "a.target": {"ActiveState": "active", "NRestarts": ""},
+        "b.service": {"ActiveState": "failed", "NRestarts": "2"},
+    }
+    systemctl.answer = Completed(1, "", "Failed to connect to bus")
+    found = made.properties_of(Scope.SYSTEM, ["a.target", "b.service"], "ActiveState")
+    assert found == {"a.target": {"ActiveState": ""}, "b.service": {"ActiveState": ""}}
+
+
+NOT_LOADED = "Failed to reset failed state of unit {}.service: Unit {}.service not loaded.\n"
+
+
+def test_a_failure_is_forgotten_of_those_that_are_loaded(
+    services: Callable[[Systemctl], Services],
+) -> None:
+    not_loaded = "".join(NOT_LOADED.format(name, name) for name in "ab")
+    services(Systemctl(code=1, err=not_loaded)).forget_failure(
+        Scope.SYSTEM, "a.service", "b.service"
+    )
+    made = services(Systemctl(code=1, err=not_loaded + "Failed to connect to bus\n"))
+    with pytest.raises(LocalOpusError) as caught:
+        made.forget_failure(Scope.SYSTEM, "a.service", "b.service")
+    assert "Failed to connect to bus" in caught.value.message
 
 
 # -- groups and units -----------------------------------------------------------------------------

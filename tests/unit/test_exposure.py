@@ -35,6 +35,9 @@ BOUNDS = [
     ("local-opus.service", "system", "none", False, 0.5),
     ("local-opus.service", "system", "none", True, 0.6),
     ("local-opus.service", "user", "loopback", False, 2.1),
+    ("local-opus.service", "user", "none", False, 1.4),
+    ("local-opus-monitor.service", "user", "loopback", False, 2.0),
+    ("local-opus-recover.service", "user", "none", False, 1.3),
     ("nobody-knows.service", "system", "none", False, None),
 ]
 

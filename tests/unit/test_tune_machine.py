@@ -250,6 +250,16 @@ def test_root_writes_nothing_else_whatever_the_file_says(host, old, new, problem
     assert host.files.read_text(GOVERNOR) == "powersave\n"
 
 
+def test_an_item_that_is_chosen_says_what_is_set(host):
+    """By hand it is easily forgotten, and status would call it applied."""
+    found = result(host)
+    bare = found.items[0].model_copy(update={"decision": "chosen", "knobs": (), "unit": {}})
+    text = decided.dump(found.model_copy(update={"items": (bare,)})).decode()
+    host.files.write_atomic(PATH, text.encode())
+    with pytest.raises(BadInputError, match="neither knobs nor unit say what to set"):
+        service.start(host, PLACES, "unit")
+
+
 def test_a_damaged_file_still_has_taken_back_what_is_set(host):
     setting.apply(host, PLACES, knobs.governor(host), "measuring")
     host.files.write_atomic(PATH, b"{")

@@ -110,14 +110,13 @@ class EnableService(Action):
 
     def _stand(self, host: Host, units: Iterable[str]) -> dict[str, _Stood]:
         """Look how units stand."""
-        found = {}
         if host.is_image:  # its systemd does not run
             linked = {True: "enabled", False: ""}
             return {unit: _Stood(linked[self._is_linked(host, unit)], "") for unit in units}
-        for unit in units:
-            now = host.services.properties(self.scope, unit, "ActiveState", "UnitFileState")
-            found[unit] = _Stood(now["UnitFileState"], now["ActiveState"])
-        return found
+        found = host.services.properties_of(self.scope, units, "ActiveState", "UnitFileState")
+        return {
+            unit: _Stood(now["UnitFileState"], now["ActiveState"]) for unit, now in found.items()
+        }
 
     def _others(self, host: Host) -> dict[str, _Stood]:
         """Return those of another plan or version that would stand in the way."""
@@ -155,8 +154,8 @@ class EnableService(Action):
             host.services.do(self.scope, "stop", unit)
             host.services.do(self.scope, "disable", unit)
         host.services.do(self.scope, "enable", *self.units)
-        for unit in self.units:  # what was counted must not forbid this start
-            host.services.forget_failure(self.scope, unit)
+        # What was counted must not forbid this start.
+        host.services.forget_failure(self.scope, *self.units)
         self._start(host, self.units, progress)
         return {}
 
@@ -206,24 +205,23 @@ class EnableService(Action):
             unit_links.disable(host, self.scope, gone)
             return Reverted()
         mine = {*self.units, *(one for unit in self.units for one in _WITH.get(unit, ()))}
-        there = [unit for unit in sorted(mine) if self._is_there(host, unit)]
+        there = self._there(host, sorted(mine))
         if there:
             host.services.do(self.scope, "stop", *there)
-            for unit in there:
-                host.services.forget_failure(self.scope, unit)
+            host.services.forget_failure(self.scope, *there)
         enabled = (unit for unit in there if unit not in _NEVER_ENABLED)
         gone = [unit for unit in enabled if not _was_enabled(stood, unit)]
         if gone:
             host.services.do(self.scope, "disable", *gone)
         self._clean(host, there, before)
         back = [unit for unit in stood if unit not in self.units and _was_enabled(stood, unit)]
-        back = [unit for unit in back if self._is_there(host, unit)]
-        if back:
+        if back := self._there(host, back):
             host.services.do(self.scope, "enable", *back)
         return Reverted()
 
-    def _is_there(self, host: Host, unit: str) -> bool:
-        return host.services.property(self.scope, unit, "LoadState") != "not-found"
+    def _there(self, host: Host, units: Iterable[str]) -> list[str]:
+        found = host.services.properties_of(self.scope, units, "LoadState")
+        return [unit for unit, now in found.items() if now["LoadState"] != "not-found"]
 
     def _bases(self, host: Host) -> tuple[str, ...]:
         """Name the folders in which systemd makes StateDirectory= (systemd.exec(5)).

@@ -54,8 +54,8 @@ def run(host: Host, locations: Locations, tell: Reporter, how: How) -> None:
     if result.problem is not None:
         raise LocalOpusError(
             f"tune --machine: {result.problem}",
-            "What was set before stays; run it again, with more `--seconds` where the time was "
-            "short.",
+            "What was set before stays. Run it again: with nothing else computing, or with more "
+            "`--seconds` where the time was short.",
         )
     if how.keep:
         again.keep(host, locations, order, result)

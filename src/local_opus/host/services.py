@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 from local_opus.errors import LocalOpusError
@@ -59,15 +59,19 @@ class Services:
                 remedy = "Run it as root, for example with sudo."
             raise LocalOpusError(f"systemctl {' '.join(words)}: {said}", remedy)
 
-    def forget_failure(self, scope: Scope, unit: str) -> None:
-        """Have systemd forget that a unit failed, and how often it was started of late.
+    def forget_failure(self, scope: Scope, *units: str) -> None:
+        """Have systemd forget that units failed, and how often they were started of late.
 
         Raises LocalOpusError. Of a unit that is not loaded there is nothing to forget.
         """
-        done = self._call(scope, "reset-failed", unit)
-        if done.code != 0 and "not loaded" not in done.err:
+        if not units:  # systemctl would take that for all units
+            return
+        done = self._call(scope, "reset-failed", *units)
+        wrong = [line for line in done.err.splitlines() if line and "not loaded" not in line]
+        if done.code != 0 and (wrong or not done.err.strip()):
+            said = wrong[0] if wrong else done.last_line
             raise LocalOpusError(
-                f"systemctl reset-failed {unit}: {_cause(done)}",
+                f"systemctl reset-failed {' '.join(units)}: {said}",
                 "Run it as root, for example with sudo.",
             )
 
@@ -108,14 +112,34 @@ class Services:
 
     def properties(self, scope: Scope, unit: str, *names: str) -> dict[str, str]:
         """Return properties of a unit, e.g. ActiveState, UnitFileState, MainPID; "": not set."""
-        done = self._call(scope, "show", f"--property={','.join(names)}", unit)
-        pairs = [line.partition("=") for line in done.out.splitlines()]
-        found = {name: value.strip() for name, _, value in pairs}
-        return {name: found.get(name, "") for name in names}
+        return self.properties_of(scope, [unit], *names)[unit]
+
+    def properties_of(
+        self, scope: Scope, units: Iterable[str], *names: str
+    ) -> dict[str, dict[str, str]]:
+        """Return properties of each unit as ``properties`` does, by one question for them all."""
+        asked = [*units]
+        if not asked:  # systemctl would tell of the manager itself
+            return {}
+        # A block for each, in their order; one that has none of the properties has its Id. What a
+        # service says of itself may hold an empty line: that is asked of one unit alone.
+        done = self._call(scope, "show", f"--property={','.join(('Id', *names))}", *asked)
+        texts = done.out.strip().split("\n\n") if len(asked) > 1 else [done.out]
+        blocks = [_pairs(text) for text in texts]
+        blocks += [{}] * (len(asked) - len(blocks))  # nothing answers
+        return {
+            unit: {name: found.get(name, "") for name in names}
+            for unit, found in zip(asked, blocks, strict=True)
+        }
 
     def property(self, scope: Scope, unit: str, name: str) -> str:
         """Return one property of a unit; "" where it is not set."""
         return self.properties(scope, unit, name)[name]
+
+
+def _pairs(block: str) -> dict[str, str]:
+    pairs = (line.partition("=") for line in block.splitlines())
+    return {name: value.strip() for name, _, value in pairs}
 
 
 def _cause(done: Completed) -> str:

@@ -66,6 +66,9 @@ def parse(text: str, path: str) -> MachineTuned:
 
 def _refusals(item: Item) -> list[str]:
     lines = []
+    told = item.id in {"npu-turbo", "device-access"}  # others set those
+    if item.decision == "chosen" and not (told or item.knobs or item.unit):
+        lines.append("decision: 'chosen', and neither knobs nor unit say what to set")
     for number, knob in enumerate(item.knobs):
         if not may_set(knob.path):
             lines.append(f"knobs.{number}.path: {knob.path!r} is no file that is set here")

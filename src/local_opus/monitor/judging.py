@@ -11,6 +11,9 @@ from dataclasses import dataclass
 
 from local_opus.monitor.sight import Condition, Seen
 
+#: The same for a server of which systemd does not say to this user whether it starts: /health answers
+#: as soon as its modules are imported.
+START_SECONDS = 60.0
 #: Decoding below this part of the baseline is told, after several canaries in a row.
 SLOW = 0.5
 #: Memory above this part of the limit is told.
@@ -59,7 +62,8 @@ class Before:
 
     rates: tuple[float, ...] = ()
     engine_restarts: int | None = None
-    #: Seconds since the server was started, where no systemd says whether it loads.
+    #: Seconds since the server was started, where no systemd says whether it loads; None: it has
+    #: answered since.
     age: float | None = None
 
 
@@ -104,8 +108,11 @@ def _not_yet(seen: Seen, before: Before) -> Verdict | None:
         why = f"the engine is {seen.engine.state}: {seen.engine.reason or 'it says no more'}"
         return Verdict(_ENGINE[seen.engine.state], (why,), tuple(_warnings(seen, before)))
     young = before.age is not None and before.age < LOAD_SECONDS
-    alone = seen.how == "detached" or seen.unit_state == RUNNING
-    if alone and seen.health.problem == REFUSED and young:
+    starts = before.age is not None and before.age < START_SECONDS
+    if seen.unit_state == RUNNING and seen.health.problem is not None and starts:
+        # systemd holds the port while the server starts, so that a question waits.
+        return Verdict(Condition.LOADING, ("it does not answer yet",))
+    if seen.how == "detached" and seen.health.problem == REFUSED and young:
         return Verdict(Condition.LOADING, ("it does not listen yet",))
     return None
 

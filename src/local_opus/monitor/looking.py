@@ -183,8 +183,10 @@ def _age(host: Host, seen: Seen, history: History, uptime: float) -> float | Non
     if seen.pid is None:
         return None
     if seen.unit_state == RUNNING:  # other users' processes are hidden from the monitor's unit
-        met = [one.uptime for one in history.samples if one.pid == seen.pid]
-        return uptime - min(met) if met else 0.0
+        met = [one for one in history.samples if one.pid == seen.pid]
+        if any(one.in_flight is not None for one in met):
+            return None
+        return uptime - met[0].uptime if met else 0.0
     if seen.how != "detached":
         return None
     started = node.started_at(host, seen.pid)

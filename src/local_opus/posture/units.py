@@ -37,11 +37,9 @@ def services(
     ]
     if host.is_image or not host.services.running(locations.scope):
         return None
-    return {
-        name: host.services.properties(locations.scope, name, *_PROPERTIES)
-        for name in names
-        if name.endswith(".service")
-    }
+    return host.services.properties_of(
+        locations.scope, [name for name in names if name.endswith(".service")], *_PROPERTIES
+    )
 
 
 def processes(

@@ -65,6 +65,9 @@ class Model:
     #: Tokens that one step takes at most, of all requests together.
     step_tokens: int
     marker: Marker
+    #: Whether ``limit`` is that of one step: without dynamic_split_fuse a prompt goes through one,
+    #: and so does, with what is answered so far, a request that had to make room for others.
+    in_one_step: bool = False
 
     def prompt_tokens(self, request: Generate) -> openvino.Tensor:
         """Return the prompt's tokens. Raises RequestError when they leave no room for an answer."""
@@ -114,8 +117,11 @@ class Model:
         return cast("str", text)
 
     def _too_long(self, count: str) -> RequestError:
+        holds = "the model's context holds"
+        if self.in_one_step:
+            holds = "a step (max_num_batched_tokens; dynamic_split_fuse is false) takes"
         text = (
-            f"the model's context holds {self.limit} tokens for prompt and answer together, "
+            f"{holds} {self.limit} tokens for prompt and answer together, "
             f"but the prompt has {count}"
         )
         return RequestError("context_length_exceeded", text)
@@ -178,11 +184,17 @@ def load(message: Load) -> tuple[Model, Loaded]:
     probe = tokenizer.encode(" a" * (message["context_length"] + 1), add_special_tokens=False)
     tokenizer_limit = int(probe.input_ids.shape[1])
     limit = min(message["context_length"], tokenizer_limit)
+    # The library's scheduler raises in ``step()`` for a longer one, which would end all requests.
+    in_one_step = not scheduler.dynamic_split_fuse and scheduler.max_num_batched_tokens < limit
+    if in_one_step:
+        limit = scheduler.max_num_batched_tokens
     marker = Marker(special_tokens(tokenizer, vocabulary))
     longest = max(map(len, vocabulary))
     # Each request that runs has one token in a step at least.
     most = max(scheduler.max_num_batched_tokens, scheduler.max_num_seqs)
-    model = Model(pipeline, tokenizer, ends, limit, tokenizer_limit, longest, most, marker)
+    model = Model(
+        pipeline, tokenizer, ends, limit, tokenizer_limit, longest, most, marker, in_one_step
+    )
     device = message["device"]
     loaded: Loaded = {
         "model": message["model"],

@@ -60,7 +60,9 @@ def _first_prompt(model: Model) -> openvino.Tensor:
     request: Generate = {"op": "generate", "id": 1, "sampling": _GREEDY}
     try:
         return model.prompt_tokens({**request, "messages": [{"role": "user", "content": "Hi"}]})
-    except RequestError:
+    except RequestError as error:
+        if model.in_one_step and error.code == "context_length_exceeded":
+            raise  # no chat could be answered
         return model.prompt_tokens({**request, "prompt": "Hi"})
 
 
