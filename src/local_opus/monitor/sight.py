@@ -50,9 +50,10 @@ class Engine(Value):
 
     @property
     def overdue(self) -> bool:
-        """Whether its loop hangs."""
-        known = self.turn_age is not None and self.turn_limit is not None
-        return known and (self.turn_age or 0) > (self.turn_limit or 0)
+        """Whether its loop hangs; while it loads it has none, and the server watches over that."""
+        if self.state != "ready" or self.turn_age is None or self.turn_limit is None:
+            return False
+        return self.turn_age > self.turn_limit
 
 
 class Canary(Value):
