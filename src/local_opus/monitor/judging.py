@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from local_opus.monitor.sight import Condition, Seen
 
-#: The same for a server of which systemd does not say to this user whether it starts: /health answers
-#: as soon as its modules are imported.
+#: The same for a server of which systemd does not say to this user whether it starts: /health
+#: answers as soon as its modules are imported.
 START_SECONDS = 60.0
 #: Decoding below this part of the baseline is told, after several canaries in a row.
 SLOW = 0.5
