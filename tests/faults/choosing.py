@@ -33,6 +33,13 @@ REPLACING = {"folder:prefix", "folder:config", "config:generation", "link"} | {
 }
 #: A folder that is not there yet, and the step whose journal is looked at closely.
 NEW, FIRST = "folder:models", "group"
+#: Kinds of actions that no machine here has, and why.
+LEFT_OUT = {
+    "enable_linger": "logind is not played; tests/unit/test_enable_linger.py",
+    "set_mode": "of a repair, where a mode was changed; tests/unit/test_mending.py",
+    "make_host_key": "of `local-opus keys`, not of an install; tests/unit/test_keys.py",
+    "keep_credential": "of `local-opus keys`, not of an install; tests/unit/test_keys.py",
+}
 #: The receipt and what anchors it, and what is tried of them around the further actions.
 JOURNAL, ONCE = ("/receipt.jsonl", "/receipt.head"), (Kind.KILL, Kind.EIO)
 #: Refusals that go the same way through the code as an I/O error, but for the exit code.
