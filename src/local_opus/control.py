@@ -91,7 +91,12 @@ def start(host: Host, locations: Locations, progress: Callable[[float], None]) -
     require_known(host, locations)
     managed = host.services.running(locations.scope)
     units = node_units.there(host, locations) if managed else []
-    if units and node_units.server_unit(host, locations) not in units:
+    if units and (server := node_units.server_unit(host, locations)) not in units:
+        if host.files.stat(locations.server_config) is not None:
+            raise LocalOpusError(
+                f"{locations.units}/{server}: not there, and the server is started by it",
+                "Install again: that writes it.",
+            )
         node_units.start(host, locations, progress)
         return None
     where = fallback.settings(host, locations)

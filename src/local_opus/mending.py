@@ -28,7 +28,8 @@ from local_opus.values import CheckResult, Mended, PlannedAction
 #: Checks whose answer may be another one after anything was mended.
 _ALWAYS = ("receipt", "drift")
 #: Checks that can't be answered while a config is missing.
-_OF_CONFIG = ("config", "unit", "server", "port", "memory", "disk", "weights")
+_OF_CONFIG = ("config", "unit", "server", "port", "memory", "disk", "weights", "posture",
+              "machine")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def _of_install(host: Host, locations: Locations, journal: Journal, ids: set[str
     if ids & {"server", "unit"}:
         lines = restoring.summaries(journal, ["server"])
         if lines:
-            again = ("server", "unit", "port", "memory")
+            again = ("server", "unit", "port", "memory", "posture", "sandbox", "machine")
             found.append(Step(tuple(lines), again, partial(_start, host, locations)))
     return found
 

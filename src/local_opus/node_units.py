@@ -35,6 +35,8 @@ _SHOWN = (
 )  # fmt: skip
 #: A socket that listens, in the words of `systemctl show`: "127.0.0.1:8000 (Stream)".
 _STREAM = re.compile(r"(\S+):(\d+) \(Stream\)")
+#: systemd's word for a socket that it closed because the service ended too often.
+CLOSED = "service-start-limit-hit"
 _WANT = "it was ended for want of memory"
 #: In what is said where a memory limit is, or may be, the cause: by the server of an engine that
 #: the kernel ended (server/oom.py), and by systemd of the server.
@@ -202,7 +204,7 @@ def _standing(host: Host, locations: Locations, name: str, now: Mapping[str, str
 
 def _reason(host: Host, locations: Locations, name: str, result: str, invocation: str) -> str:
     """Say why a unit has failed: what it said itself, who holds its port, or systemd's word."""
-    if result == "service-start-limit-hit":
+    if result == CLOSED:
         return "closed: its service ended too often"
     if name == SOCKET_UNIT and (where := socket_address(host, locations)) is not None:
         problem = host.network.port_problem(*where)

@@ -340,4 +340,4 @@ def _is_named(line: str, err: str) -> bool:
 def _is_servers(path: str) -> bool:
     """Tell whether a difference is the server itself, or what starting it makes."""
     own = ("/local-opus-server", "/server.pid", "/server.log", "/local-opus/run", "/local-opus/log")
-    return path == "servers" or path.endswith(own) or ".target.wants/" in path
+    return path == "servers" or path.endswith(own) or ".target.wants" in path

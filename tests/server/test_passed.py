@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import shutil
@@ -18,7 +19,8 @@ import pytest
 from installs import COMMAND, LOAD
 from servers import FAKE_ENGINE, FAST, ThreadServer, is_ready, settings, wait_for
 
-from local_opus.errors import BadInputError
+from local_opus.errors import BadInputError, LocalOpusError, ProblemFoundError
+from local_opus.server import listening
 from local_opus.server.engine_client import EngineClient
 from local_opus.server.listening import FIRST, bind, passed, shown
 from models import CHECKOUT
@@ -255,3 +257,28 @@ def test_a_unix_socket_serves_too(tmp_path):
         httpx.Client(transport=httpx.HTTPTransport(uds=place)) as client,
     ):
         assert client.get("http://localhost/health").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("error", "left"),
+    [(ProblemFoundError("x", "y"), 0), (PermissionError(), 0), (LocalOpusError("x", "y"), 1)],
+    ids=("for good", "closed to it", "tried again"),
+)
+def test_clients_that_wait_are_turned_away_where_no_start_would_serve_them(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, left: int
+) -> None:
+    with socket.socket() as listener, socket.socket() as client:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        client.connect(listener.getsockname())
+        kept = listener.dup()
+        monkeypatch.setattr(listening, "passed", lambda: listener)
+        with pytest.raises(type(error)), listening.Door():
+            raise error
+        kept.settimeout(0.2)
+        waiting = 0
+        with contextlib.suppress(TimeoutError):
+            kept.accept()[0].close()
+            waiting = 1
+        kept.close()
+        assert waiting == left

@@ -220,6 +220,9 @@ class EnableService(Action):
         gone = [unit for unit in enabled if not _was_enabled(stood, unit)]
         if gone:
             host.services.do(self.scope, "disable", *gone)
+        # Of units whose files went when systemd had refused this: it knows them no more.
+        lost = (unit for unit in self.units if unit not in there)
+        unit_links.disable(host, self.scope, (u for u in lost if not _was_enabled(stood, u)))
         self._clean(host, there, before)
         self._remove_left(host, mine, before)
         back = [unit for unit in stood if unit not in self.units and _was_enabled(stood, unit)]

@@ -18,7 +18,7 @@ from local_opus.checks.base import (
 )
 from local_opus.checks.context import Context
 from local_opus.host.services import journalctl
-from local_opus.node_units import Standing
+from local_opus.node_units import CLOSED, Standing
 from local_opus.planner.keys import DROP_IN
 from local_opus.values import Scope
 from local_opus.values.checks import CheckState
@@ -40,6 +40,8 @@ def ask(context: Context) -> Answer:
     action = context.journal().of(entries[-1])
     names = action.units if isinstance(action, EnableService) else ()
     found = [node_units.standing(context.host, context.locations, name) for name in names]
+    # A socket that was closed because its service failed is not the cause.
+    found.sort(key=lambda one: one.result == CLOSED)
     answers = [_judge(one, scope) for one in found]
     worst = min(answers, key=lambda one: _ORDER.index(one.state))
     if worst.state is not CheckState.PASS:

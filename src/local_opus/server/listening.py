@@ -8,7 +8,7 @@ import socket
 from types import TracebackType
 from typing import Self
 
-from local_opus.errors import BadInputError, MachineCannotError
+from local_opus.errors import BadInputError, ExitCode, LocalOpusError, MachineCannotError
 from local_opus.server.connection import BACKLOG
 
 #: The number of the first file that systemd passes, sd_listen_fds(3).
@@ -81,6 +81,28 @@ def shown(sock: socket.socket) -> str:
     return f"http://{host}:{name[1]}"
 
 
+def _is_final(error: BaseException | None) -> bool:
+    """Tell whether the next start would end the same way, so that systemd makes none."""
+    if isinstance(error, LocalOpusError):
+        return error.exit_code is not ExitCode.FAILED
+    return isinstance(error, PermissionError)
+
+
+def turn_away(sock: socket.socket) -> None:
+    """End the connections that wait at a socket that systemd keeps open.
+
+    Each would have it start the service again, which can't serve, until it gives up.
+    """
+    waits = sock.getblocking()
+    # Of the file that systemd has open too, so it is put back.
+    sock.setblocking(False)  # noqa: FBT003 - it takes no keyword
+    try:
+        while True:
+            sock.accept()[0].close()
+    except OSError:  # none waits any more
+        sock.setblocking(waits)
+
+
 class Door:
     """Where clients come in: it stays open while one server follows another in this process.
 
@@ -102,6 +124,8 @@ class Door:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if self.passed is not None and _is_final(error):
+            turn_away(self.passed)
         for sock in (self._own, self.passed):
             if sock is not None:
                 sock.close()
