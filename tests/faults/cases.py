@@ -334,6 +334,8 @@ def _is_named(line: str, err: str) -> bool:
     word = "group" if path == "/etc/group" else None
     if _is_servers(path):  # the step's words where a server is a process, and where it is a unit
         return path in err or any("server" in step or "enable and start" in step for step in steps)
+    if ".service.d" in path:  # what the machine's own settings say of the server's unit
+        word = "measure what each of "
     return path in err or any(word is not None and word in step for step in steps)
 
 
