@@ -23,7 +23,8 @@ def test_the_last_good_one_is_served_and_the_error_is_named(seeded: Callable[...
 
     path.write_text(sound.replace(f'"port": {program.port}', '"port": "eighty"'))
     program.run("stop")
-    assert f"Warning: {named}" in program.run("start").stdout
+    short = named.replace(f"{program.home}/", "~/")
+    assert f"Warning: {short}" in program.run("start").stdout
     found = state(program, 0)
     assert found["ready"] is True
     assert found["url"] == f"http://127.0.0.1:{program.port}"

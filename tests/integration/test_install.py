@@ -143,7 +143,8 @@ def test_the_served_model_can_not_be_removed(program):
 
 def test_configs_and_scripts_are_there(program):
     names = {path.name for path in program.config.iterdir()}
-    assert names == {"model.json", "generation.json", "openvino.json", "server.json"}
+    of_server = {"model.json", "generation.json", "openvino.json", "server.json"}
+    assert names == of_server | {"posture.env", "machine.json", "monitor.json", "baseline.json"}
     for path in program.config.iterdir():
         assert path.stat().st_mode & 0o777 == 0o600
         assert json.loads(path.read_text())["schema_version"] == 1
@@ -163,7 +164,7 @@ def test_dry_run_changes_nothing(program):
     lines = [json.loads(line) for line in program.run(*words, "--json").stdout.splitlines()]
     (plan,) = [line for line in lines if line["event"] == "plan"]
     assert plan["model"] == MODEL
-    assert [action["id"] for action in plan["actions"]][-1] == "server"
+    assert [action["id"] for action in plan["actions"]][-2:] == ["server", "baseline"]
     assert tree(program.home) == before
 
 

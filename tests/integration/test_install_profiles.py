@@ -39,7 +39,7 @@ def test_external_api_has_no_local_component(program):
     packages = {path.name for path in environment.glob("lib/*/site-packages/*")}
     assert "click" in packages
     assert not [name for name in packages if name.startswith(("openvino", "fastapi", "uvicorn"))]
-    assert not program.config.exists()
+    assert [path.name for path in program.config.iterdir()] == ["posture.env"]
     assert program.run("--external-api", "--yes").stdout.splitlines()[-1] == "no changes"
 
 
@@ -57,7 +57,7 @@ def test_another_profile_takes_its_place(program):
 def test_its_command_works_alone(program):
     found = json.loads(program.run("detect", "--json").stdout)
     assert found["openvino"]["version"] is not None
-    done = program.run("status", "--json", code=3)
+    done = program.run("status", "--json")  # nothing is missing: this profile has no server
     assert json.loads(done.stdout)["running"] is False
 
 

@@ -129,10 +129,14 @@ def nothing_chosen(
     host: Host, order: MachineOrder, why: str, *, measured: bool = True
 ) -> MachineTuned:
     """Return a result that has nothing set. Raises LocalOpusError and OSError."""
+    cannot = {item.id: item for item in ways(host, order)[1]}
     return MachineTuned(
         measured_on=order.subject.holds_for(tuner.weights_digest(host, order.subject)),
         measured=measured,
-        items=tuple(Item(id=id_, decision="not measured", reason=why) for id_ in order.items),
+        items=tuple(
+            cannot.get(id_, Item(id=id_, decision="not measured", reason=why))
+            for id_ in order.items
+        ),
         seconds=0.0,
         at=host.now(),
     )
