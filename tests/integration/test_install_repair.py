@@ -96,7 +96,7 @@ def test_a_failed_update_leaves_the_old_one_serving(program, broken_profile, tmp
         "--yes",
     )
     done = program.run(*words, code=1, TMPDIR=str(tmp_path))
-    assert "the server ended while it started" in done.stderr
+    assert "the engine failed" in done.stderr
     assert "not taken back" not in done.stderr
     after = tree(program.home)
     differ = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}

@@ -205,7 +205,8 @@ def test_who_is_not_root_is_told(machine):
 def test_without_measuring_nothing_is_set(machine):
     found = measuring.measure(machine.host, PLACES, order(measure=False))
     assert not found.measured
-    assert {one.decision for one in found.items} == {"not measured"}
+    assert {one.decision for one in found.items} == {"not measured", "not applicable"}
+    assert items(machine, order(measure=False))["huge-pages"].decision == "not measured"
     assert machine.rounds == 0
 
 
