@@ -335,7 +335,7 @@ def _is_named(line: str, err: str) -> bool:
     if _is_servers(path):  # the step's words where a server is a process, and where it is a unit
         return path in err or any("server" in step or "enable and start" in step for step in steps)
     if ".service.d" in path:  # what the machine's own settings say of the server's unit
-        word = "measure what each of "
+        word = "/machine.json"  # in the words of the step that sets them
     return path in err or any(word is not None and word in step for step in steps)
 
 
