@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from local_opus.facts import reading
@@ -43,19 +44,26 @@ def holder(host: Host, port: int) -> Holder:
     return Holder(None, " by a process of another user" if hidden else "")
 
 
+def owners(host: Host, port: int) -> set[int]:
+    """Return the users whose sockets listen on a port, also where /proc hides others."""
+    return {int(fields[7]) for fields in _listeners(host, port, "/proc/self/net")}
+
+
 def _inodes(host: Host, port: int) -> set[str]:
-    found = set()
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+    return {fields[9] for fields in _listeners(host, port, "/proc/net")}
+
+
+def _listeners(host: Host, port: int, folder: str) -> Iterator[list[str]]:
+    """Yield the fields of each socket that listens on a port; ProcSubset=pid hides /proc/net."""
+    for table in (f"{folder}/tcp", f"{folder}/tcp6"):
         try:
             lines = host.files.read_text(table).splitlines()[1:]
         except OSError:
             continue
         for fields in map(str.split, lines):
-            if len(fields) > 9 and fields[3] == _LISTEN:  # noqa: PLR2004 - proc_pid_net(5)
-                local = fields[1].rpartition(":")[2]
-                if int(local, 16) == port:
-                    found.add(fields[9])
-    return found
+            listens = len(fields) > 9 and fields[3] == _LISTEN  # noqa: PLR2004 - proc_pid_net(5)
+            if listens and int(fields[1].rpartition(":")[2], 16) == port:
+                yield fields
 
 
 def _link(host: Host, path: str) -> str:

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 
 from pydantic import JsonValue
 
+from local_opus import sealed
 from local_opus.devices.names import is_name
 from local_opus.devices.ranking import Measured
 from local_opus.history import Event, Record
-from local_opus.tuning.tuned import is_edited
 from local_opus.values.tuning import Tuned
 
 
@@ -34,7 +34,7 @@ def of_tuned(found: Tuned) -> Measured | None:
     model = found.tuned_for.model
     chosen = [one.speed for one in found.tried if one.kept and one.speed is not None]
     rates = [one.decode_tokens_per_second for one in chosen]
-    comparable = model is not None and found.goal == "latency" and not is_edited(found)
+    comparable = model is not None and found.goal == "latency" and not sealed.is_edited(found)
     if not comparable or model is None or not rates or rates[-1] <= 0:
         return None
     return Measured(

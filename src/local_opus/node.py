@@ -13,6 +13,7 @@ from local_opus import (
     last_good,
     log_rotation,
     node_units,
+    sealed,
     server_config,
     server_log,
     whereabouts,
@@ -97,7 +98,7 @@ def tuning(host: Host, locations: Locations) -> str | None:
         return None
     if state.unused is not None:
         return f"not used: {state.unused}; run `local-opus tune`"
-    edited = " (edited)" if tuned.is_edited(state.tuned) else ""
+    edited = " (edited)" if sealed.is_edited(state.tuned) else ""
     return f"{tuned.in_words(state.tuned)}{edited}"
 
 

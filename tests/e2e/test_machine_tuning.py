@@ -17,7 +17,7 @@ from machine import Done, Machine
 from nodes import LEFT_OUT, UNINSTALL, Node
 from tree import Tree, difference, snapshot
 
-from local_opus.machine import decided
+from local_opus import sealed
 from local_opus.values.machine_tuning import Item, Knob, MachineTuned
 from local_opus.values.tuning import Ratio, TunedFor
 from played_kernel import CPU, laptop
@@ -152,7 +152,7 @@ def test_the_unit_is_hardened(machine: Machine, measured: Measured) -> None:
 
 
 def test_the_unit_sets_what_was_chosen_and_records_it(machine: Machine, cpufreq: Path) -> None:
-    text = decided.dump(chosen(cpufreq)).decode()
+    text = sealed.dump(chosen(cpufreq)).decode()
     assert machine.run("sh", "-ec", f"cat > {CONFIG} <<'E'\n{text}E\n").code == 0
     systemctl(machine, "restart", UNIT)
     now = values(cpufreq)
@@ -207,7 +207,7 @@ def test_a_kill_half_way_is_put_right_by_the_next_start(machine: Machine, cpufre
 
 def test_what_may_not_be_set_is_refused(machine: Machine, cpufreq: Path) -> None:
     """An edit can't have root write elsewhere; and inside, all else is read-only."""
-    text = decided.dump(chosen(cpufreq)).decode().replace(f"{CPU}/policy0", "/etc/cron.d")
+    text = sealed.dump(chosen(cpufreq)).decode().replace(f"{CPU}/policy0", "/etc/cron.d")
     before = machine.run("sh", "-ec", f"cat {CONFIG}").out
     assert machine.run("sh", "-ec", f"cat > {CONFIG} <<'E'\n{text}E\n").code == 0
     assert machine.run("systemctl", "restart", UNIT).code != 0

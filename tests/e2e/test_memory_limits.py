@@ -15,7 +15,7 @@ from machine import Machine
 from nodes import UNIT, Node
 from qemu import Virtual
 
-from local_opus.machine import decided
+from local_opus import sealed
 from local_opus.values.machine_tuning import Item, Knob, MachineTuned
 from local_opus.values.tuning import Ratio, TunedFor
 
@@ -136,7 +136,7 @@ def test_huge_pages_are_set_and_restored_to_the_letter(
     # A machine that has them for who asks; the node's measurement chose them for all.
     inside.shell(f"echo madvise >{HUGE}/enabled; echo madvise >{HUGE}/defrag")
     untouched |= settings(virtual)
-    text = decided.dump(chosen(virtual)).decode()
+    text = sealed.dump(chosen(virtual)).decode()
     inside.shell(f"cat >{CONFIG} <<'E'\n{text}E\nsystemctl start {TUNE_UNIT}")
     now = settings(virtual)
     assert {path for path in now if now[path] != untouched[path]} == {

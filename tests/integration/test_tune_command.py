@@ -11,6 +11,7 @@ import time
 import pytest
 from node_program import MODEL, Program
 
+from local_opus import sealed
 from local_opus.tuning import tuned
 
 #: Keeps a result as `tune` does, without waiting for a measurement that finds one.
@@ -72,7 +73,7 @@ def test_an_install_writes_what_it_measured(program):
     found = tuned.parse(path.read_text(), str(path))
     assert found.tuned_for.model == MODEL
     assert found.seconds < 14
-    assert not tuned.is_edited(found)
+    assert not sealed.is_edited(found)
     assert path.stat().st_mode & 0o777 == 0o600
     receipt = json.loads(program.run("receipt", "--json").stdout)
     (done,) = [one for one in receipt if one["event"] == "done" and one["id"] == "tuning"]

@@ -7,13 +7,12 @@ from pathlib import Path
 import pytest
 
 from fakes import FakeHost
-from local_opus import picking
+from local_opus import picking, sealed
 from local_opus.devices.ranking import Measured
 from local_opus.errors import LocalOpusError
 from local_opus.history import Event
 from local_opus.locations import Locations, locate
 from local_opus.receipts import Receipt
-from local_opus.tuning import tuned
 from local_opus.values import Scope
 from local_opus.values.tuning import Chosen, Goal, Speed, Tried, Tuned, TunedFor
 
@@ -135,12 +134,12 @@ LEFT = Tried(setting="b", speed=speed(9), why="")
 def test_what_tuning_measured_is_the_last_word(host, places, found, rate):
     write(host, places, (RUN, {"tokens_per_second": 12.5}))
     host.files.make_folders(places.config)
-    host.files.write_atomic(f"{places.config}/tuned.json", tuned.dump(found))
+    host.files.write_atomic(f"{places.config}/tuned.json", sealed.dump(found))
     told = [("GPU.1", "tiny", 12.5)] + ([("GPU.1", "tiny", rate)] if rate else [])
     assert rates(host, places) == told
 
 
-@pytest.mark.parametrize("data", [b"", b"{}", b"\xff", tuned.dump(tuned_file(KEPT)).replace(b"14.0", b"99.0")])  # fmt: skip
+@pytest.mark.parametrize("data", [b"", b"{}", b"\xff", sealed.dump(tuned_file(KEPT)).replace(b"14.0", b"99.0")])  # fmt: skip
 def test_a_tuned_file_that_is_not_as_it_was_written_measures_nothing(host, places, data):
     write(host, places, (RUN, {"tokens_per_second": 12.5}))
     host.files.make_folders(places.config)

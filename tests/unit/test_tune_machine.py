@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from fakes import FakeHost
+from local_opus import sealed
 from local_opus.actions import build
 from local_opus.actions.base import Record, State
 from local_opus.actions.tune_machine import TuneMachine
@@ -240,7 +241,7 @@ EVIL = [
 
 @pytest.mark.parametrize(("old", "new", "problem"), EVIL)
 def test_root_writes_nothing_else_whatever_the_file_says(host, old, new, problem):
-    text = decided.dump(result(host)).decode()
+    text = sealed.dump(result(host)).decode()
     assert old in text
     host.files.write_atomic(PATH, text.replace(old, new).encode())
     with pytest.raises(BadInputError) as error:
@@ -254,7 +255,7 @@ def test_an_item_that_is_chosen_says_what_is_set(host):
     """By hand it is easily forgotten, and status would call it applied."""
     found = result(host)
     bare = found.items[0].model_copy(update={"decision": "chosen", "knobs": (), "unit": {}})
-    text = decided.dump(found.model_copy(update={"items": (bare,)})).decode()
+    text = sealed.dump(found.model_copy(update={"items": (bare,)})).decode()
     host.files.write_atomic(PATH, text.encode())
     with pytest.raises(BadInputError, match="neither knobs nor unit say what to set"):
         service.start(host, PLACES, "unit")

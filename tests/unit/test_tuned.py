@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from local_opus import server_config
+from local_opus import sealed, server_config
 from local_opus.errors import BadInputError
 from local_opus.server.settings import Settings
 from local_opus.server_config import WeightsFacts
@@ -34,7 +34,7 @@ FILES: dict[str, dict[str, Any]] = {
 
 def text(**fields: Any) -> str:
     """The file with other fields, as an editor leaves it."""
-    return json.dumps({**json.loads(tuned.dump(TUNED)), **fields})
+    return json.dumps({**json.loads(sealed.dump(TUNED)), **fields})
 
 
 def load(
@@ -64,7 +64,7 @@ def load(
 
 
 def test_the_server_takes_what_was_tuned():
-    found = load(tuned.dump(TUNED).decode())
+    found = load(sealed.dump(TUNED).decode())
     assert found.openvino == {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": 4}
     assert found.max_num_batched_tokens == 1024
     assert found.max_concurrent == 128
@@ -98,7 +98,7 @@ def test_an_edited_openvino_json_wins_key_by_key(edited, chosen, effective):
 
 def test_the_server_lets_the_users_key_win():
     properties = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": 2}
-    assert load(tuned.dump(TUNED).decode(), properties).openvino == properties
+    assert load(sealed.dump(TUNED).decode(), properties).openvino == properties
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_the_server_lets_the_users_key_win():
     ],
 )
 def test_what_was_tuned_for_another_is_not_used(change, words):
-    assert load(tuned.dump(TUNED).decode(), **change).openvino == {"PERFORMANCE_HINT": "LATENCY"}
+    assert load(sealed.dump(TUNED).decode(), **change).openvino == {"PERFORMANCE_HINT": "LATENCY"}
     now = {"digest": DIGEST, "runtime": "2026.4.1", **change}
     assert tuned.mismatch(
         TUNED, model="m", weights_sha256=now["digest"], device="CPU", openvino=now["runtime"]
@@ -174,14 +174,14 @@ def test_a_closed_file_is_the_callers_to_tell():
 
 
 def test_an_edit_is_seen_and_used():
-    assert not tuned.is_edited(tuned.parse(tuned.dump(TUNED).decode(), "t"))
+    assert not sealed.is_edited(tuned.parse(sealed.dump(TUNED).decode(), "t"))
     content = chosen(INFERENCE_NUM_THREADS=3)
-    assert tuned.is_edited(tuned.parse(content, "t"))
+    assert sealed.is_edited(tuned.parse(content, "t"))
     assert load(content).openvino["INFERENCE_NUM_THREADS"] == 3
 
 
 def test_what_is_written_is_what_is_read():
-    found = tuned.parse(tuned.dump(TUNED).decode(), "t")
+    found = tuned.parse(sealed.dump(TUNED).decode(), "t")
     assert found.model_copy(update={"sum": None}) == TUNED
 
 

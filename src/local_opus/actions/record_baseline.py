@@ -46,13 +46,8 @@ class RecordBaseline(Action):
     def inspect(self, host: Host) -> Inspection:
         """A measurement of just this server is there."""
         found = host.files.stat(self.path)
-        if found is None:
-            return Inspection(state=State.ABSENT, evidence="not measured")
-        if found.kind != "file":
-            return Inspection(state=State.DIFFERENT, evidence=f"{found.what} is in its place")
-        group = group_number(host, self.group)
-        if found.mode != self.mode or (group is not None and found.gid != group):
-            return Inspection(state=State.DIFFERENT, evidence=f"mode {found.mode:04o}")
+        if (lacking := self._file().lacking(host, found, "not measured")) is not None:
+            return lacking
         there = baseline.parse(host.files.read_bytes(self.path, baseline.LIMIT))
         if there is None:
             return Inspection(state=State.DIFFERENT, evidence="no measurement is in it")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from typing import ClassVar, Self
 
-from local_opus import node
+from local_opus import node, sealed
 from local_opus.actions.base import (
     EARLIER,
     Action,
@@ -82,13 +82,8 @@ class TuneMachine(Action):
     def inspect(self, host: Host) -> Inspection:
         """A result for just this model, device, driver and OpenVINO is there, and its drop-in."""
         found = host.files.stat(self.path)
-        if found is None:
-            return Inspection(state=State.ABSENT, evidence="not measured")
-        if found.kind != "file":
-            return Inspection(state=State.DIFFERENT, evidence=f"{found.what} is in its place")
-        group = group_number(host, self.group)
-        if found.mode != self.mode or (group is not None and found.gid != group):
-            return Inspection(state=State.DIFFERENT, evidence=f"mode {found.mode:04o}")
+        if (lacking := self._file().lacking(host, found, "not measured")) is not None:
+            return lacking
         try:
             there = decided.parse(host.files.read_text(self.path), self.path)
             wanted = self.order.subject.holds_for(tuner.weights_digest(host, self.order.subject))
@@ -142,7 +137,7 @@ class TuneMachine(Action):
                 self.order,
                 lambda what, seconds: progress(what, int(seconds), None),
             )
-        data = decided.dump(found)
+        data = sealed.dump(found)
         group = group_number(host, self.group, required=not host.is_image)
         host.files.write_atomic(self.path, data, mode=self.mode, gid=group)
         after: Record = {"sha256": hashlib.sha256(data).hexdigest(), **_summary(found)}
@@ -205,7 +200,7 @@ class TuneMachine(Action):
             found = decided.parse(host.files.read_bytes(self.path).decode(), self.path)
         except (LocalOpusError, UnicodeDecodeError):
             return False
-        return not decided.is_edited(found)
+        return not sealed.is_edited(found)
 
     def edited_meanwhile(self, host: Host, *earlier: Record) -> str | None:
         """Look at the sum; a drop-in that a kill left says the same as machine.json."""

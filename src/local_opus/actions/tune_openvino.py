@@ -7,6 +7,7 @@ from typing import ClassVar, Self
 
 from pydantic import JsonValue
 
+from local_opus import sealed
 from local_opus.actions.base import (
     EARLIER,
     Action,
@@ -65,13 +66,8 @@ class TuneOpenvino(Action):
     def inspect(self, host: Host) -> Inspection:
         """A result for just this model, device, driver and OpenVINO is there."""
         found = host.files.stat(self.path)
-        if found is None:
-            return Inspection(state=State.ABSENT, evidence="not tuned")
-        if found.kind != "file":
-            return Inspection(state=State.DIFFERENT, evidence=f"{found.what} is in its place")
-        group = group_number(host, self.group)
-        if found.mode != self.mode or (group is not None and found.gid != group):
-            return Inspection(state=State.DIFFERENT, evidence=f"mode {found.mode:04o}")
+        if (lacking := self._file().lacking(host, found, "not tuned")) is not None:
+            return lacking
         try:
             there = tuned.parse(host.files.read_text(self.path), self.path)
             wanted = self.order.holds_for(tuner.weights_digest(host, self.order))
@@ -101,7 +97,7 @@ class TuneOpenvino(Action):
             found = tuner.tune(
                 host, self.order, lambda what, seconds: progress(what, int(seconds), None)
             )
-        data = tuned.dump(found)
+        data = sealed.dump(found)
         group = group_number(host, self.group, required=not host.is_image)
         host.files.write_atomic(self.path, data, mode=self.mode, gid=group)
         return {"sha256": hashlib.sha256(data).hexdigest(), **_summary(found)}
@@ -123,7 +119,7 @@ class TuneOpenvino(Action):
             found = tuned.parse(host.files.read_bytes(self.path).decode(), self.path)
         except (LocalOpusError, UnicodeDecodeError):
             return False
-        return not tuned.is_edited(found)
+        return not sealed.is_edited(found)
 
     def edited_meanwhile(self, host: Host, *earlier: Record) -> str | None:
         """Look at the sum, and at what stood there."""

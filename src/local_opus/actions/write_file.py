@@ -18,7 +18,7 @@ from local_opus.actions.base import (
 )
 from local_opus.actions.ownership import group_number
 from local_opus.errors import LocalOpusError
-from local_opus.host import Host
+from local_opus.host import FileStat, Host
 
 #: Bytes of a file that was there before which the receipt keeps at most.
 MAX_KEPT = 1024 * 1024
@@ -41,23 +41,35 @@ class WriteFile(Action):
         """Name the file."""
         return (self.path,)
 
-    def inspect(self, host: Host) -> Inspection:
-        """The same content, mode and group is present."""
-        found = host.files.stat(self.path)
+    def lacking(
+        self, host: Host, found: FileStat | None, absent: str = "not there"
+    ) -> Inspection | None:
+        """Say what is wrong before the content is looked at; None: a file of its mode and group.
+
+        ``found`` is what is there, ``absent`` the evidence where nothing is.
+        """
         if found is None:
-            return Inspection(state=State.ABSENT, evidence="not there")
+            return Inspection(state=State.ABSENT, evidence=absent)
         if found.kind != "file":
             return Inspection(state=State.DIFFERENT, evidence=f"{found.what} is in its place")
         group = group_number(host, self.group)
         # First: where the mode is wrong, the content may not be readable.
         if found.mode != self.mode or (group is not None and found.gid != group):
             return Inspection(state=State.DIFFERENT, evidence=f"mode {found.mode:04o}")
+        return None
+
+    def inspect(self, host: Host) -> Inspection:
+        """The same content, mode and group is present."""
+        found = host.files.stat(self.path)
+        if (lacking := self.lacking(host, found)) is not None:
+            return lacking
         data = self.content.encode()
-        if found.size != len(data) or host.files.read_bytes(self.path) != data:
+        of_other_size = found is not None and found.size != len(data)  # then it need not be read
+        if of_other_size or host.files.read_bytes(self.path) != data:
             return Inspection(state=State.DIFFERENT, evidence="other content")
         if host.files.has_new(self.path):
             return Inspection(state=State.DIFFERENT, evidence="a half-written one beside it")
-        return Inspection(state=State.PRESENT, evidence=f"{found.size} bytes")
+        return Inspection(state=State.PRESENT, evidence=f"{len(data)} bytes")
 
     def capture(self, host: Host) -> Record:
         """Keep the content of a file that is there, up to MAX_KEPT bytes."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from local_opus import listening
 from local_opus.errors import BadInputError, KeyNeededError, LocalOpusError
 from local_opus.host import Host
 from local_opus.keys import store, words
@@ -23,7 +24,6 @@ CREDENTIALS = "CREDENTIALS_DIRECTORY"
 #: nobody, as who a server without systemd runs.
 _DYNAMIC = range(61184, 65520)
 _NOBODY = 65534
-_LISTEN = "0A"  # include/net/tcp_states.h
 
 
 def use(host: Host, locations: Locations) -> None:
@@ -65,19 +65,9 @@ def read(host: Host, locations: Locations) -> str | None:
 def _is_ours(host: Host, port: int) -> bool:
     """Tell whether all that listens on a port belongs to root, to services, or to this user.
 
-    proc_pid_net(5) tells who made a socket, also where ProcSubset=pid hides /proc/net. A
-    program that took the port while the server was down could else ask for the key, and have it.
+    A program that took the port while the server was down could else ask for the key, and have it.
     """
-    owners = set()
-    for table in ("/proc/self/net/tcp", "/proc/self/net/tcp6"):
-        try:
-            lines = host.files.read_text(table).splitlines()[1:]
-        except OSError:
-            continue
-        for fields in map(str.split, lines):
-            listens = len(fields) > 7 and fields[3] == _LISTEN  # noqa: PLR2004 - the owner is field 7
-            if listens and int(fields[1].rpartition(":")[2], 16) == port:
-                owners.add(int(fields[7]))
+    owners = listening.owners(host, port)
     trusted = {0, _NOBODY, host.euid}
     return bool(owners) and all(one in trusted or one in _DYNAMIC for one in owners)
 

@@ -6,8 +6,6 @@ of the kernel, so nothing but those is accepted, whoever edited it. Pure.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import posixpath
 import re
 
@@ -33,22 +31,6 @@ _DIRECTIVES = {
     "Nice": re.compile(r"-?\d{1,2}"),
     "CPUWeight": re.compile(r"\d{1,5}"),
 }
-
-
-def dump(found: MachineTuned) -> bytes:
-    """Return the file's bytes, with the sum of the rest in it."""
-    summed = found.model_copy(update={"sum": _sum(found)})
-    return json.dumps(summed.model_dump(mode="json"), indent=2).encode() + b"\n"
-
-
-def _sum(found: MachineTuned) -> str:
-    rest = found.model_dump(mode="json", exclude={"sum"})
-    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
-
-
-def is_edited(found: MachineTuned) -> bool:
-    """Whether it is not as it was written."""
-    return found.sum != _sum(found)
 
 
 def parse(text: str, path: str) -> MachineTuned:

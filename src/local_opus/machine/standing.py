@@ -7,6 +7,7 @@ from typing import get_args
 
 from pydantic import Field
 
+from local_opus import sealed
 from local_opus.errors import LocalOpusError
 from local_opus.host import Host
 from local_opus.locations import TUNE_UNIT, UNIT, Locations
@@ -82,7 +83,7 @@ def report(host: Host, locations: Locations, device: str | None) -> Report | Non
             verdict=_counted(stand),
             details=tuple(f"{one.id}: {one.state}: {one.reason}" for one in stand),
             items=stand,
-            edited=decided.is_edited(found),
+            edited=sealed.is_edited(found),
             problem=found.problem,
         )
     except LocalOpusError as error:

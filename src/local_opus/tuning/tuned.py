@@ -6,8 +6,6 @@ one is used as it says, if what it says can be.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 
 from pydantic import JsonValue
@@ -21,22 +19,6 @@ from local_opus.values.tuning import Chosen, Tuned
 
 NAME = "tuned.json"
 _REMEDY = "Correct the file, or remove it: the server then runs with the defaults."
-
-
-def dump(tuned: Tuned) -> bytes:
-    """Return the file's bytes, with the sum of the rest in it."""
-    summed = tuned.model_copy(update={"sum": _sum(tuned)})
-    return json.dumps(summed.model_dump(mode="json"), indent=2).encode() + b"\n"
-
-
-def _sum(tuned: Tuned) -> str:
-    rest = tuned.model_dump(mode="json", exclude={"sum"})
-    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
-
-
-def is_edited(tuned: Tuned) -> bool:
-    """Whether it is not as it was written."""
-    return tuned.sum != _sum(tuned)
 
 
 def parse(text: str, path: str) -> Tuned:
