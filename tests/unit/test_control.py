@@ -55,6 +55,8 @@ def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeHost:
     host.files.make_folders(places.config)
     host.files.write_atomic(places.server_config, b'{"port": ')
     monkeypatch.setattr("local_opus.cli.context.open_host", lambda: host)
+    # Whatever serves at the default port of the machine that runs the tests.
+    monkeypatch.setattr(node, "ask_ready", lambda *_: None)
     return host
 
 
