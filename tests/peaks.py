@@ -169,7 +169,9 @@ class EngineRun:
         self._decoder = protocol.Decoder()
         self._pending: list[protocol.Message] = []
         self._send(load)
-        self.ready = self._next()
+        while (message := self._next())["event"] == "loading":
+            pass
+        self.ready = message
         assert self.ready["event"] == "ready", self.ready
         time.sleep(3 * INTERVAL)
         self.load_peak = self.watch.anew()

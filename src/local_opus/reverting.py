@@ -26,18 +26,25 @@ class WayBack:
         journal.reach()
 
     def revert(self, wanted: Callable[[Entry], bool]) -> None:
-        """Revert those that are ``wanted``; each is asked for in its turn."""
+        """Revert those that are ``wanted``; each is asked for in its turn.
+
+        Raises InterruptedRunError, and SilentSystemdError.
+        """
+        try:
+            self._revert(wanted)
+        except KeyboardInterrupt as error:
+            raise InterruptedRunError(
+                "interrupted; what was taken back so far is in the receipt",
+                "Run `uninstall` again to go on.",
+            ) from error
+
+    def _revert(self, wanted: Callable[[Entry], bool]) -> None:
         journal = self._journal
         for entry in journal.in_turn(one for one in journal.history.entries if one.active):
             if not wanted(entry):
                 continue
             try:
                 revert_one(journal, entry, self._outcome, for_good=not self._problems)
-            except KeyboardInterrupt as error:
-                raise InterruptedRunError(
-                    "interrupted; what was taken back so far is in the receipt",
-                    "Run `uninstall` again to go on.",
-                ) from error
             except SilentSystemdError:
                 raise
             except LocalOpusError as error:

@@ -155,8 +155,7 @@ def test_configs_and_scripts_are_there(program):
         [str(program.prefix / "bin/launch_local_system.sh")],
         env={"HOME": str(program.home), "PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    assert "runs already" in done.stdout
-    assert "server   ready" in done.stdout
+    assert f"runs already: http://127.0.0.1:{program.port}" in done.stdout
 
 
 def test_dry_run_changes_nothing(program):

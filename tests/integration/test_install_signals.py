@@ -65,7 +65,7 @@ STAGES = [
     ("the conversion", signal.SIGHUP, CONVERTING, now, ("begin", "variant")),
     ("a file", signal.SIGTERM, CONVERTING, at_the_next_config, ("begin", "config:model")),
     ("the start of the server", signal.SIGHUP, in_step("load the model"), now, ("begin", "server")),
-    ("the self-test", signal.SIGTERM, started("self-test"), now, ("done", "server")),
+    ("the self-test", signal.SIGTERM, started("self-test"), now, ("done", "baseline")),
 ]
 
 
@@ -79,7 +79,7 @@ def test_a_signal_in(program, before, number, wanted, send: Send, last):
         wanted, lambda child: send(program, child, number), *program.install_words()
     )
     # A server that was started is left to the next run, as a kill would leave it.
-    assert_stopped(program, ended, running=2 if last[1] == "server" else 0)
+    assert_stopped(program, ended, running=2 if last[1] in {"server", "baseline"} else 0)
     written = records(program)
     assert "finished" not in [record["event"] for record in written]
     assert (written[-1]["event"], written[-1]["id"]) == last

@@ -94,17 +94,23 @@ def test_no_space_in_the_middle_of_the_conversion(program, before):
         pytest.skip("only root can mount a small disk")
     filler = store(program) / "filler"
 
-    def fill(_child: subprocess.Popen[str]) -> None:
-        with filler.open("wb") as stream:
+    def leave(free: int) -> None:
+        """Fill the disk but for so many bytes."""
+        with filler.open("ab") as stream:
             for _ in range(100):  # the conversion writes meanwhile, and may have taken some
-                free = shutil.disk_usage(filler.parent).free
+                more = shutil.disk_usage(filler.parent).free - free
                 try:
-                    os.posix_fallocate(stream.fileno(), 0, free - 20_000_000)
+                    os.posix_fallocate(stream.fileno(), stream.tell(), more)
                 except OSError:
                     continue
                 return
             pytest.fail("the disk could not be filled")
 
+    def fill(_child: subprocess.Popen[str]) -> None:
+        leave(20_000_000)
+
+    # Most of it before: filling all of it would take longer than the conversion.
+    leave(250_000_000)
     ended = program.run_until(converting, fill, *program.install_words())
     filler.unlink()
     assert ended.code == 4

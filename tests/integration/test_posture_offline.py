@@ -144,8 +144,7 @@ def test_an_address_that_others_reach_is_refused_in_an_edited_config(program: Pr
     text = config.read_text()
     try:
         config.write_text(text.replace('"127.0.0.1"', '"0.0.0.0"'))
-        said = program.run("status", "--json", code=3).stdout
-        found = json.loads(said)
+        found = json.loads(program.run("status", "--json").stdout)
         assert "server.json: host: " in found["problem"]
         parts = {part["id"]: part for part in found["posture"]["parts"]}
         assert parts["loopback"]["state"] == "drifted"

@@ -150,8 +150,11 @@ def test_nonsense_is_named_and_nothing_is_lost(program):
     sound = path.read_text()
     foreign = sound.replace("INFERENCE_NUM_THREADS", "NPU_TURBO")
     program.run("stop")
+    path.write_text("{")
+    said = program.run("start").stdout
+    assert "Warning: " in said  # the last good settings are served
+    assert "tuned.json: the file: " in said
     for content, said, command in (
-        ("{", "tuned.json: the file: ", ("start",)),
         ("{", "tuned.json: the file: ", words(program)),
         (foreign, "tuned.json: chosen.properties.NPU_TURBO: CPU has no", ("tune", "--dry-run")),
     ):
@@ -161,6 +164,7 @@ def test_nonsense_is_named_and_nothing_is_lost(program):
         assert "fix: Correct the file, or remove it" in err
         assert path.read_text() == content
     path.write_text(sound)
+    program.run("stop")
     program.run("start")
     assert status(program)["tuned"] == "INFERENCE_NUM_THREADS=1"
 

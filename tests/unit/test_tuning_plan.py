@@ -181,6 +181,14 @@ def test_a_driver_is_told_apart(facts):
     assert ordering.driver_of(newer, "GPU") == "intel-opencl-icd 26.05"
 
 
+def test_a_processors_name_is_known_before_openvino_is_there(facts):
+    """Else what was noted before would be of another machine as soon as OpenVINO is installed."""
+    asked = facts.openvino.model_copy(update={"devices": ()})
+    before = facts.model_copy(update={"openvino": asked})
+    assert ordering.device_name(before, "CPU") == facts.cpu.model
+    assert ordering.device_name(before, "NPU") == "NPU"
+
+
 def test_plans_without_tuning_are_as_they_were(facts, tmp_path):
     first = plan(facts, "local-opus", tmp_path)
     assert "tuning" not in [action.id for action in first.actions]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from local_opus import __version__
-from local_opus.errors import did_you_mean
+from local_opus.errors import InterruptedRunError, did_you_mean
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -70,6 +70,15 @@ class LazyGroup(click.Group):
         if no_command or (args and args[0].startswith("-") and args[0] not in GROUP_OPTIONS):
             args = ["install", *args]
         return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Call the command. Raises InterruptedRunError: of ^C click would write an empty line."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise InterruptedRunError(
+                "interrupted", "Run the same command again to go on."
+            ) from error
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Offer the commands; where an option begins, those of ``install`` too."""

@@ -29,7 +29,6 @@ def order(
     cache_size_gb: int = 1,
 ) -> TuningOrder:
     """Return the order for a model in its folder, or for a generated graph without one."""
-    found = next((one for one in facts.openvino.devices if one.name == device), None)
     band = model.canary if model is not None else None
     length = context_length or (model.context_length if model is not None else None)
     return TuningOrder(
@@ -37,7 +36,7 @@ def order(
         seconds=seconds,
         settings=candidates(facts, device, goal, base, model=model is not None),
         device=device,
-        device_name=found.full_name if found is not None else device,
+        device_name=device_name(facts, device),
         driver=driver_of(facts, device),
         openvino=openvino,
         base=dict(base),
@@ -51,6 +50,17 @@ def order(
         text=band.text if band is not None else None,
         band=(band.low, band.high) if band is not None else None,
     )
+
+
+def device_name(facts: HostFacts, device: str) -> str:
+    """Return a device's own name, the same before OpenVINO is there to be asked and after.
+
+    A processor's is what it says itself (CPUID), to the kernel and to OpenVINO alike.
+    """
+    found = next((one for one in facts.openvino.devices if one.name == device), None)
+    if found is not None:
+        return found.full_name
+    return facts.cpu.model if device == Device.CPU.value else device
 
 
 def best_device(facts: HostFacts) -> str:
