@@ -43,6 +43,8 @@ _WANT = "it was ended for want of memory"
 _OF_MEMORY = ("memory limit", _WANT, "ended (oom-kill)", "ended (signal)")
 #: What systemd says of a unit whose groups it can't find (exit code 216, systemd.exec(5)).
 _AT_GROUPS = "Failed at step GROUP"
+#: What the server's unit says where systemd listens for it.
+_REQUIRES = f"Requires={SOCKET_UNIT}"
 _LISTEN = re.compile(r"^ListenStream=(\S+):(\d+)$", re.MULTILINE)
 
 
@@ -85,7 +87,7 @@ def socket_address(host: Host, locations: Locations) -> tuple[str, int] | None:
     What an admin's drop-in says counts, where systemd runs and can be asked.
     """
     path = f"{locations.units}/{SOCKET_UNIT}"
-    if locations.unit != UNIT or host.files.stat(path) is None:
+    if locations.unit != UNIT or host.files.stat(path) is None or _opens_itself(host, locations):
         return None
     found = None
     if host.services.running(locations.scope):
@@ -93,6 +95,17 @@ def socket_address(host: Host, locations: Locations) -> tuple[str, int] | None:
     if found is None:
         found = _LISTEN.search(host.files.read_text(path))
     return (found[1].strip("[]"), int(found[2])) if found is not None else None
+
+
+def _opens_itself(host: Host, locations: Locations) -> bool:
+    """Tell whether the server's unit does without the socket: that is of an earlier plan then.
+
+    While an install changes from the one to the other, the files of both are there.
+    """
+    try:
+        return _REQUIRES not in host.files.read_text(f"{locations.units}/{UNIT}").splitlines()
+    except FileNotFoundError:
+        return False
 
 
 def listens(host: Host, locations: Locations) -> bool:

@@ -44,8 +44,12 @@ def places(host: FakeHost) -> Locations:
 
 def install(host: FakeHost, *names: str, port: int = 8000, **state: str) -> None:
     host.files.make_folders("/etc/systemd/system")
+    texts = {
+        SOCKET_UNIT: f"[Socket]\nListenStream=127.0.0.1:{port}\n",
+        UNIT: f"[Unit]\nRequires={SOCKET_UNIT}\n",
+    }
     for name in names:
-        text = f"[Socket]\nListenStream=127.0.0.1:{port}\n" if name == SOCKET_UNIT else "[Unit]\n"
+        text = texts.get(name, "[Unit]\n")
         host.files.write_atomic(f"/etc/systemd/system/{name}", text.encode())
         host.services.units[name] = {**DOWN, **state}
 
@@ -140,6 +144,14 @@ def test_a_server_that_opens_its_port_itself_has_no_socket(host, places):
 def taken() -> Iterator[int]:
     with socket.create_server(("127.0.0.1", 0)) as one:
         yield one.getsockname()[1]
+
+
+def test_a_socket_that_the_servers_unit_does_without_listens_no_more(host, places):
+    """A change from the one way to the other: the files of both are there for a while."""
+    install(host, *ALL, port=9000)
+    host.services.units[SOCKET_UNIT]["Listen"] = "127.0.0.1:9000 (Stream)"
+    host.files.write_atomic(f"{places.units}/{UNIT}", b"[Unit]\n")
+    assert node_units.socket_address(host, places) is None
 
 
 def test_the_port_that_systemd_holds_for_the_server_is_not_taken(host, places, taken):
