@@ -21,6 +21,7 @@ from local_opus import (
 from local_opus.errors import BadInputError, KeyNeededError, LocalOpusError, MachineCannotError
 from local_opus.host import Host
 from local_opus.keys import giving
+from local_opus.listening import holder
 from local_opus.locations import GROUP, SERVER_STATE, TRIAL_UNIT, Locations
 from local_opus.machine import service
 from local_opus.server.settings import Settings
@@ -384,6 +385,6 @@ def require_free_port(host: Host, locations: Locations, address: str, port: int)
     problem = host.network.port_problem(address, port)
     if problem is not None:
         raise MachineCannotError(
-            f"port {port} on {address}: {problem}",
+            f"port {port} on {address}: {problem}{holder(host, port).words}",
             f"End the program that holds it, or choose another with `--port {port + 80}`.",
         )

@@ -226,7 +226,7 @@ def test_a_port_that_is_taken_is_named_with_who_holds_it(node: Node, machine: Ma
     node.shell("systemctl start local-opus.target")
     failed = machine.run("local-opus", "status")
     assert failed.code == 3, failed
-    assert "local-opus.socket: port 8000 on 127.0.0.1: " in failed.out, failed
+    assert "local-opus.socket failed (failed): port 8000 on 127.0.0.1: " in failed.out, failed
     assert "python3 (PID " in failed.out, failed
     refused = machine.run("local-opus", "start")
     assert (refused.code, "port 8000" in refused.err) == (4, True), refused

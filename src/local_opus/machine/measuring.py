@@ -219,7 +219,7 @@ def _gain(meter: Meter, way: Way) -> Item:
 def _no_gain(ratio: Ratio, noise: float) -> str:
     return (
         f"{ratio.median:.2f} times as fast ({ratio.low:.2f}-{ratio.high:.2f}), "
-        f"with a noise of {noise:.1%}"
+        f"which is not surely above the noise of {noise:.1%}"
     )
 
 
