@@ -102,10 +102,11 @@ def _opens_itself(host: Host, locations: Locations) -> bool:
 
     While an install changes from the one to the other, the files of both are there.
     """
-    try:
-        return _REQUIRES not in host.files.read_text(f"{locations.units}/{UNIT}").splitlines()
-    except FileNotFoundError:
+    path = f"{locations.units}/{UNIT}"
+    there = host.files.stat(path)
+    if there is None or there.kind != "file":  # deleted, or masked
         return False
+    return _REQUIRES not in host.files.read_text(path).splitlines()
 
 
 def listens(host: Host, locations: Locations) -> bool:

@@ -154,6 +154,13 @@ def test_a_socket_that_the_servers_unit_does_without_listens_no_more(host, place
     assert node_units.socket_address(host, places) is None
 
 
+def test_a_masked_server_takes_the_socket_from_nobody(host, places):
+    install(host, *ALL, port=9000)
+    host.files.remove(f"{places.units}/{UNIT}")
+    host.files.symlink("/dev/null", f"{places.units}/{UNIT}")
+    assert node_units.socket_address(host, places) == ("127.0.0.1", 9000)
+
+
 def test_the_port_that_systemd_holds_for_the_server_is_not_taken(host, places, taken):
     install(host, *ALL, port=taken, ActiveState="active")
     node.require_free_port(host, places, "127.0.0.1", taken)
