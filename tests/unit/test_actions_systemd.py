@@ -346,6 +346,31 @@ def test_a_start_that_fails_says_what_the_service_said(
     assert caught.value.remedy == "Correct the file."
 
 
+#: systemd's own words, as systemd 252 logs them: not those of the program, which said nothing.
+AT_A_STEP = f"""{UNIT}: Failed to determine supplementary groups: No such process
+{UNIT}: Failed at step GROUP spawning /opt/x/bin/python: No such process
+Starting {UNIT} - Local Opus inference server...
+{UNIT}: Main process exited, code=exited, status=216/GROUP
+"""
+
+
+@pytest.mark.parametrize(
+    ("scope", "field"), [(Scope.SYSTEM, "INVOCATION_ID"), (Scope.USER, "USER_INVOCATION_ID")]
+)
+def test_of_a_program_that_could_not_be_started_systemd_says_at_which_step(
+    services: Callable[[Systemctl], Services], scope: Scope, field: str
+) -> None:
+    made = services(Systemctl())
+
+    def journalctl(command: Sequence[str]) -> Completed:
+        return Completed(0, AT_A_STEP if command[-1] == f"{field}=e1" else "", "")
+
+    made._processes.answers["journalctl"] = journalctl  # type: ignore[attr-defined]
+    said = ("Failed at step GROUP spawning /opt/x/bin/python: No such process", "")
+    assert made.last_words(scope, UNIT, "e1") == said
+    assert made.last_words(scope, UNIT, "e2") == ("", "")
+
+
 REFUSED = (
     "Failed to stop x.service: Interactive authentication required.\n"
     "See system logs and 'systemctl status x.service' for details.\n"

@@ -16,6 +16,8 @@ _TIMEOUT = 60.0
 #: Seconds for a verb that waits for a unit to end; longer than the unit's TimeoutStopSec.
 _STOP_TIMEOUT = 120.0
 _POLL_SECONDS = 0.2
+#: Where systemd could not even start a program; the word after it is that of systemd.exec(5).
+_AT_STEP = "Failed at step "
 #: systemd's words for a question that the user's rights do not answer.
 _NO_RIGHTS = ("interactive authentication required", "access denied", "permission denied")
 
@@ -102,13 +104,24 @@ class Services:
 
     def last_words(self, scope: Scope, unit: str, invocation: str) -> tuple[str, str]:
         """Return the error and the remedy in the log of one run of a unit; empty: there is none."""
-        which = [f"_SYSTEMD_INVOCATION_ID={invocation}"] if invocation else ["--unit", unit]
+        said = self._log(scope, f"_SYSTEMD_INVOCATION_ID={invocation}" if invocation else unit)
+        if said or not invocation:
+            return last_words(said, one_run=True)
+        # What could not even be started said nothing; systemd says at which step that was.
+        manager = "USER_INVOCATION_ID" if scope is Scope.USER else "INVOCATION_ID"
+        lines = self._log(scope, f"{manager}={invocation}").splitlines()
+        step = next((line for line in lines if _AT_STEP in line), "")
+        return step.removeprefix(f"{unit}: "), ""
+
+    def _log(self, scope: Scope, what: str) -> str:
+        """Return the last lines of a unit's log, or of those with a FIELD=VALUE."""
+        which = [what] if "=" in what else ["--unit", what]
         user = ["--user"] if scope is Scope.USER else []
         done = self._processes.run(
             ["journalctl", *user, "--quiet", "--no-pager", "--output=cat", "--lines=50", *which],
             timeout=_TIMEOUT,
         )
-        return last_words(done.out, one_run=True)
+        return done.out
 
     def properties(self, scope: Scope, unit: str, *names: str) -> dict[str, str]:
         """Return properties of a unit, e.g. ActiveState, UnitFileState, MainPID; "": not set."""
