@@ -149,8 +149,8 @@ def _asked(
     if skipped is not None:
         return seen.model_copy(update={"canary": Canary(skipped=skipped)})
     asked = asking.canary(target.address, target.port, settings.canary_seconds, headers)
-    if asked.problem is not None and (busy := _busy(target, headers)) is not None:
-        asked = Canary(skipped=busy)
+    if asked.problem is not None and (why := _no_trouble(host, target, headers)) is not None:
+        asked = Canary(skipped=why)
     return seen.model_copy(update={"canary": asked})
 
 
@@ -169,8 +169,14 @@ def _no_canary(seen: Seen, history: History, settings: Settings) -> str | None:
     return None
 
 
-def _busy(target: Target, headers: asking.Headers) -> str | None:
-    """Say what else the server had to do meanwhile: slow for others' requests is not sick."""
+def _no_trouble(host: Host, target: Target, headers: asking.Headers) -> str | None:
+    """Say what else the server had to do meanwhile: slow for others' requests is not sick.
+
+    One that was stopped while the canary was asked is not asked again: that would start it.
+    """
+    unit = targets.unit_of(host, target.locations)
+    if unit is not None and at_rest(unit.state):
+        return unit.state
     _, engine = asking.health(target.address, target.port, headers)
     if engine is None or engine.state != "ready":
         return None if engine is None else f"the engine is {engine.state}"
