@@ -13,10 +13,10 @@ from builders import IR_BIN, gguf_bytes, ir_xml
 from local_opus.errors import BadInputError, LocalOpusError
 from local_opus.host import Completed
 from local_opus.locations import locate
-from local_opus.monitor import baseline, device_errors, memory, settings, targets, weights
+from local_opus.monitor import asking, baseline, device_errors, memory, settings, targets, weights
 from local_opus.monitor.history import History
 from local_opus.monitor.looking import Monitor
-from local_opus.monitor.sight import Condition
+from local_opus.monitor.sight import Canary, Condition, Engine, Health
 from local_opus.values import Scope
 
 BENCH = Path(__file__).resolve().parents[2] / "bench"
@@ -220,6 +220,31 @@ def test_a_unit_at_rest_is_not_asked_for_that_would_start_it(host, installed, mo
     )
     seen = installed.look().servers[0]
     assert seen.canary.skipped == state
+    assert seen.condition is not Condition.SICK
+
+
+@pytest.mark.parametrize("after", ["deactivating", "inactive"])
+def test_one_that_is_stopped_while_the_canary_is_asked_is_not_asked_again(
+    host, installed, monkeypatch, after
+):
+    host.services.runs = True
+    unit = {"LoadState": "loaded", "ActiveState": "active", "MainPID": "7"}
+    host.services.units = {"local-opus.service": unit}
+    asked: list[str] = []
+
+    def health(*_: object) -> tuple[Health, Engine]:
+        asked.append("health")
+        return Health(seconds=0.01), Engine(state="ready", requests_in_flight=0)
+
+    def canary(*_: object) -> Canary:
+        unit["ActiveState"] = after
+        return Canary(problem="the answer broke off")
+
+    monkeypatch.setattr(asking, "health", health)
+    monkeypatch.setattr(asking, "canary", canary)
+    seen = installed.look().servers[0]
+    assert asked == ["health"]
+    assert seen.canary == Canary(skipped=after)
     assert seen.condition is not Condition.SICK
 
 
