@@ -28,7 +28,7 @@ def last_words(host: Host, locations: Locations) -> tuple[str, str]:
         return "its log is in the journal", see(host, locations)
     text = host.files.read_text(locations.server_log)[-_TAIL:]
     why, remedy = words_of(text, one_run=False)
-    return why or "it printed nothing", remedy or see(host, locations)
+    return why or "it printed no error", remedy or see(host, locations)
 
 
 @contextmanager

@@ -92,6 +92,12 @@ def test_an_ordinary_user_is_told_what_is_closed_to_him(machine: Machine) -> Non
     assert done.code in {0, 2}, done
 
 
+KILLED_WITHOUT_CONFIGS = (
+    f"systemctl kill --signal=SIGKILL {UNIT}; systemctl stop {UNIT}; cd /etc/local-opus; "
+    "rm model.json generation.json openvino.json server.json monitor.json"
+)
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -100,7 +106,7 @@ def test_an_ordinary_user_is_told_what_is_closed_to_him(machine: Machine) -> Non
         f"systemctl stop {UNIT}; rm /etc/systemd/system/{UNIT}; systemctl daemon-reload",
         f"systemctl stop {UNIT}; rm /etc/systemd/system/{UNIT}; systemctl mask --quiet {UNIT}",
         "chmod 644 /etc/local-opus/server.json /var/lib/local-opus/receipt.jsonl; chmod 755 /etc/local-opus",
-        f"systemctl kill --signal=SIGKILL {UNIT}; systemctl stop {UNIT}; rm /etc/local-opus/[gmos]*.json",
+        KILLED_WITHOUT_CONFIGS,
     ],
 )  # fmt: skip
 def test_what_is_broken_is_mended(node: Node, machine: Machine, damage: str) -> None:

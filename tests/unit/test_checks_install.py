@@ -216,14 +216,25 @@ def test_what_an_install_alone_can_make_again_is_not_fixable_here(host):
     assert found.fix.commands[0].startswith("local-opus install --profile local-opus")
 
 
-def test_what_was_tuned_is_measured_anew_by_the_user_alone(host, monkeypatch):
-    places = install(host)
-    damage = Damage("tuning", "tune_openvino", places.tuned, "not tuned", is_safe=False)
-    monkeypatch.setattr(drift, "damages", lambda *_: [damage])
+TUNED = Damage("tuning", "tune_openvino", "tuned.json", "not tuned", is_safe=False)
+OF_MACHINE = Damage("machine", "tune_machine", "machine.json", "missing", is_safe=False)
+
+
+@pytest.mark.parametrize(
+    ("damages", "commands"),
+    [
+        ([TUNED], ("local-opus tune",)),
+        ([OF_MACHINE], ("local-opus tune --machine",)),
+        ([TUNED, OF_MACHINE], ("local-opus tune --machine", "local-opus tune")),
+    ],
+)
+def test_what_was_measured_is_measured_anew_by_the_user_alone(host, monkeypatch, damages, commands):
+    install(host)
+    monkeypatch.setattr(drift, "damages", lambda *_: damages)
     found = one(drift.CHECK, context(host))
     assert (found.state, found.fixable) == ("warn", False)
     assert found.fix is not None
-    assert found.fix.commands == ("local-opus tune",)
+    assert found.fix.commands == commands
 
 
 # -- environment -------------------------------------------------------------------------------

@@ -43,13 +43,16 @@ def failing(host: FakeHost, places: Locations, remedy: str) -> str:
         (f"{SAID}starting\nKilled\n", "Killed", SEE),
         ("Traceback ...\nKeyError: 'x'\n\n", "KeyError: 'x'", SEE),
         ("  fix: Correct the file.\n", "fix: Correct the file.", SEE),
-        ("", "it printed nothing", SEE),
+        ("", "it printed no error", SEE),
     ],
     ids=["error and remedy", "an earlier error", "traceback", "half of it", "nothing"],
 )
 def test_the_last_words(host, places, log, why, remedy):
     printed(host, places, log)
     assert server_log.last_words(host, places) == (why, remedy)
+
+
+ROUTINE = "2026-11-30 12:32:52,401 INFO local_opus.server.engine_client: the engine is ready\n"
 
 
 @pytest.mark.parametrize(
@@ -59,9 +62,12 @@ def test_the_last_words(host, places, log, why, remedy):
         (f"{SAID}it ends\n", ("model.json: folder: Field required", "Correct the file."), ("it ends", "")),
         ("error: no memory\n", ("no memory", ""), ("error: no memory", "")),
         ("Traceback ...\nKeyError: 'x'\n", ("KeyError: 'x'", ""), ("KeyError: 'x'", "")),
+        (f"Killed\n{ROUTINE}", ("Killed", ""), ("", "")),
+        (f"{SAID}{ROUTINE}", ("model.json: folder: Field required", "Correct the file."), ("", "")),
+        (ROUTINE, ("", ""), ("", "")),
         ("\n", ("", ""), ("", "")),
     ],
-    ids=["error and remedy", "more after it", "error alone", "traceback", "nothing"],
+    ids=["error and remedy", "more after it", "error alone", "traceback", "before all was well", "an error before all was well", "all is well", "nothing"],
 )  # fmt: skip
 def test_the_words_of_one_run_and_of_many(text, of_one, of_many):
     assert last_words(text, one_run=True) == of_one

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from local_opus.actions.tune_machine import TuneMachine
 from local_opus.actions.tune_openvino import TuneOpenvino
 from local_opus.apply import Applier
 from local_opus.checks.base import (
@@ -19,6 +20,12 @@ from local_opus.checks.context import Context
 from local_opus.restoring import damages, install_command
 
 _SECONDS = 30.0
+#: Actions whose results a node does without, and what measures them again.
+_MEASURED = {
+    TuneOpenvino.kind: "local-opus tune",
+    TuneMachine.kind: "local-opus tune --machine",
+}
+_DEFAULTS = "Measure again; until then the defaults hold."
 
 
 def ask(context: Context) -> Answer:
@@ -33,8 +40,8 @@ def ask(context: Context) -> Answer:
     if found:
         rest = [one for one in found if not one.is_safe]
         evidence, details = told(lines, "things are missing or damaged")
-        if all(one.kind == TuneOpenvino.kind for one in found):  # it serves with the defaults
-            again = advise("Tune again; until then the defaults hold.", "local-opus tune")
+        if (kinds := {one.kind for one in found}) <= set(_MEASURED):  # it serves without them
+            again = advise(_DEFAULTS, *(_MEASURED[kind] for kind in sorted(kinds)))
             return warned(evidence, again, details=(*details, *kept))
         fix = by_doctor("Have it restored from the receipt.")
         if rest:
