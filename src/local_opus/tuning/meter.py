@@ -93,10 +93,9 @@ class Meter:
         load = self.load_seconds + 3 * self._round_seconds
         return loads * load + 2 * pairs * self._round_seconds
 
-    @property
-    def reserve(self) -> float:
-        """Seconds to keep for the last comparison, and for asking the canary."""
-        return self.cost(paired.FEWEST, loads=2) + self.judge_seconds
+    def reserve(self, *, judge: bool) -> float:
+        """Return the seconds to keep for the last comparison, and to ``judge`` answers."""
+        return self.cost(paired.FEWEST, loads=2) + (self.judge_seconds if judge else 0.0)
 
     def pairs_in(self, seconds: float) -> int:
         """Return how many pairs there is time for, a tenth to spare."""

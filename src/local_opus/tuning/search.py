@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from local_opus.devices import paired
@@ -117,10 +117,16 @@ class Search:
             why=NOT_TRIED,
         )
         found = _Candidate(setting, row)
-        if self._meter.left >= self._meter.cost(LOOK) + self._meter.reserve:
+        if self._has_time(LOOK, [setting]):
             self._meter.say(setting.name)
             self._measure(found, LOOK)
         return found
+
+    def _has_time(self, pairs: int, settings: Iterable[Setting], *, loads: int = 1) -> bool:
+        """Whether so many pairs can be measured, and what was chosen of ``settings`` verified."""
+        judge = any(one.changes_answers for one in settings)
+        meter = self._meter
+        return meter.left >= meter.cost(pairs, loads=loads) + meter.reserve(judge=judge)
 
     def _measure(self, found: _Candidate, pairs: int) -> None:
         setting = found.setting
@@ -170,9 +176,9 @@ class Search:
         """Measure the better half again in new processes; return what still gains, best first."""
         hopeful = [one for one in found if one.setting.never is None and one.median > 1]
         hopeful.sort(key=lambda one: one.median, reverse=True)
-        good = []
+        good: list[_Candidate] = []
         for one in hopeful[: max(FEW, (len(hopeful) + 1) // 2)]:
-            if self._meter.left >= self._meter.cost(SECOND) + self._meter.reserve:
+            if self._has_time(SECOND, [other.setting for other in (*good, one)]):
                 self._meter.say(f"{one.setting.name}, again")
                 self._measure(one, SECOND)
             if one.median > 1 + self._meter.noise:
@@ -218,8 +224,8 @@ class Search:
         for one in good[1:]:
             if one.setting.group in {other.setting.group for other in group}:
                 one.note(f"not chosen: another of its kind ({one.setting.group}) gains more")
-            elif self._meter.left < (
-                self._meter.cost(paired.FEWEST, loads=2) + self._meter.reserve
+            elif not self._has_time(
+                paired.FEWEST, [other.setting for other in (*group, one)], loads=2
             ):
                 one.note("gains alone; there was no time to try it with the others")
             elif self._gains_more(group, one):
