@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from pydantic import JsonValue
 
-from local_opus import control, node, selftest
+from local_opus import control, node_settings, selftest
 from local_opus.catalog.own import load_all as load_catalog
 from local_opus.errors import BadInputError, LocalOpusError, ProblemFoundError
 from local_opus.host import Host
@@ -21,7 +21,7 @@ def ask(host: Host, locations: Locations, results: Iterable[Result]) -> dict[str
     outside of the band, when no band was measured, or when a file was swapped meanwhile.
     """
     try:
-        where = node.settings(host, locations)
+        where = node_settings.settings(host, locations)
     except BadInputError:
         raise
     except LocalOpusError as error:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
-from local_opus import fallback, node, node_status, node_units, whereabouts
+from local_opus import fallback, node, node_settings, node_status, node_units, whereabouts
 from local_opus.actions.create_environment import CreateEnvironment
 from local_opus.actions.enable_service import EnableService
 from local_opus.asking import require_answer
@@ -138,7 +138,7 @@ def restart(host: Host, locations: Locations) -> None:
         start(host, locations, lambda _waited: None)
         return
     node_units.restart_server(host, locations)
-    node.wait_ready(host, locations, node.settings(host, locations), lambda _waited: None)
+    node.wait_ready(host, locations, node_settings.settings(host, locations), lambda _waited: None)
 
 
 def pause(host: Host, locations: Locations) -> None:
@@ -162,7 +162,7 @@ def status(host: Host, locations: Locations) -> dict[str, JsonValue]:
 def _status_of_server(host: Host, locations: Locations) -> dict[str, JsonValue]:
     try:
         whereabouts.require_state(host, locations)
-        where = node.settings(host, locations)
+        where = node_settings.settings(host, locations)
     except LocalOpusError as error:
         if isinstance(error.__cause__, PermissionError):
             return _status_from_outside(host, locations)
@@ -184,7 +184,7 @@ def _status_of_server(host: Host, locations: Locations) -> dict[str, JsonValue]:
         "model": where.model,
         "device": where.device,
         "weights": where.model_folder,
-        "tuned": node.tuning(host, locations),
+        "tuned": node_settings.tuning(host, locations),
         "config": locations.server_config,
         "log": node_units.server_unit(host, locations) if systemd else locations.server_log,
         "keys": where.keys,
@@ -276,7 +276,7 @@ def _machine(host: Host, locations: Locations, device: str | None) -> JsonValue:
 
 def _status_from_outside(host: Host, locations: Locations) -> dict[str, JsonValue]:
     """Return what a user who may not read the config can know: what the server itself says."""
-    address, port = node.address(host, locations)
+    address, port = node_settings.address(host, locations)
     found: dict[str, JsonValue] = {
         "installed": True,
         "scope": locations.scope.value,

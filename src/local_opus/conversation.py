@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from local_opus import node
+from local_opus import node_settings
 from local_opus.errors import LocalOpusError
 from local_opus.host import Host
 from local_opus.locations import Locations
@@ -52,7 +52,7 @@ def open_with(
     host: Host, locations: Locations, *, max_tokens: int | None, temperature: float | None
 ) -> Conversation:
     """Find the server and the model that it runs. Raises LocalOpusError when nothing answers."""
-    address, port = node.address(host, locations)
+    address, port = node_settings.address(host, locations)
     status, answer = host.network.request_json(address, port, "/v1/models", timeout=5)
     models = answer.get("data")
     if status != 200 or not isinstance(models, list) or not models:  # noqa: PLR2004 - HTTP OK

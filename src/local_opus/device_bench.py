@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from pydantic import ValidationError
 
-from local_opus import node
+from local_opus import node, node_settings
 from local_opus.devices.matching import is_foreign
 from local_opus.devices.measured import (
     WITHOUT_OPENVINO,
@@ -117,7 +117,7 @@ def competing(host: Host, locations: Locations) -> bool:
     if node.serving(host, locations) is not None:
         return True
     try:
-        address, port = node.address(host, locations)
+        address, port = node_settings.address(host, locations)
     except LocalOpusError:
         return False
     try:

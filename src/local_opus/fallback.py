@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from local_opus import node, node_units
+from local_opus import node, node_settings, node_units
 from local_opus.errors import BadInputError, LocalOpusError
 from local_opus.host import Host
 from local_opus.last_good import LastGood
@@ -15,10 +15,11 @@ from local_opus.server.settings import Settings
 def settings(host: Host, locations: Locations) -> Settings:
     """Return the settings of the installed server; of a config that is nonsense the last good ones.
 
-    Raises LocalOpusError as ``node.settings`` where none were kept, or this user can't read them.
+    Raises LocalOpusError as ``node_settings.settings`` where none were kept, or this user can't
+    read them.
     """
     try:
-        return node.settings(host, locations)
+        return node_settings.settings(host, locations)
     except BadInputError:
         kept = last_good(host, locations)
         if kept is None:
@@ -52,4 +53,4 @@ def addresses(host: Host, locations: Locations) -> Iterator[tuple[str, int]]:
     kept = last_good(host, locations)
     if kept is not None:
         yield kept.host, kept.port
-    yield node.announced(host)
+    yield node_settings.announced(host)

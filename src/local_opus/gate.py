@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from local_opus import node
+from local_opus import node_settings
 from local_opus.errors import ProblemFoundError
 from local_opus.host import Host
 from local_opus.server.settings import Settings
@@ -36,12 +36,12 @@ def prove(host: Host, config: str, progress: Progress | None = None) -> Proven:
 
     The engine opens files by their names, later than they are verified here, and again when it is
     started anew: each time it says that they are loaded, that is asked. Raises ProblemFoundError
-    as ``require_proven`` does, BadInputError and PermissionError as ``node.read_settings``.
+    as ``require_proven`` does, BadInputError and PermissionError as ``read_settings``.
     """
-    folder = node.read_settings(host, config).model_folder
+    folder = node_settings.read_settings(host, config).model_folder
     seen = require_proven(host, folder, progress)
     # Again: what they say of the weights is from a manifest that was not verified yet.
-    settings = node.read_settings(host, config)
+    settings = node_settings.read_settings(host, config)
     if settings.model_folder != folder:
         raise ProblemFoundError(
             f"{config}: was changed while the weights were verified", "Start the server again."

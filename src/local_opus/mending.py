@@ -11,7 +11,7 @@ from functools import partial
 
 from pydantic import JsonValue
 
-from local_opus import install, node, planner, pruning, restoring, state, whereabouts
+from local_opus import install, node, node_settings, planner, pruning, restoring, state, whereabouts
 from local_opus.apply import Applier
 from local_opus.checks import leftovers, secrets
 from local_opus.errors import InterruptedRunError, LocalOpusError
@@ -146,7 +146,7 @@ def _close(
 
 
 def _start(host: Host, locations: Locations, tell: Reporter) -> None:
-    where = node.settings(host, locations)
+    where = node_settings.settings(host, locations)
     node.require_free_port(host, locations, where.host, where.port)
     restoring.restore(host, locations, ["server"], tell)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
-from local_opus import lingering, node, planner, selftest, server_log
+from local_opus import lingering, node_settings, planner, selftest, server_log
 from local_opus.attested import Attested
 from local_opus.host import Host
 from local_opus.refusals import explained
@@ -39,7 +39,7 @@ def prove(host: Host, choice: Choice, tell: Reporter) -> dict[str, JsonValue]:
             result |= selftest.canary(host, folder, choice.device_name or device, model.canary)
         with _step(tell, "ask over HTTP"), server_log.kept(host, choice.locations):
             result |= selftest.server(host, choice.locations, model.id)
-        result["tuned"] = node.tuning(host, choice.locations)
+        result["tuned"] = node_settings.tuning(host, choice.locations)
         result["lingering"] = lingering.told(host, choice.locations, {"linger": choice.linger})
     tell.finished("self-test", "done")
     return result

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from pydantic import JsonValue
 
-from local_opus import node
+from local_opus import node, node_settings
 from local_opus.errors import LocalOpusError
 from local_opus.host import Host
 from local_opus.locations import Locations
@@ -119,7 +119,7 @@ def server(host: Host, locations: Locations, model: str) -> dict[str, JsonValue]
 
     The rate is that of decoding: tokens after the first, over the time since the first.
     """
-    where = node.settings(host, locations)
+    where = node_settings.settings(host, locations)
     ready = node.ask_ready(host, where.host, where.port)
     if ready is None:
         raise LocalOpusError(

@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # A reload is taken when there is something to reload.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         extend("Starting")
-    from local_opus import log_rotation, node, serving
+    from local_opus import log_rotation, node_settings, serving
     from local_opus.errors import LocalOpusError, MachineCannotError
     from local_opus.host import Host
     from local_opus.report import errors
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     host = Host()
     try:
         if given.check:
-            node.read_settings(host, given.config)
+            node_settings.read_settings(host, given.config)
             return 0
         log_rotation.begin()
         return serving.serve(host, given.config)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from local_opus import node
+from local_opus import node_settings
 from local_opus.errors import LocalOpusError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ GROUP_ID = 998 if os.geteuid() == 0 else os.getegid()
 def load(machine: Machine, command: str) -> str:
     """Return what a server reads when it starts; LocalOpusError where that is not whole."""
     config = command.partition("--config ")[2].strip(' "')
-    return node.read_settings(machine, config).model_dump_json()
+    return node_settings.read_settings(machine, config).model_dump_json()
 
 
 class ProcessTable:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fakes import FakeHost
-from local_opus import node
+from local_opus import node, node_settings
 from local_opus.actions import build
 from local_opus.actions.base import State
 from local_opus.actions.start_server import StartServer
@@ -76,7 +76,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     for path in (places.runtime, places.logs, "/proc"):
         host.files.make_folders(path)
     settings = type("Where", (), {"host": "127.0.0.1", "port": 1})()
-    monkeypatch.setattr(node, "settings", lambda *_: settings)
+    monkeypatch.setattr(node_settings, "settings", lambda *_: settings)
     return host
 
 

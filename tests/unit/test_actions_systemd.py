@@ -10,7 +10,7 @@ import pytest
 from pydantic import JsonValue
 
 from fakes import FakeHost, FakeProcesses
-from local_opus import node
+from local_opus import node, node_settings
 from local_opus.actions.base import State
 from local_opus.actions.create_group import CreateGroup
 from local_opus.actions.enable_service import EnableService
@@ -45,7 +45,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeHost:
     made = FakeHost(tmp_path / "root")
     made.services.runs = True
     made.services.values = {"LoadState": "loaded", "ActiveState": "inactive"}
-    monkeypatch.setattr(node, "settings", lambda *_: None)
+    monkeypatch.setattr(node_settings, "settings", lambda *_: None)
     monkeypatch.setattr(node, "wait_ready", lambda *_: {})
     return made
 

@@ -8,7 +8,7 @@ import pytest
 
 from builders import wheel_model
 from fakes import FakeHost
-from local_opus import node, selftest
+from local_opus import node, node_settings, selftest
 from local_opus.actions.try_server import TryServer
 from local_opus.errors import LocalOpusError
 from local_opus.locations import TRIAL_UNIT, UNIT, locate
@@ -53,7 +53,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeHost:
     for folder in (PLACES.config, PLACES.units, "/proc"):
         made.files.make_folders(folder)
     free(made, 8 * GIB)
-    monkeypatch.setattr(node, "settings", lambda *_: None)
+    monkeypatch.setattr(node_settings, "settings", lambda *_: None)
     monkeypatch.setattr(node, "wait_ready", lambda *_: {})
     monkeypatch.setattr(selftest, "server", lambda *_: {"tokens": 64})
     return made

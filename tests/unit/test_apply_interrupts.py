@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fakes import FakeHost, FakeServices
-from local_opus import node
+from local_opus import node, node_settings
 from local_opus.actions import build
 from local_opus.apply import Applier
 from local_opus.errors import InterruptedRunError, LocalOpusError
@@ -140,7 +140,7 @@ class Machine(FakeHost):
 def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Machine]:
     """Make machines, each new: /opt, /units and a file of the user's that the plan overwrites."""
     monkeypatch.setattr(node, "wait_ready", lambda *_: {})
-    monkeypatch.setattr(node, "settings", lambda *_: None)
+    monkeypatch.setattr(node_settings, "settings", lambda *_: None)
     monkeypatch.setattr("local_opus.program.files", lambda: [("__init__.py", b"")])
     monkeypatch.setattr(os, "fsync", lambda _descriptor: None)  # no power is lost here
     count = iter(range(10_000))

@@ -23,7 +23,7 @@ from checks_host import (
 
 from builders import IR_BIN, MEMBER, gguf_bytes, installable_wheel, ir_xml, wheel_model
 from fakes import FakeHost
-from local_opus import node, shelf, stock, verification
+from local_opus import node, node_settings, shelf, stock, verification
 from local_opus.catalog.fitting import Fit
 from local_opus.catalog.load import Catalog
 from local_opus.checks import config, disk, memory, port, server, tuned, unit, weights
@@ -292,7 +292,7 @@ def test_tuned_settings(host, monkeypatch, chosen, unused, state, words):
             "base": {}, "chosen": chosen, "seconds": 1.0, "at": "2026-11-30T00:00:00+00:00",
         })  # fmt: skip
         made = TunedState(result, unused)
-    monkeypatch.setattr(node, "tuned_state", lambda *_: made)
+    monkeypatch.setattr(node_settings, "tuned_state", lambda *_: made)
     found = one(tuned.CHECK, context(host, server=settings()))
     assert (found.state, words in found.evidence) == (state, True)
     assert (found.fix is not None) == (state == "warn")

@@ -8,7 +8,7 @@ import pytest
 from pydantic import JsonValue
 
 from fakes import FakeHost
-from local_opus import cli, control, node
+from local_opus import cli, control, node, node_settings
 from local_opus.errors import LocalOpusError, SilentSystemdError
 from local_opus.history import Event
 from local_opus.locations import locate
@@ -104,7 +104,7 @@ def installed(tmp_path: Path, kind: str, params: dict[str, JsonValue]) -> FakeHo
     ids=["status", "stop", "start"],
 )
 def test_what_a_silent_systemd_runs_is_not_told_to_be_stopped(tmp_path, monkeypatch, ask):
-    monkeypatch.setattr(node, "settings", lambda *_: None)
+    monkeypatch.setattr(node_settings, "settings", lambda *_: None)
     host = installed(tmp_path, *SERVICE)
     with pytest.raises(SilentSystemdError, match="does not answer"):
         ask(host, locate(Scope.USER, host.environ))

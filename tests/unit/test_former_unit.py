@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fakes import FakeHost
-from local_opus import node
+from local_opus import node, node_settings
 from local_opus.actions.enable_service import EnableService
 from local_opus.actions.install_unit import InstallUnit
 from local_opus.apply import Applier
@@ -82,7 +82,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeHost:
     made.services.runs = True
     made.files.make_folders(UNITS)
     made.files.make_folders("/var/lib")
-    monkeypatch.setattr(node, "settings", lambda *_: None)
+    monkeypatch.setattr(node_settings, "settings", lambda *_: None)
     monkeypatch.setattr(node, "wait_ready", lambda *_: {})
     return made
 

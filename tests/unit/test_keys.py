@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fakes import FakeHost
-from local_opus import cli, control, node
+from local_opus import cli, control, node, node_settings
 from local_opus.errors import BadInputError, KeyNeededError, LocalOpusError
 from local_opus.host import Completed
 from local_opus.keys import changing, cloud, giving, node_key, ring, sealing, store, words
@@ -521,7 +521,7 @@ def test_status_says_that_a_key_is_wanted(
     def closed(*_: object) -> None:
         raise denied
 
-    monkeypatch.setattr(node, "settings", closed)
+    monkeypatch.setattr(node_settings, "settings", closed)
     monkeypatch.setattr(node, "ask_ready", wants)
     found = control.status(host, places)
     assert (found["running"], found["ready"], found["keys"]) == (True, None, "required")
@@ -537,7 +537,7 @@ def test_a_server_that_runs_is_started_anew_and_seen_to_be_closed(
     done: list[str] = []
     monkeypatch.setattr(node, "serving", lambda *_: node.Serving(77, "systemd"))
     monkeypatch.setattr(control, "restart", lambda *_: done.append("restart"))
-    monkeypatch.setattr(node, "address", lambda *_: ("127.0.0.1", 8000))
+    monkeypatch.setattr(node_settings, "address", lambda *_: ("127.0.0.1", 8000))
     monkeypatch.setattr(host.network, "wants_key", lambda *_: closed)
     if closed:
         assert changing.restart(host, places)

@@ -9,7 +9,7 @@ import pytest
 from checks_host import PORT, context, install, note, one, planned, settings, write
 
 from fakes import FakeHost
-from local_opus import checks, cli, mending, node, restoring, uninstall
+from local_opus import checks, cli, mending, node, node_settings, restoring, uninstall
 from local_opus.actions import build
 from local_opus.actions.base import State
 from local_opus.actions.start_server import StartServer
@@ -270,7 +270,7 @@ def stopped(host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> FakeHost:
     """A node whose server is down; starting it is scripted."""
     running: list[node.Serving] = []
     monkeypatch.setattr(node, "serving", lambda *_: running[-1] if running else None)
-    monkeypatch.setattr(node, "settings", lambda *_: settings())
+    monkeypatch.setattr(node_settings, "settings", lambda *_: settings())
     monkeypatch.setattr(node, "ask_ready", lambda *_: {"model": "smollm2-135m"})
     monkeypatch.setattr(host.network, "port_problem", lambda *_: None)
 

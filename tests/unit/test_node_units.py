@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fakes import FakeHost
-from local_opus import control, node, node_units
+from local_opus import control, node, node_settings, node_units
 from local_opus.errors import LocalOpusError, MachineCannotError
 from local_opus.locations import (
     FORMER_UNIT,
@@ -74,7 +74,7 @@ def test_a_start_forgets_failures_and_starts_the_whole(host, places):
 def test_a_node_without_a_server_is_started_too(host, places, monkeypatch):
     host.files.make_folders(places.state)
     install(host, TARGET_UNIT, TUNE_UNIT)
-    monkeypatch.setattr(node, "settings", lambda *_: pytest.fail("there is no server"))
+    monkeypatch.setattr(node_settings, "settings", lambda *_: pytest.fail("there is no server"))
     assert control.start(host, places, lambda _waited: None) is None
     assert ("start", TARGET_UNIT) in host.services.verbs
     assert ("start", UNIT) not in host.services.verbs
@@ -105,7 +105,7 @@ def test_a_measurement_leaves_the_machines_own_tuning(host, places):
 
 def test_a_restart_leaves_the_socket_open(host, places, monkeypatch):
     install(host, *ALL, MainPID="77")
-    monkeypatch.setattr(node, "settings", lambda *_: None)
+    monkeypatch.setattr(node_settings, "settings", lambda *_: None)
     monkeypatch.setattr(node, "wait_ready", lambda *_: {})
     control.restart(host, places)
     assert host.services.verbs == [("reset-failed", UNIT), ("restart", UNIT)]

@@ -11,7 +11,7 @@ from fakes import FakeHost
 from local_opus import (
     control,
     install,
-    node,
+    node_settings,
     shelf,
     stock,
     upgrade,
@@ -110,7 +110,7 @@ USES: dict[str, Callable[[FakeHost, Locations], object]] = {
     "uninstall": lambda host, places: uninstall(host, places, purge=True, tell=QuietReporter()),
     "upgrade": upgrade.installed,
     "start": lambda host, places: control.start(host, places, lambda _waited: None),
-    "chat": node.address,
+    "chat": node_settings.address,
     "verify": lambda host, places: verification.subjects(host, places, None),
     "models remove": lambda host, places: shelf.removable(host, places, "smollm2-135m"),
 }

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import StringConstraints
 
-from local_opus import node, node_units
+from local_opus import node, node_settings, node_units
 from local_opus.actions import unit_folders, unit_links
 from local_opus.actions.base import Action, Inspection, Progress, Record, Reverted, State
 from local_opus.actions.ownership import lost_group
@@ -180,7 +180,7 @@ class EnableService(Action):
             node.wait_ready(
                 host,
                 locations,
-                node.settings(host, locations),
+                node_settings.settings(host, locations),
                 lambda waited: progress("ask it whether it is ready", int(waited), None),
             )
 

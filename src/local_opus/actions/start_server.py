@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from local_opus import node, server_log
+from local_opus import node, node_settings, server_log
 from local_opus.actions.base import Action, Inspection, Progress, Record, Reverted, State
 from local_opus.actions.ownership import lost_group
 from local_opus.host import Host
@@ -56,7 +56,7 @@ class StartServer(Action):
         if running is not None:
             node.stop_detached(host, locations, running)
         started = node.start_detached(host, locations, list(self.command))
-        where = node.settings(host, locations)
+        where = node_settings.settings(host, locations)
         with server_log.kept(host, locations):
             node.wait_ready(
                 host, locations, where, lambda waited: progress("load the model", int(waited), None)
@@ -83,7 +83,9 @@ class StartServer(Action):
         if isinstance(former, list) and former:
             locations = locate(self.scope, host.environ)
             node.start_detached(host, locations, [str(word) for word in former])
-            node.wait_ready(host, locations, node.settings(host, locations), lambda _waited: None)
+            node.wait_ready(
+                host, locations, node_settings.settings(host, locations), lambda _waited: None
+            )
 
 
 def _logs(locations: Locations) -> tuple[str, str]:

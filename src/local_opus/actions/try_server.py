@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import ClassVar
 
-from local_opus import node, selftest, server_log
+from local_opus import node, node_settings, selftest, server_log
 from local_opus.actions.base import Action, Inspection, Progress, Record, Reverted, State
 from local_opus.actions.ownership import group_number
 from local_opus.devices.names import DeviceName
@@ -118,7 +118,7 @@ class TryServer(Action):
         node.wait_ready(
             host,
             places,
-            node.settings(host, places),
+            node_settings.settings(host, places),
             lambda waited: progress("load the model", int(waited), None),
         )
 
@@ -163,4 +163,4 @@ class TryServer(Action):
             node.start_detached(host, places, [str(word) for word in command])
         else:
             host.services.start(self.scope, places.unit, lambda _waited, _said: None)
-        node.wait_ready(host, places, node.settings(host, places), lambda _waited: None)
+        node.wait_ready(host, places, node_settings.settings(host, places), lambda _waited: None)

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from local_opus import control, node, stock
+from local_opus import control, node_settings, stock
 from local_opus.actions.create_environment import CreateEnvironment
 from local_opus.catalog import needs
 from local_opus.catalog.engine_memory import BATCH, kv_value_bytes
@@ -229,5 +229,5 @@ def look(host: Host, locations: Locations) -> Context:
         locations,
         Once(lambda: gather(host, disk_path=locations.models, probe_timeout=PROBE_SECONDS)),
         Once(journal),
-        Once(lambda: node.settings(host, locations)),
+        Once(lambda: node_settings.settings(host, locations)),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from local_opus import node, node_units
+from local_opus import node, node_settings, node_units
 from local_opus.checks.base import (
     Answer,
     Check,
@@ -59,9 +59,9 @@ def _where(context: Context) -> tuple[str, int, str]:
     try:
         if host.files.stat(locations.server_config) is None:
             return _DEFAULT, _DEFAULT_PORT, " (the default: no server is installed)"
-        return (*node.listens(host, locations), "")
+        return (*node_settings.listens(host, locations), "")
     except PermissionError:
-        address, port = node.address(host, locations)
+        address, port = node_settings.address(host, locations)
         return address, port, ""
     except BadInputError as error:
         raise NotApplicableError("its config can't be read: see the check of it") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from local_opus import node
+from local_opus import node_settings
 from local_opus.checks.base import (
     Answer,
     Check,
@@ -19,7 +19,7 @@ from local_opus.tuning import tuned
 def ask(context: Context) -> Answer:
     """Compare tuned.json with the model, the device and the OpenVINO that the server has."""
     context.settings()
-    state = node.tuned_state(context.host, context.locations)
+    state = node_settings.tuned_state(context.host, context.locations)
     if state is None:
         raise NotApplicableError("nothing was tuned here")
     if state.unused is not None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from local_opus import control, node, state, whereabouts
+from local_opus import control, node, node_settings, state, whereabouts
 from local_opus.apply import Applier
 from local_opus.errors import LocalOpusError
 from local_opus.host import Host
@@ -115,7 +115,7 @@ def restart(host: Host, locations: Locations) -> bool:
 
 def _require_closed(host: Host, locations: Locations) -> None:
     """Raise LocalOpusError where the server answers who has no key: one that knows of none."""
-    address, port = node.address(host, locations)
+    address, port = node_settings.address(host, locations)
     if not host.network.wants_key(address, port):
         raise LocalOpusError(
             f"http://{address}:{port}/health: answers without a key: the server that is installed "

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from local_opus import node, server_config
+from local_opus import node_settings, server_config
 from local_opus.errors import LocalOpusError
 from local_opus.host import Host
 from local_opus.locations import Locations, locate
@@ -76,7 +76,7 @@ def find(host: Host, installs: Iterable[Locations]) -> list[Target]:
 
 
 def _target(host: Host, places: Locations) -> Target:
-    target = Target(places.scope.value, places, *node.announced(host))
+    target = Target(places.scope.value, places, *node_settings.announced(host))
     try:
         address, port = server_config.listens(host.files.read_text, places.server_config)
         target = replace(target, address=address, port=port)

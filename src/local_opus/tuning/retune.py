@@ -10,6 +10,7 @@ from local_opus import (
     control,
     install,
     node,
+    node_settings,
     planner,
     profiles,
     server_config,
@@ -64,7 +65,7 @@ def wanted(host: Host, locations: Locations, *, goal: Goal | None, seconds: int)
             facts, goal=goal, seconds=seconds, device=device, openvino=version, base=base
         )
         return Wanted(order, lack=_lack(facts, device))
-    where = node.settings(host, locations)
+    where = node_settings.settings(host, locations)
     there = server_config.openvino(host.files.read_text, locations.server_config).properties
     own = tuple(sorted(k for k in {*base, *there} if base.get(k) != there.get(k)))
     order = ordering.order(
