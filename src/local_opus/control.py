@@ -16,7 +16,7 @@ from local_opus.history import Event
 from local_opus.host import Host
 from local_opus.keys import store
 from local_opus.locations import UNIT, Locations
-from local_opus.machine import standing
+from local_opus.machine import service, standing
 from local_opus.receipts import Receipt
 from local_opus.sandbox import asking
 from local_opus.server.settings import Settings
@@ -120,6 +120,8 @@ def stop(host: Host, locations: Locations) -> node.Serving | None:
     running = node.serving(host, locations)
     if running is not None and running.how == "detached":
         node.stop(host, locations, running)
+    else:  # of one that crashed, what was set of the machine may still be
+        service.stop_beside(host, locations)
     if host.services.running(locations.scope):
         node_units.stop(host, locations)
     return running
@@ -270,7 +272,10 @@ def _status_of_last_good(host: Host, locations: Locations) -> dict[str, JsonValu
 
 def _machine(host: Host, locations: Locations, device: str | None) -> JsonValue:
     """Return what stands of the machine's own settings; None: nothing is to be set."""
-    found = standing.report(host, locations, device)
+    try:
+        found = standing.report(host, locations, device)
+    except PermissionError as error:
+        found = standing.untold(f"{error.filename or locations.machine}: closed to this user")
     return None if found is None else found.model_dump(mode="json")
 
 

@@ -115,7 +115,6 @@ def start_detached(host: Host, locations: Locations, command: list[str]) -> Serv
         host.files.rename(locations.server_log, f"{locations.server_log}.1")
     for folder in (locations.runtime, locations.logs):  # /run is empty after a reboot
         host.files.make_folders(folder)
-    service.start_beside(host, locations)
     user = group = None
     if host.euid == 0 and locations.scope is Scope.SYSTEM:
         user, group = NOBODY, host.accounts.group_id(GROUP) or NOBODY
@@ -133,6 +132,7 @@ def start_detached(host: Host, locations: Locations, command: list[str]) -> Serv
     pid = host.processes.start_detached(
         command, log=log, old_log=f"{log}.1", record=record, user=user, group=group, extra_env=given
     )
+    service.start_beside(host, locations)
     return Serving(pid, "detached")
 
 

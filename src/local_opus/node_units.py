@@ -82,19 +82,24 @@ def server_unit(host: Host, locations: Locations) -> str:
 
 
 def socket_address(host: Host, locations: Locations) -> tuple[str, int] | None:
-    """Return where systemd listens for the server; None: the server opens its port itself.
+    """Return where systemd listens for the server; None: the server opens its port itself."""
+    found = socket_addresses(host, locations)
+    return found[0] if found else None
+
+
+def socket_addresses(host: Host, locations: Locations) -> list[tuple[str, int]]:
+    """Return all addresses where systemd listens for the server, the first is the server's own.
 
     What an admin's drop-in says counts, where systemd runs and can be asked.
     """
     path = f"{locations.units}/{SOCKET_UNIT}"
     if locations.unit != UNIT or host.files.stat(path) is None or _opens_itself(host, locations):
-        return None
-    found = None
+        return []
+    found: list[tuple[str, str]] = []
     if host.services.running(locations.scope):
-        found = _STREAM.search(host.services.property(locations.scope, SOCKET_UNIT, "Listen"))
-    if found is None:
-        found = _LISTEN.search(host.files.read_text(path))
-    return (found[1].strip("[]"), int(found[2])) if found is not None else None
+        found = _STREAM.findall(host.services.property(locations.scope, SOCKET_UNIT, "Listen"))
+    found = found or _LISTEN.findall(host.files.read_text(path))
+    return [(address.strip("[]"), int(port)) for address, port in found]
 
 
 def _opens_itself(host: Host, locations: Locations) -> bool:

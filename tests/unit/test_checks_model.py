@@ -325,6 +325,7 @@ ACTIVE = {"LoadState": "loaded", "ActiveState": "active", "SubState": "running",
     [
         ({}, "pass", "active (running), enabled", False),
         ({"DropInPaths": "/etc/systemd/system/x.d/a.conf"}, "pass", "changed by /etc/systemd/system/x.d/a.conf", False),
+        ({"DropInPaths": "/etc/systemd/system/x.d/20-local-opus-machine.conf"}, "pass", "enabled", False),
         ({"LoadState": "masked"}, "fail", "is masked", True),
         ({"LoadState": "not-found"}, "fail", "not-found", True),
         ({"ActiveState": "failed", "Result": "exit-code", "NRestarts": "5"}, "fail", "has failed (exit-code), started again 5 times", True),
@@ -339,7 +340,15 @@ def test_unit(host, changes, state, words, fixable):
     host.services.values = {**ACTIVE, **changes}
     found = one(unit.CHECK, context(host))
     assert (found.state, found.fixable, words in found.evidence) == (state, fixable, True), found
+    assert "local-opus-machine.conf" not in found.evidence  # it is ours
     assert host.services.verbs == []
+
+
+def test_a_drop_in_is_named_also_where_something_is_wrong(host):
+    served(host, "enable_service")
+    host.services.runs = True
+    host.services.values = {**ACTIVE, "NRestarts": "3", "DropInPaths": "/etc/x.d/a.conf"}
+    assert "changed by /etc/x.d/a.conf" in one(unit.CHECK, context(host)).details[-1]
 
 
 def test_the_worst_of_the_units_is_told(host):

@@ -115,6 +115,14 @@ def test_a_server_that_is_no_service_needs_no_systemd_to_be_known(tmp_path):
     assert control.stop(host, locate(Scope.USER, host.environ)) is None
 
 
+def test_a_stop_takes_back_what_a_server_that_crashed_left_set(tmp_path, monkeypatch):
+    taken: list[object] = []
+    monkeypatch.setattr(control.service, "stop_beside", lambda *_: taken.append(1))
+    host = installed(tmp_path, *DETACHED)
+    control.stop(host, locate(Scope.USER, host.environ))
+    assert taken == [1]
+
+
 def test_a_service_is_not_said_to_be_missing_where_no_systemd_runs(tmp_path):
     host = installed(tmp_path, *SERVICE)
     with pytest.raises(LocalOpusError, match="the server is a service, and no systemd runs here"):

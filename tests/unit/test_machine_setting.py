@@ -141,8 +141,15 @@ def test_what_is_refused_is_named_and_the_rest_is_set(host):
     applied = setting.apply(host, PLACES, some, "unit")
     assert applied.problems == {GOVERNOR: "schedutil was refused: invalid argument"}
     assert f"{THP}/enabled" in applied.done
+    assert GOVERNOR not in [one.path for one in setting.record(host, PLACES).files]
     setting.take_back(host, PLACES)
     assert host.files.read_text(GOVERNOR) == "powersave\n"
+
+
+def test_where_all_is_refused_nothing_is_on_record(host):
+    some = [Knob(path=GOVERNOR, before="powersave\n", wanted="schedutil")]
+    setting.apply(host, PLACES, some, "unit")
+    assert host.files.stat(RECORD) is None
 
 
 def test_what_the_kernel_clamps_is_no_success(host, monkeypatch):
@@ -150,6 +157,7 @@ def test_what_the_kernel_clamps_is_no_success(host, monkeypatch):
     path = f"{NPU}/freq/set_min_freq"
     applied = setting.apply(host, PLACES, [Knob(path=path, before="400\n", wanted="1950")], "unit")
     assert applied.problems == {path: "1950 was written, and it holds '1800'"}
+    assert [one.path for one in setting.record(host, PLACES).files] == [path]  # it was changed
 
 
 def test_a_device_that_is_gone_is_no_problem_on_the_way_back(host):

@@ -132,6 +132,24 @@ def test_an_address_of_others_has_drifted(host, places, address):
     assert "server.json: host: " in evidence
 
 
+@pytest.mark.parametrize(
+    ("listen", "state"),
+    [
+        ("127.0.0.1:8000 (Stream)", "applied"),
+        ("[::1]:8000 (Stream)", "applied"),
+        ("0.0.0.0:8000 (Stream)", "drifted"),
+        ("127.0.0.1:8000 (Stream)\n0.0.0.0:8001 (Stream)", "drifted"),
+    ],
+)
+def test_where_systemd_listens_its_socket_counts(host, places, listen, state):
+    write(host, f"{places.units}/{UNIT}", "[Unit]\nRequires=local-opus.socket\n")
+    write(host, f"{places.units}/local-opus.socket", "[Socket]\nListenStream=127.0.0.1:8000\n")
+    host.services.units["local-opus.socket"] = {**CLOSED, "Listen": listen}
+    found = parts(host, places)["loopback"]
+    assert found[0] == state
+    assert found[1].startswith("local-opus.socket: ")
+
+
 def test_without_a_server_status_is_sound_until_something_drifts(host):
     found = locate(Scope.USER, host.environ)
     places = install(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fakes import FakeHost
-from local_opus import sealed
+from local_opus import control, sealed
 from local_opus.actions import build
 from local_opus.actions.base import Record, State
 from local_opus.actions.tune_machine import TuneMachine
@@ -280,7 +281,8 @@ def stands(host: FakeHost) -> dict[str, tuple[str, str]]:
 
 def test_status_tells_each_item(host):
     do(host, action(result(host)))
-    assert stands(host)["governor"] == ("not applied", f"{TUNE_UNIT} does not run")
+    not_set = f"{GOVERNOR}: it holds powersave; {TUNE_UNIT} does not run"
+    assert stands(host)["governor"] == ("not applied", not_set)
     service.start(host, PLACES, "unit")
     host.services.values |= {"Nice": "-5", "CPUWeight": "305", "LimitMEMLOCK": "8388608"}
     found = stands(host)
@@ -300,6 +302,29 @@ def test_status_names_what_drifted_and_by_what(host):
     assert found["scheduling"] == ("drifted", "Nice=0 in local-opus.service, and -5 was chosen")
     service.stop(host, PLACES)
     assert stands(host)["governor"] == ("drifted", f"{GOVERNOR}: somebody had set schedutil, so it was left so")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("systemd", "who"),
+    [(True, f"{TUNE_UNIT} could not set it, and its log says why"), (False, "the start of the server sets it, as root")],
+)  # fmt: skip
+def test_a_write_that_was_refused_is_no_drift(host, monkeypatch, systemd, who):
+    do(host, action(result(host)))
+    monkeypatch.setattr(type(host.files), "_judged", lambda *_: (errno.EACCES, ""))
+    service.start(host, PLACES, "unit")
+    host.services.runs = systemd
+    host.services.units[TUNE_UNIT] = {"ActiveState": "active"}
+    assert stands(host)["governor"] == ("not applied", f"{GOVERNOR}: it holds powersave; {who}")
+
+
+def test_what_is_closed_to_this_user_is_not_told_as_unmeasured(host, monkeypatch):
+    def closed(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", PATH)
+
+    monkeypatch.setattr(standing, "tuned", closed)
+    with pytest.raises(PermissionError):
+        standing.report(host, PLACES, None)
+    assert f"{PATH}: closed to this user" in str(control._machine(host, PLACES, None))
 
 
 def test_status_survives_a_damaged_file(host):

@@ -17,7 +17,7 @@ from local_opus.values import Scope
 
 _MASK = "/dev/null"
 #: Drop-ins of ours, which actions of their own write and remove.
-_OURS = re.compile(r"[0-9]+-local-opus-")
+OURS = re.compile(r"[0-9]+-local-opus-")
 
 
 class InstallUnit(WriteFile):
@@ -65,7 +65,7 @@ class InstallUnit(WriteFile):
         if found is None or found.kind != "folder":
             return None
         theirs = (name for name in host.files.list(folder) if name.endswith(".conf"))
-        names = ", ".join(name for name in theirs if not _OURS.match(name))
+        names = ", ".join(name for name in theirs if not OURS.match(name))
         if not names:
             return None
         units, _, name = self.path.rpartition("/")

@@ -17,7 +17,9 @@ from local_opus.errors import LocalOpusError
 from local_opus.locations import TUNE_UNIT
 from local_opus.machine import standing
 
-_SET_AGAIN = f"sudo systemctl restart {TUNE_UNIT}"
+#: By who sets them: the unit, or the start of the server.
+_SET_AGAIN = (f"sudo systemctl restart {TUNE_UNIT}",)
+_START_AGAIN = ("sudo local-opus stop", "sudo local-opus start")
 _MEASURE = "sudo local-opus tune --machine"
 
 
@@ -33,7 +35,9 @@ def ask(context: Context) -> Answer:
     ]
     if wrong:
         evidence, details = told(wrong, "settings are not as they were measured to gain")
-        fix = advise("Find what else sets them, then have them set again.", _SET_AGAIN)
+        by_unit = context.host.services.running(context.locations.scope)
+        again = _SET_AGAIN if by_unit else _START_AGAIN
+        fix = advise("Find what else sets them, then have them set again.", *again)
         return warned(evidence, fix, details=details)
     if found.problem is not None:
         return warned(f"not measured: {found.problem}", advise("Measure it again.", _MEASURE))

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from local_opus import node_units
 from local_opus.actions.enable_service import EnableService
+from local_opus.actions.install_unit import OURS
 from local_opus.asking import require_answer
 from local_opus.checks.base import (
     Answer,
@@ -19,7 +23,6 @@ from local_opus.checks.base import (
 from local_opus.checks.context import Context
 from local_opus.host.services import journalctl
 from local_opus.node_units import CLOSED, Standing
-from local_opus.planner.keys import DROP_IN
 from local_opus.values import Scope
 from local_opus.values.checks import CheckState
 
@@ -44,12 +47,17 @@ def ask(context: Context) -> Answer:
     found.sort(key=lambda one: one.result == CLOSED)
     answers = [_judge(one, scope) for one in found]
     worst = min(answers, key=lambda one: _ORDER.index(one.state))
+    yours = _changed_by(found)
     if worst.state is not CheckState.PASS:
-        return worst
-    paths = [path for one in found for path in one.drop_ins]
-    drop_ins = [path for path in paths if not path.endswith(f"/{DROP_IN}")]
-    yours = f"; changed by {', '.join(drop_ins)}" if drop_ins else ""
-    return passed(f"{'; '.join(one.evidence for one in answers)}{yours}")
+        return replace(worst, details=(*worst.details, yours) if yours else worst.details)
+    return passed("; ".join([*(one.evidence for one in answers), *([yours] if yours else [])]))
+
+
+def _changed_by(units: Sequence[Standing]) -> str:
+    """Name the drop-ins that are not ours; "": there are none."""
+    paths = [path for one in units for path in one.drop_ins]
+    theirs = [path for path in paths if not OURS.match(path.rpartition("/")[2])]
+    return f"changed by {', '.join(theirs)}" if theirs else ""
 
 
 def _judge(now: Standing, scope: Scope) -> Answer:

@@ -33,20 +33,21 @@ def command(scope: str | None, lines: int, since: str | None, unit: str, *, foll
     They are in systemd's journal; without systemd the server writes a file, which is kept below
     10 MiB, with one older part.
     """
+    from local_opus import node_units
     from local_opus.cli.context import find_install, open_host
     from local_opus.errors import BadInputError, LocalOpusError
 
     host = open_host()
     locations = find_install(host, scope)
-    if host.files.stat(locations.server_log) is not None:
+    if host.services.running(locations.scope) and node_units.there(host, locations):
+        _journal(host, locations, unit, lines, since, follow=follow)
+    elif host.files.stat(locations.server_log) is not None:
         if unit not in {"server", "all"}:
             raise BadInputError(
                 f"--unit {unit}: without systemd there is the server alone",
                 "Leave --unit away.",
             )
         _file(host, locations, lines, since, follow=follow)
-    elif host.services.running(locations.scope):
-        _journal(host, locations, unit, lines, since, follow=follow)
     else:
         raise LocalOpusError(f"{locations.server_log}: no log yet", "Start it: `local-opus start`.")
 

@@ -79,7 +79,7 @@ def reset(host: Host, locations: Locations, order: MachineOrder) -> bool:
     """Set nothing any more; return whether anything was chosen."""
     now = measuring.nothing_chosen(host, order, "taken back by `tune --machine --reset`")
     found = standing.tuned(host, locations)
-    if found is None or not found.chosen:
+    if found is None or not any(one.knobs or one.unit for one in found.chosen):
         return False
     keep(host, locations, order, now)
     return True

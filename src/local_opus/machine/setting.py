@@ -103,7 +103,21 @@ def apply(host: Host, locations: Locations, knobs: Sequence[Knob], by: str) -> A
                 applied.done.append(one.path)
             else:
                 applied.problems[one.path] = problem
+        if any(one.path in applied.problems for one in files):
+            _keep_changed(host, locations)
     return applied
+
+
+def _keep_changed(host: Host, locations: Locations) -> None:
+    """Keep on record what holds another word than before: what was refused was not set."""
+    found = record(host, locations)
+    if found is None:
+        return
+    changed = tuple(one for one in found.files if read(host, one.path) != one.before)
+    if changed:
+        _keep(host, locations, found.model_copy(update={"files": changed}))
+    else:
+        forget(host, locations)
 
 
 def take_back(host: Host, locations: Locations, *, note: bool = False) -> TakenBack:

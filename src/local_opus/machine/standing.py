@@ -65,7 +65,8 @@ def tuned(host: Host, locations: Locations) -> MachineTuned | None:
 def report(host: Host, locations: Locations, device: str | None) -> Report | None:
     """Return what stands now; None: nothing of the machine is to be set here.
 
-    ``device``: the one that the server runs on; None: there is no server.
+    ``device``: the one that the server runs on; None: there is no server. Raises PermissionError
+    where machine.json is closed to this user.
     """
     try:
         found = tuned(host, locations)
@@ -78,7 +79,8 @@ def report(host: Host, locations: Locations, device: str | None) -> Report | Non
             "device-access": live.device_access(host, locations, device),
         }
         items = (now.get(one.id, one) for one in found.items)
-        stand = tuple(_item(host, one, record, unit) for one in items)
+        setter = _setter(host, locations)
+        stand = tuple(_item(host, one, record, unit, setter) for one in items)
         return Report(
             verdict=_counted(stand),
             details=tuple(f"{one.id}: {one.state}: {one.reason}" for one in stand),
@@ -87,10 +89,12 @@ def report(host: Host, locations: Locations, device: str | None) -> Report | Non
             problem=found.problem,
         )
     except LocalOpusError as error:
-        return _untold(error.message)
+        return untold(error.message)
+    except PermissionError:
+        raise
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        return _untold(f"{where}{(error.strerror or str(error)).lower()}")
+        return untold(f"{where}{(error.strerror or str(error)).lower()}")
 
 
 def _counted(items: tuple[Standing, ...]) -> str:
@@ -98,7 +102,8 @@ def _counted(items: tuple[Standing, ...]) -> str:
     return ", ".join(f"{count} {state}" for state, count in counts.items() if count)
 
 
-def _untold(problem: str) -> Report:
+def untold(problem: str) -> Report:
+    """Return a report that says why nothing can be told."""
     return Report(verdict=problem, problem=problem)
 
 
@@ -106,7 +111,7 @@ def _unmeasured(host: Host, locations: Locations) -> Report | None:
     """Say that the unit is there, and nothing was measured for it to set."""
     if host.files.stat(f"{locations.units}/{TUNE_UNIT}") is None:
         return None
-    return _untold("nothing was measured, so nothing is set: run `local-opus tune --machine`")
+    return untold("nothing was measured, so nothing is set: run `local-opus tune --machine`")
 
 
 def _unit_now(host: Host, locations: Locations, found: MachineTuned) -> Mapping[str, str] | None:
@@ -116,8 +121,21 @@ def _unit_now(host: Host, locations: Locations, found: MachineTuned) -> Mapping[
     return host.services.properties(locations.scope, UNIT, *_SHOWN.values())
 
 
+def _setter(host: Host, locations: Locations) -> str:
+    """Say why what was chosen may not be set: who sets it, and whether that was done."""
+    if not host.services.running(locations.scope):
+        return "the start of the server sets it, as root"
+    if host.services.property(locations.scope, TUNE_UNIT, "ActiveState") != "active":
+        return f"{TUNE_UNIT} does not run"
+    return f"{TUNE_UNIT} could not set it, and its log says why"
+
+
 def _item(
-    host: Host, item: Item, record: SetRecord | None, unit: Mapping[str, str] | None
+    host: Host,
+    item: Item,
+    record: SetRecord | None,
+    unit: Mapping[str, str] | None,
+    setter: str,
 ) -> Standing:
     files = tuple(
         FileNow(
@@ -132,7 +150,7 @@ def _item(
     if item.decision != "chosen":
         state, reason = item.decision, item.reason
     elif item.knobs:
-        state, reason = _files_state(item, files, record)
+        state, reason = _files_state(item, files, record, setter)
     else:
         state, reason = _unit_state(item, unit)
     return Standing(
@@ -147,7 +165,7 @@ def _item(
 
 
 def _files_state(
-    item: Item, files: tuple[FileNow, ...], record: SetRecord | None
+    item: Item, files: tuple[FileNow, ...], record: SetRecord | None, setter: str
 ) -> tuple[State, str]:
     ours = {one.path: one for one in record.files} if record is not None else {}
     left = record.drifted if record is not None else {}
@@ -161,9 +179,9 @@ def _files_state(
             return "applied", decided.in_words(item)
         return "applied", "somebody else set it already"
     lacking = next(one for one in files if one.now != one.wanted)
-    if ours:
+    if lacking.path in ours:
         return "drifted", f"{lacking.path}: {lacking.wanted} was set, and it holds {lacking.now}"
-    return "not applied", f"{TUNE_UNIT} does not run"
+    return "not applied", f"{lacking.path}: it holds {lacking.now}; {setter}"
 
 
 def _unit_state(item: Item, unit: Mapping[str, str] | None) -> tuple[State, str]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from pydantic import JsonValue
 
-from local_opus import server_config
+from local_opus import node_units, server_config
 from local_opus.actions.create_environment import CreateEnvironment
 from local_opus.errors import LocalOpusError
 from local_opus.history import History
 from local_opus.host import Host
-from local_opus.locations import Locations
+from local_opus.locations import SOCKET_UNIT, Locations
 from local_opus.posture.part import Part, State
 from local_opus.posture.units import egress, processes, services
+from local_opus.validation import loopback
 from local_opus.values.posture import NAME, VARIABLES, assignments
 
 __all__ = ["CONSENT", "Part", "State", "consent_told", "parts", "told", "without_server"]
@@ -106,11 +107,19 @@ def consent_told(host: Host) -> str:
 def _loopback(host: Host, locations: Locations, history: History) -> Part:
     if not any(entry.id == "config:server" and entry.active for entry in history.entries):
         return Part("loopback", State.NOT_APPLICABLE, "the profile has no server")
+    opened = node_units.socket_addresses(host, locations)
     try:
-        address, port = server_config.listens(host.files.read_text, locations.server_config)
+        listens = opened or [server_config.listens(host.files.read_text, locations.server_config)]
     except LocalOpusError as error:
         return Part("loopback", State.DRIFTED, error.message)
-    return Part("loopback", State.APPLIED, f"{locations.server_config}: {address}:{port}")
+    where = SOCKET_UNIT if opened else locations.server_config
+    for address, port in listens:
+        try:
+            loopback(address)
+        except ValueError as error:
+            return Part("loopback", State.DRIFTED, f"{where}: {address}:{port}: {error}")
+    said = ", ".join(f"{address}:{port}" for address, port in listens)
+    return Part("loopback", State.APPLIED, f"{where}: {said}")
 
 
 def without_server(history: History) -> str | None:

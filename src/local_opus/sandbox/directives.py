@@ -20,9 +20,8 @@ def _switched_off(value: str) -> bool:
     return value.casefold() in _NO
 
 
-def _below(*order: str) -> Callable[[str], bool]:
-    """Return what tells that a value is not the last, the strictest."""
-    return lambda value: value.casefold() not in order[-1:]
+def _less_than(strictest: str) -> Callable[[str], bool]:
+    return lambda value: value.casefold() != strictest
 
 
 def _beyond(known: set[str]) -> Callable[[str], bool]:
@@ -95,8 +94,8 @@ _OPENS: dict[str, Callable[[str], bool]] = {
     "PrivateTmp": _switched_off,
     "ProcSubset": lambda _: False,
     "ProtectHome": lambda value: value.casefold() in {*_NO, "read-only"},
-    "ProtectProc": _below("default", "ptraceable", "noaccess", "invisible"),
-    "ProtectSystem": _below("no", "yes", "full", "strict"),
+    "ProtectProc": _less_than("invisible"),
+    "ProtectSystem": _less_than("strict"),
     "ReadWritePaths": _given,
     "RestrictAddressFamilies": _families,
     "RestrictNamespaces": _namespaces,
@@ -109,11 +108,6 @@ _OPENS: dict[str, Callable[[str], bool]] = {
 }
 #: What is not in them is closed, so any word closes all others.
 _ALLOW_LISTS = {"RestrictAddressFamilies", "SystemCallFilter"}
-
-
-def is_of_sandbox(name: str) -> bool:
-    """Whether a setting of [Service] is one of the sandbox."""
-    return name in _OPENS
 
 
 def opens(name: str, value: str) -> bool:
