@@ -171,9 +171,7 @@ def test_a_limit_that_is_too_low_ends_in_a_failure_that_names_it(
     assert ended["Result"] in {"oom-kill", "signal"}
     assert (ended["ExecMainStatus"], ended["NRestarts"]) == ("9", "2")
     said = virtual.run("local-opus", "status").out
-    doctor = json.loads(virtual.run("local-opus", "doctor", "--json", timeout=300).out)
-    evidence = str(next(one for one in doctor["results"] if one["id"] == "unit"))
-    for text in (started.err, said, evidence):
+    for text in (started.err, said):
         assert f"{DROP_IN}:4: MemoryMax=16M" in text, text
     assert virtual.run("systemctl", "is-active", "bystander").out == "active\n"
     inside.shell(f"rm -r {folder}; systemctl daemon-reload; systemctl stop bystander")

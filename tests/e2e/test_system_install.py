@@ -251,24 +251,6 @@ def test_the_server_starts_an_engine_again_that_was_killed(node: Node, machine: 
     node.assert_answers()
 
 
-def test_the_watchdog_ends_a_server_that_hangs(node: Node, machine: Machine) -> None:
-    folder = f"/run/systemd/system/{UNIT}.d"
-    script = (
-        f"mkdir -p {folder} && printf '[Service]\\nWatchdogSec=2\\n' >{folder}/quick.conf "
-        f"&& systemctl daemon-reload && systemctl restart {UNIT}"
-    )
-    assert machine.run("sh", "-c", script).code == 0
-    pid = node.properties("MainPID")["MainPID"]
-    time.sleep(5)
-    assert node.properties("MainPID")["MainPID"] == pid, "the watchdog ended an idle server"
-    node.send("STOP", pid)
-    assert str(wait_another(node, pid)["pid"]) != pid
-    node.assert_answers()
-    script = f"rm -r {folder} && systemctl daemon-reload && systemctl restart {UNIT}"
-    assert machine.run("sh", "-c", script).code == 0
-    assert node.properties("WatchdogUSec")["WatchdogUSec"] == "1min"
-
-
 def wait_another(node: Node, pid: str) -> dict[str, object]:
     """Wait until a server with another PID is ready."""
     deadline = time.monotonic() + 60

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from local_opus import log_reading, log_rotation
+from local_opus import cli, log_reading, log_rotation
+from local_opus.cli import context
 from local_opus.errors import BadInputError, LocalOpusError
 from local_opus.host import Completed, Host
 from local_opus.locations import MONITOR_UNIT
@@ -219,3 +220,17 @@ def test_the_units_of_the_node_are_asked_for_together(places):
     assert command[:4] == ["journalctl", "--user", "--no-pager", "--lines=9"]
     assert {f"--unit={places.unit}", f"--unit={MONITOR_UNIT}", "--since=today"} <= {*command}
     assert command[-1] == "--follow"
+
+
+def test_a_file_that_a_server_without_systemd_left_hides_no_journal(
+    host, places, monkeypatch, capsys
+):
+    for path in (f"{places.units}/{places.unit}", places.server_log):
+        host.files.make_folders(path.rpartition("/")[0])
+        host.files.write_atomic(path, b"of a file\n")
+    host.services.runs = True
+    host.processes.answers["journalctl"] = Completed(0, "of the journal\n", "")
+    monkeypatch.setattr(context, "open_host", lambda: host)
+    monkeypatch.setattr(context, "find_install", lambda *_: places)
+    assert cli.main(["logs"]) == 0
+    assert capsys.readouterr().out == "of the journal\n"
