@@ -34,7 +34,8 @@ def serve(host: Host, config: str) -> int:
     log_to_stderr("INFO")
     kept = LastGood(host, config)
     standing = Standing()
-    with Door() as door:
+    # From the first reading on: what is asked while there is no server the next one does.
+    with Door() as door, standing.signals.keep_hangups():
         try:
             with Starting(_VERIFYING) as starting:
                 proven = prove(host, config, starting.progress)
@@ -51,7 +52,7 @@ def serve(host: Host, config: str) -> int:
                 if standing.config_problem is not None:
                     error.details = (*error.details, standing.config_problem)
                     raise
-                if standing.served:
+                if standing.served or standing.signals.ended:
                     raise
                 proven = _instead(host, config, kept, standing, error, proven.settings)
                 continue

@@ -188,6 +188,17 @@ def test_an_engine_that_fails_after_it_served_is_no_matter_of_the_config(serve, 
         serve(run, some(port=6))  # type: ignore[arg-type]
 
 
+def test_a_server_that_is_to_end_serves_nothing_instead(serve):
+    serve(Runs(0), some(port=5))
+
+    def run(_proven, _door, standing, **_: object) -> int:
+        standing.signals.ended = True
+        raise REFUSED
+
+    with pytest.raises(LocalOpusError, match="no device GPU"):
+        serve(run, some(port=6))  # type: ignore[arg-type]
+
+
 def test_unproven_weights_are_never_served_instead(serve, monkeypatch):
     serve(Runs(0), some(port=5))
     swapped = ProblemFoundError("/m: model.bin: corrupt", "Install again.")
