@@ -221,6 +221,57 @@ def test_settings_that_were_read_again_and_fail_give_way_to_those_before(serve):
     assert [port for port, _, _ in runs.served] == [6, 7, 6]
 
 
+KEYS_FILES = {
+    "sound": (b'{"schema_version": 1, "required": true}', "required"),
+    "an unknown field": (b'{"schema_version": 1,"required":true, "x": 1}', "required"),
+    "cut": (b'{"schema_version": 1, "required" : true', "required"),
+    "no text": (b'\xff{"required": true}', "required"),
+    "wants none": (b'{"schema_version": 1, "required": false}', "none"),
+    "missing": (None, "none"),
+}
+
+
+@pytest.mark.parametrize(("data", "keys"), KEYS_FILES.values(), ids=KEYS_FILES.keys())
+def test_who_asked_for_keys_gets_no_last_good_server_without(
+    host, monkeypatch, tmp_path, data, keys
+):
+    path = str(tmp_path / "server.json")
+    (tmp_path / "server.json").write_text('{"port": "nonsense"}')
+    if data is not None:
+        (tmp_path / "keys.json").write_bytes(data)
+    LastGood(host, path).write(some(port=5))
+    found = []
+
+    def run(proven, *_: object, **__: object) -> int:
+        found.append(proven.settings.keys)
+        return 0
+
+    def prove(*_: object) -> Proven:
+        raise NONSENSE
+
+    monkeypatch.setattr(serving, "run", run)
+    monkeypatch.setattr(serving, "prove", prove)
+    monkeypatch.setattr(serving, "prove_settings", lambda _h, kept, _p: Proven(kept))
+    assert serving.serve(host, path) == 0
+    assert found == [keys]
+
+
+def test_a_keys_file_that_can_not_be_read_is_no_word_that_none_are_wanted(
+    host, monkeypatch, tmp_path
+):
+    (tmp_path / "keys.json").mkdir()
+    LastGood(host, str(tmp_path / "server.json")).write(some(port=5))
+
+    def prove(*_: object) -> Proven:
+        raise NONSENSE
+
+    monkeypatch.setattr(serving, "run", Runs(0))
+    monkeypatch.setattr(serving, "prove", prove)
+    monkeypatch.setattr(serving, "prove_settings", lambda _h, kept, _p: Proven(kept))
+    with pytest.raises(BadInputError, match="port: is no number"):
+        serving.serve(host, str(tmp_path / "server.json"))
+
+
 # --- the real thing ----------------------------------------------------------------------------
 
 
