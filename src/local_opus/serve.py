@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     given = parser.parse_args(arguments)
     if not given.check:
-        # A reload is taken when there is something to reload.
+        # The config is yet to be read; `serving` takes this from then on.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         extend("Starting")
     from local_opus import log_rotation, node_settings, serving

@@ -17,7 +17,7 @@ from pydantic import AfterValidator, Field, JsonValue, StringConstraints, Valida
 
 from local_opus.errors import BadInputError
 from local_opus.machine import decided
-from local_opus.server.settings import Settings
+from local_opus.server.settings import HostName, Origin, Settings
 from local_opus.tuning import tuned
 from local_opus.validation import loopback, parse_json
 from local_opus.values import Value
@@ -48,6 +48,10 @@ class ServerFile(Value):
     #: Files of former versions don't have it.
     max_concurrent: int = 128
     lock_memory: bool = False
+    #: Who else may call than programs and pages of this machine, e.g. through a proxy; see
+    #: ``server.guards``.
+    allowed_hosts: tuple[HostName, ...] = ()
+    allowed_origins: tuple[Origin, ...] = ()
     model_config_path: AbsolutePath = Field(alias="model_config")
     generation_config: AbsolutePath
     openvino_config: AbsolutePath
@@ -112,6 +116,8 @@ def load(
         "schema_version": 1,
         "host": server.host,
         "port": server.port,
+        "allowed_hosts": server.allowed_hosts,
+        "allowed_origins": server.allowed_origins,
         "max_queue": server.max_queue,
         "max_concurrent": server.max_concurrent,
         "lock_memory": server.lock_memory or _locks_memory(read, path),

@@ -18,6 +18,7 @@ from local_opus.server.main import log_to_stderr, run
 from local_opus.server.settings import Settings
 from local_opus.server.standing import Proven, Standing
 from local_opus.server.starting import Starting
+from local_opus.server_config import keys_path
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +35,8 @@ def serve(host: Host, config: str) -> int:
     log_to_stderr("INFO")
     kept = LastGood(host, config)
     standing = Standing()
-    with Door() as door:
+    # From the first reading on: what is asked while there is no server the next one does.
+    with Door() as door, standing.signals.keep_hangups():
         try:
             with Starting(_VERIFYING) as starting:
                 proven = prove(host, config, starting.progress)
@@ -51,7 +53,7 @@ def serve(host: Host, config: str) -> int:
                 if standing.config_problem is not None:
                     error.details = (*error.details, standing.config_problem)
                     raise
-                if standing.served:
+                if standing.served or standing.signals.ended:
                     raise
                 proven = _instead(host, config, kept, standing, error, proven.settings)
                 continue
@@ -67,16 +69,19 @@ def _keep(kept: LastGood, settings: Settings) -> None:
         log.warning("%s: can't be written: %s", kept.path, error.strerror or error)
 
 
-def _keys_wanted(host: Host, config: str, failed: Settings | None) -> str:
-    """Return what settings that can't be served say of keys, as far as that can be told."""
+def _keys_wanted(host: Host, config: str, failed: Settings | None) -> bool:
+    """Return whether what can't be served wants keys, as far as that can be told.
+
+    ``keys.json`` may be sound beside nonsense, or be the nonsense itself. Raises OSError where it
+    is there and can't be read: that is no word that none are wanted.
+    """
     if failed is not None:
-        return failed.keys
+        return failed.keys == "required"
     try:
-        text = host.files.read_text(config)
-    except (OSError, UnicodeDecodeError):
-        return ""
-    said = re.search(r'"keys"\s*:\s*"(\w*)"', text)
-    return said.group(1) if said else ""
+        text = host.files.read_text(keys_path(config))
+    except FileNotFoundError:
+        return False
+    return re.search(r'"required"\s*:\s*true', text) is not None
 
 
 def _instead(
@@ -99,8 +104,11 @@ def _instead(
     if settings is None or (failed is not None and settings == failed):
         raise error
     # Whoever asked for keys, in a file that is nonsense otherwise, must not get a server without.
-    if settings.keys == "none" and "required" in _keys_wanted(host, config, failed):
-        settings = settings.model_copy(update={"keys": "required"})
+    try:
+        if settings.keys == "none" and _keys_wanted(host, config, failed):
+            settings = settings.model_copy(update={"keys": "required"})
+    except OSError as unread:
+        raise error from unread
     try:
         with Starting(_VERIFYING) as starting:
             proven = prove_settings(host, settings, starting.progress)

@@ -188,6 +188,17 @@ def test_an_engine_that_fails_after_it_served_is_no_matter_of_the_config(serve, 
         serve(run, some(port=6))  # type: ignore[arg-type]
 
 
+def test_a_server_that_is_to_end_serves_nothing_instead(serve):
+    serve(Runs(0), some(port=5))
+
+    def run(_proven, _door, standing, **_: object) -> int:
+        standing.signals.ended = True
+        raise REFUSED
+
+    with pytest.raises(LocalOpusError, match="no device GPU"):
+        serve(run, some(port=6))  # type: ignore[arg-type]
+
+
 def test_unproven_weights_are_never_served_instead(serve, monkeypatch):
     serve(Runs(0), some(port=5))
     swapped = ProblemFoundError("/m: model.bin: corrupt", "Install again.")
@@ -208,6 +219,57 @@ def test_settings_that_were_read_again_and_fail_give_way_to_those_before(serve):
     runs = Runs(Proven(some(port=7)), REFUSED, 0)
     assert serve(runs, some(port=6)) == 0
     assert [port for port, _, _ in runs.served] == [6, 7, 6]
+
+
+KEYS_FILES = {
+    "sound": (b'{"schema_version": 1, "required": true}', "required"),
+    "an unknown field": (b'{"schema_version": 1,"required":true, "x": 1}', "required"),
+    "cut": (b'{"schema_version": 1, "required" : true', "required"),
+    "no text": (b'\xff{"required": true}', "required"),
+    "wants none": (b'{"schema_version": 1, "required": false}', "none"),
+    "missing": (None, "none"),
+}
+
+
+@pytest.mark.parametrize(("data", "keys"), KEYS_FILES.values(), ids=KEYS_FILES.keys())
+def test_who_asked_for_keys_gets_no_last_good_server_without(
+    host, monkeypatch, tmp_path, data, keys
+):
+    path = str(tmp_path / "server.json")
+    (tmp_path / "server.json").write_text('{"port": "nonsense"}')
+    if data is not None:
+        (tmp_path / "keys.json").write_bytes(data)
+    LastGood(host, path).write(some(port=5))
+    found = []
+
+    def run(proven, *_: object, **__: object) -> int:
+        found.append(proven.settings.keys)
+        return 0
+
+    def prove(*_: object) -> Proven:
+        raise NONSENSE
+
+    monkeypatch.setattr(serving, "run", run)
+    monkeypatch.setattr(serving, "prove", prove)
+    monkeypatch.setattr(serving, "prove_settings", lambda _h, kept, _p: Proven(kept))
+    assert serving.serve(host, path) == 0
+    assert found == [keys]
+
+
+def test_a_keys_file_that_can_not_be_read_is_no_word_that_none_are_wanted(
+    host, monkeypatch, tmp_path
+):
+    (tmp_path / "keys.json").mkdir()
+    LastGood(host, str(tmp_path / "server.json")).write(some(port=5))
+
+    def prove(*_: object) -> Proven:
+        raise NONSENSE
+
+    monkeypatch.setattr(serving, "run", Runs(0))
+    monkeypatch.setattr(serving, "prove", prove)
+    monkeypatch.setattr(serving, "prove_settings", lambda _h, kept, _p: Proven(kept))
+    with pytest.raises(BadInputError, match="port: is no number"):
+        serving.serve(host, str(tmp_path / "server.json"))
 
 
 # --- the real thing ----------------------------------------------------------------------------

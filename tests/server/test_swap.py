@@ -19,8 +19,9 @@ from local_opus.errors import ProblemFoundError
 from local_opus.gate import prove
 from local_opus.host import Host
 from local_opus.server.engine_client import EngineClient
+from local_opus.server.life import Life
 from local_opus.server.listening import bind
-from local_opus.server.main import serve
+from local_opus.server.standing import Proven, Standing
 from local_opus.weights import manifest as manifests
 from local_opus.weights.seen import changed_since
 from local_opus.weights.verify import examine
@@ -96,7 +97,7 @@ def test_a_file_swapped_while_the_engine_loads_ends_the_server(folder, caplog):
         changed=lambda: changed_since(Host(), str(folder), seen),
     )
     with pytest.raises(ProblemFoundError) as caught, bind("127.0.0.1", 0) as listener:
-        asyncio.run(serve(chosen, engine, listener))
+        Life(Proven(chosen), engine, Standing()).run(listener)
     assert caught.value.message.startswith(f"{folder}/model.bin: was changed or replaced")
     assert caught.value.exit_code == 3
     assert (engine.state, engine.ready, engine.pid, engine.restarts) == ("stopped", None, None, 0)

@@ -50,6 +50,12 @@ def test_a_clouds_key_alone_is_none_of_the_servers(host: FakeHost, places: Locat
     assert asked(host) == (CheckState.PASS, "1 credentials, keys are not required")
 
 
+def test_the_credential_alone_has_keys_required(host: FakeHost, places: Locations) -> None:
+    ring.add(host, places, ["a"])
+    host.files.remove(places.keys_file)
+    assert asked(host) == (CheckState.PASS, "2 credentials, keys are required")
+
+
 def gone(host: FakeHost, path: str) -> None:
     host.files.remove(path)
 

@@ -298,6 +298,141 @@ def test_an_edited_drop_in_is_not_overwritten(host: FakeHost, places: Locations)
     assert host.files.read_text(path) == "[Service]\nNice=5\n"
 
 
+def edited_drop_in(host: FakeHost, places: Locations) -> None:
+    host.files.write_atomic(f"{places.units}/{UNIT}.d/{DROP_IN}", b"[Service]\nNice=5\n")
+
+
+def edited_drop_in_of_the_monitor(host: FakeHost, places: Locations) -> None:
+    host.files.write_atomic(f"{places.units}/{MONITOR_UNIT}.d/{DROP_IN}", b"[Service]\nNice=5\n")
+
+
+def edited_mark(host: FakeHost, places: Locations) -> None:
+    host.files.write_atomic(places.keys_file, b'{"schema_version": 1, "required": false}')
+
+
+def systemd_that_fails(host: FakeHost, places: Locations) -> None:
+    host.files.remove(f"{places.units}/{UNIT}.d/{DROP_IN}")
+    host.services.runs = True
+
+    def fail(*_: object) -> None:
+        raise LocalOpusError("systemctl daemon-reload: failed", "Look.")
+
+    host.services.do = fail  # type: ignore[method-assign]
+
+
+HINDRANCES = [edited_drop_in, edited_drop_in_of_the_monitor, edited_mark, systemd_that_fails]
+
+
+@pytest.mark.parametrize("hinder", HINDRANCES)
+def test_no_key_is_kept_that_nobody_was_shown(
+    host: FakeHost, places: Locations, hinder: Callable[[FakeHost, Locations], None]
+) -> None:
+    key = ring.add(host, places, ["a"]).keys["a"]
+    hinder(host, places)
+    with pytest.raises(LocalOpusError):
+        ring.add(host, places, ["b"])
+    kept = store.keyring(host, places)
+    assert kept is not None
+    assert [one.name for one in kept.clients] == ["a"]
+    assert words.digest(key) in {one.sha256 for one in kept.keys}
+    assert node_key.problem(host, places) is None
+
+
+@pytest.mark.parametrize("hinder", HINDRANCES[:3])
+def test_what_was_edited_is_told_before_a_key_is_removed(
+    host: FakeHost, places: Locations, hinder: Callable[[FakeHost, Locations], None]
+) -> None:
+    ring.add(host, places, ["a", "b"])
+    hinder(host, places)
+    before = store.read(host, places, store.API_KEYS)
+    for change in (lambda: ring.remove(host, places, ["b"]), lambda: ring.require(host, places)):
+        with pytest.raises(LocalOpusError, match="edited since"):
+            change()
+        assert store.read(host, places, store.API_KEYS) == before
+
+
+def test_the_first_key_that_nobody_was_shown_can_be_added_again(
+    host: FakeHost, places: Locations
+) -> None:
+    real = host.services.do
+    host.files.make_folders(f"{places.units}/{UNIT}.d")
+    host.files.write_atomic(f"{places.units}/{UNIT}.d/{DROP_IN}", b"")
+    systemd_that_fails(host, places)
+    with pytest.raises(LocalOpusError, match="daemon-reload"):
+        ring.add(host, places, ["a"])
+    assert ring.look(host, places).clients == ()
+    host.services.do = real  # type: ignore[method-assign]
+    assert [*ring.add(host, places, ["a"]).keys] == ["a"]
+
+
+# -- wanted or not --------------------------------------------------------------------------------
+
+
+def test_a_server_that_is_given_the_credential_wants_keys_also_without_the_mark(
+    host: FakeHost, places: Locations
+) -> None:
+    ring.add(host, places, ["a"])
+    host.files.remove(places.keys_file)
+    assert giving.wanted(host, places)
+    assert ring.look(host, places).required
+
+
+def test_no_more_takes_back_the_drop_in_also_without_the_mark(
+    host: FakeHost, places: Locations
+) -> None:
+    ring.add(host, places, ["a"])
+    host.files.remove(places.keys_file)
+    assert ring.require_no_more(host, places)
+    assert host.files.stat(f"{places.units}/{UNIT}.d/{DROP_IN}") is None
+    assert not giving.wanted(host, places)
+
+
+def test_no_more_leaves_nothing_where_nothing_was_kept(host: FakeHost, places: Locations) -> None:
+    before = tree(host)
+    assert not ring.require_no_more(host, places)
+    assert tree(host) == before
+
+
+def mark_by_hand(host: FakeHost, places: Locations) -> str:
+    host.files.write_atomic(places.keys_file, b'{"schema_version": 1,   "required": true}')
+    return places.keys_file
+
+
+def drop_in_by_hand(host: FakeHost, places: Locations) -> str:
+    path = f"{places.units}/{UNIT}.d/{DROP_IN}"
+    host.files.write_atomic(path, host.files.read_bytes(path) + b"Nice=5\n")
+    return path
+
+
+def test_no_more_does_not_say_so_where_a_drop_in_of_nobody_still_gives_the_credential(
+    host: FakeHost, places: Locations
+) -> None:
+    ring.add(host, places, ["a"])
+    path = f"{places.units}/{UNIT}.d/{DROP_IN}"
+    text = host.files.read_bytes(path)
+    ring.require_no_more(host, places)
+    host.files.make_folders(f"{places.units}/{UNIT}.d")
+    host.files.write_atomic(path, text)
+    with pytest.raises(LocalOpusError, match=f"{path}: still wants keys"):
+        ring.require_no_more(host, places)
+
+
+@pytest.mark.parametrize("edit", [mark_by_hand, drop_in_by_hand])
+def test_no_more_does_not_say_so_where_an_edited_file_still_wants_keys(
+    host: FakeHost, places: Locations, edit: Callable[[FakeHost, Locations], str]
+) -> None:
+    ring.add(host, places, ["a"])
+    path = edit(host, places)
+    for _ in range(2):
+        with pytest.raises(LocalOpusError) as caught:
+            ring.require_no_more(host, places)
+        assert caught.value.message.startswith(f"{path}: ")
+        assert giving.wanted(host, places)
+    host.files.remove(path)
+    ring.require_no_more(host, places)
+    assert not giving.wanted(host, places)
+
+
 # -- encryption -----------------------------------------------------------------------------------
 
 
@@ -545,6 +680,24 @@ def test_a_server_that_runs_is_started_anew_and_seen_to_be_closed(
         with pytest.raises(LocalOpusError, match="answers without a key"):
             changing.restart(host, places)
     assert done == ["restart"]
+
+
+@pytest.mark.parametrize("required", [True, False])
+def test_a_server_that_does_not_start_is_not_told_to_do_what_was_done(
+    host: FakeHost, places: Locations, monkeypatch: pytest.MonkeyPatch, required: bool
+) -> None:
+    ring.add(host, places, ["a"])
+    if not required:
+        ring.require_no_more(host, places)
+
+    def fail(*_: object) -> None:
+        raise LocalOpusError("it did not come up", "Look.")
+
+    monkeypatch.setattr(node, "serving", lambda *_: node.Serving(77, "systemd"))
+    monkeypatch.setattr(control, "restart", fail)
+    with pytest.raises(LocalOpusError, match="it did not come up") as caught:
+        changing.restart(host, places)
+    assert ("keys require off" in caught.value.remedy) is required
 
 
 # -- the command ----------------------------------------------------------------------------------

@@ -67,6 +67,15 @@ def test_requests_at_once_are_those_of_the_file_and_else_as_many_as_before():
     assert load(changed("server", max_concurrent=4)).max_concurrent == 4
 
 
+def test_the_names_and_pages_that_may_call_are_those_of_the_file():
+    assert (load(FILES).allowed_hosts, load(FILES).allowed_origins) == ((), ())
+    found = load(
+        changed("server", allowed_hosts=["opus.lan"], allowed_origins=["https://ui.lan:8443"])
+    )
+    assert found.allowed_hosts == ("opus.lan",)
+    assert found.allowed_origins == ("https://ui.lan:8443",)
+
+
 @pytest.mark.parametrize(
     ("file", "weights", "context"), [(None, 2048, 2048), (512, 2048, 512), (4096, 2048, 2048), (512, None, 512)]
 )  # fmt: skip
@@ -98,6 +107,11 @@ def test_a_context_length_that_nothing_tells():
         (changed("server", port="8000"), "/c/server.json: port: "),
         (changed("server", prot=1), '/c/server.json: prot: unknown key. Did you mean "port"?'),
         (changed("server", model_config="model.json"), "/c/server.json: model_config: "),
+        (changed("server", allowed_hosts=[""]), "/c/server.json: allowed_hosts.0: "),
+        (changed("server", allowed_hosts=["http://a"]), "/c/server.json: allowed_hosts.0: "),
+        (changed("server", allowed_hosts="opus.lan"), "/c/server.json: allowed_hosts: "),
+        (changed("server", allowed_origins=["ui.lan"]), "/c/server.json: allowed_origins.0: "),
+        (changed("server", allowed_origins=["https://a/b"]), "/c/server.json: allowed_origins.0: "),
         (changed("server", schema_version=2), "/c/server.json: schema_version: "),
         (changed("server", port=70000), "/c/server.json: port: "),
         (without("server", "openvino_config"), "/c/server.json: openvino_config: "),

@@ -23,7 +23,6 @@ from local_opus.errors import BadInputError, LocalOpusError
 from local_opus.host import Host
 from local_opus.keys import giving, node_key, sealing, store
 from local_opus.locations import Locations
-from local_opus.planner.keys import DROP_IN
 
 _SECONDS = 30.0
 _AGAIN = "local-opus keys require on"
@@ -76,7 +75,7 @@ def _lacking(host: Host, locations: Locations) -> Iterator[str]:
         return
     if (problem := node_key.problem(host, locations)) is not None:
         yield problem
-    path = f"{locations.units}/{locations.unit}.d/{DROP_IN}"
+    path = giving.drop_in_path(locations)
     if not host.services.running(locations.scope):
         return
     wanted = f":{kept.path}".replace("%", "%%")

@@ -38,6 +38,15 @@ class Change:
             else:
                 self._ensure(planned)
 
+    def require_unedited(self) -> None:
+        """Raise LocalOpusError where ``want`` or ``want_no_more`` meets a file that was edited.
+
+        Asked before the keys are written: what comes after can keep keys that nobody is shown, or
+        leave a server that wants those it is not given.
+        """
+        for id_ in (planning.WANTED, *map(planning.drop_in_id, self._units())):
+            self._require_unedited(id_)
+
     def want(self) -> None:
         """Have the server want keys: its unit is given them, and its configs say so.
 
@@ -59,9 +68,8 @@ class Change:
 
     def want_no_more(self) -> None:
         """Have the server ask for no key: the keys stay where they are."""
-        units = (self.locations.unit, MONITOR_UNIT)
         ids = [planning.WANTED]
-        for unit in units:
+        for unit in self._units():
             ids += [planning.drop_in_id(unit), f"folder:{unit}.d"]
         self.forget(*ids)
 
@@ -72,10 +80,16 @@ class Change:
             if entry is not None and entry.active:
                 revert_one(self.journal, entry, Outcome(), for_good=False)
 
-    def _ensure(self, planned: PlannedAction) -> None:
-        entry = self.journal.history.get(planned.id)
+    def _units(self) -> tuple[str, str]:
+        return (self.locations.unit, MONITOR_UNIT)
+
+    def _require_unedited(self, id_: str) -> None:
+        entry = self.journal.history.get(id_)
         if entry is not None and (edit := self.journal.edit_of(entry)) is not None:
             raise LocalOpusError(edit, "Move that file away, then run this again.")
+
+    def _ensure(self, planned: PlannedAction) -> None:
+        self._require_unedited(planned.id)
         # Of no plan: it outlives upgrades and other profiles, and goes with the install.
         Applier(self.journal).ensure(planned, outside=True)
 
@@ -99,16 +113,22 @@ def restart(host: Host, locations: Locations) -> bool:
     running = node.serving(host, locations)
     if running is None:
         return False
+    wanted = giving.wanted(host, locations)
     try:
         control.restart(host, locations)
         if running.how == "systemd":
             _restart_monitor(host, locations)
     except LocalOpusError as error:
+        if not wanted:
+            raise LocalOpusError(
+                f"no key is wanted, and the server did not start: {error.message}",
+                "See `local-opus doctor`.",
+            ) from error
         raise LocalOpusError(
             f"the keys are kept, and the server did not start with them: {error.message}",
             "See `local-opus doctor`, or ask for none: `local-opus keys require off`.",
         ) from error
-    if giving.wanted(host, locations):
+    if wanted:
         _require_closed(host, locations)
     return True
 

@@ -2,19 +2,51 @@
 
 from __future__ import annotations
 
+import re
+
 from local_opus import resources, server_config
 from local_opus.errors import BadInputError, LocalOpusError
 from local_opus.host import Host
 from local_opus.keys import store
 from local_opus.locations import Locations, locate
+from local_opus.planner.keys import DROP_IN
 from local_opus.render import render
 
 TEMPLATE = "keys.conf.j2"
+#: A line by which a unit is given the keys of clients, with a path (systemd.exec(5)).
+_GIVES = re.compile(rf"^\s*LoadCredential(Encrypted)?\s*=\s*{store.API_KEYS}\b", re.MULTILINE)
 
 
 def wanted(host: Host, locations: Locations) -> bool:
     """Return whether the server of an install wants keys. Raises BadInputError, PermissionError."""
-    return server_config.keys_required(host.files.read_text, locations.keys_file)
+    return wanted_by(host, locations) is not None
+
+
+def wanted_by(host: Host, locations: Locations) -> str | None:
+    """Return the file by which the server wants keys; None: it wants none. Raises as ``wanted``.
+
+    The mark does it, and so does a drop-in without it: a server wants keys that it is given.
+    """
+    if server_config.keys_required(host.files.read_text, locations.keys_file):
+        return locations.keys_file
+    path = drop_in_path(locations)
+    try:
+        text = host.files.read_text(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except PermissionError:
+        raise
+    except OSError as error:
+        raise BadInputError(
+            f"{path}: {(error.strerror or str(error)).lower()}",
+            "Move it away, then run `local-opus keys require on` or `off`.",
+        ) from error
+    return path if _GIVES.search(text) else None
+
+
+def drop_in_path(locations: Locations) -> str:
+    """Return where the drop-in lies that gives the server its credential."""
+    return f"{locations.units}/{locations.unit}.d/{DROP_IN}"
 
 
 def template() -> str:

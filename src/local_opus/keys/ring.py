@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from local_opus import install
+from local_opus import install, receipts
 from local_opus.errors import BadInputError, LocalOpusError
 from local_opus.host import Host
 from local_opus.keys import changing, giving, store, words
@@ -83,8 +83,13 @@ def add(
         added = [
             KeyEntry(name=name, sha256=words.digest(key), added=now) for name, key in keys.items()
         ]
+        change.require_unedited()
         kept = _keep(change, ring, (*ring.clients, *added))
-        change.want()
+        try:
+            change.want()
+        except BaseException:  # nobody is shown the new ones any more
+            _keep(change, ring, ring.clients)
+            raise
     return Changed(keys, kept)
 
 
@@ -100,8 +105,10 @@ def remove(host: Host, locations: Locations, names: Sequence[str]) -> Changed:
         for name in names:
             if ring.get(words.checked_name(name)) is None:
                 raise words.unknown(name, [one.name for one in ring.clients])
-        kept = _keep(change, ring, tuple(one for one in ring.clients if one.name not in names))
         required = giving.wanted(host, locations)
+        if required:
+            change.require_unedited()
+        kept = _keep(change, ring, tuple(one for one in ring.clients if one.name not in names))
         if required:
             change.want()  # the file may be another one now, encrypted or not
     return Changed({}, kept, required)
@@ -111,6 +118,7 @@ def require(host: Host, locations: Locations) -> Changed:
     """Want a key of every request, and make again what is missing for it. Raises as ``add``."""
     install.require_rights(host, locations.scope)
     with changing.begin(host, locations) as change:
+        change.require_unedited()
         ring = store.keyring(host, locations) or Keyring()
         kept = _keep(change, ring, ring.clients)
         change.want()
@@ -118,13 +126,23 @@ def require(host: Host, locations: Locations) -> Changed:
 
 
 def require_no_more(host: Host, locations: Locations) -> bool:
-    """Want no key any more; those that are kept stay. Return whether that is a change."""
+    """Want no key any more; those that are kept stay. Return whether that is a change.
+
+    Raises LocalOpusError where a file that was edited, or that is not of this install, wants them.
+    """
     install.require_rights(host, locations.scope)
-    if not giving.wanted(host, locations):
+    wanted = giving.wanted(host, locations)
+    if not wanted and not receipts.is_there(host, locations.receipt):
         return False
     with changing.begin(host, locations) as change:
+        change.require_unedited()
         change.want_no_more()
-    return True
+    if (path := giving.wanted_by(host, locations)) is not None:
+        raise LocalOpusError(
+            f"{path}: still wants keys, and is not of this install",
+            "Remove that file, run `systemctl daemon-reload`, and start the server anew.",
+        )
+    return wanted
 
 
 def _require_distinct(names: Sequence[str]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -69,8 +68,15 @@ class Life:
         self._stop = asyncio.Event()
         self._hangup = asyncio.Event()
 
-    async def serve(self, listener: socket.socket) -> int | Proven:
-        """Serve on ``listener``; as ``run``."""
+    def run(self, listener: socket.socket) -> int | Proven:
+        """Serve on ``listener``; as ``main.run``."""
+        signals = self._standing.signals
+        with signals.keep_ends():
+            then = asyncio.run(self._serve(listener))
+        # Who is to end takes no other settings, whenever in its last seconds that was asked.
+        return ExitCode.DONE if then is None or signals.ended else then
+
+    async def _serve(self, listener: socket.socket) -> Proven | None:
         settings, engine = self._settings, self._engine
         config = uvicorn.Config(
             create_app(settings, engine, self._standing),
@@ -88,9 +94,9 @@ class Life:
         )
         server = _Server(config)
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop.set)
-        loop.add_signal_handler(signal.SIGHUP, self._hangup.set)
+        signals = self._standing.signals
+        signals.tell = lambda: loop.call_soon_threadsafe(self._heed)
+        self._heed()  # what was asked before there was a server to tell
         log.info("serving %s on %s", settings.model, shown(listener))
         tasks = (
             self._announce(),
@@ -106,13 +112,19 @@ class Life:
         try:
             await server.serve([listener])
         finally:
-            # Between two servers of this process nobody takes it.
-            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+            signals.forget()
             for helper in helpers:
                 helper.cancel()
             await asyncio.gather(*helpers, return_exceptions=True)
         self._raise_failure()
-        return ExitCode.DONE if self._next is None else self._next
+        return self._next
+
+    def _heed(self) -> None:
+        """Do what signals have asked."""
+        if self._standing.signals.ended:
+            self._stop.set()
+        if self._standing.signals.hung_up:
+            self._hangup.set()
 
     def _raise_failure(self) -> None:
         settings, engine = self._settings, self._engine
@@ -169,7 +181,7 @@ class Life:
     async def _end(self, server: uvicorn.Server) -> None:
         """End politely: no new connections, a while for answers, then the engine."""
         await self._stop.wait()
-        if self._next is None:
+        if self._next is None or self._standing.signals.ended:
             notify("STOPPING=1")
         else:
             now = int(time.clock_gettime(time.CLOCK_MONOTONIC) * 1e6)
@@ -183,12 +195,23 @@ class Life:
         self._stop.set()
 
     async def _reload(self) -> None:
-        """Read the config again at SIGHUP. Nonsense is named, and changes nothing."""
+        """Read the config again at SIGHUP. Nonsense is named, and changes nothing.
+
+        One that comes once other settings are taken is left for the server that serves them.
+        """
+        signals = self._standing.signals
         while self._reread is not None:
             await self._hangup.wait()
             self._hangup.clear()
+            signals.hung_up = False
             log.info("reading the config again")
-            found = await reread_aside(self._reread)
+            try:
+                found = await reread_aside(self._reread)
+            except asyncio.CancelledError:  # this server ends: the next one reads it
+                signals.hung_up = True
+                raise
+            if signals.hung_up:  # what was read may be older than what that is about
+                continue
             if isinstance(found, Proven):
                 self._standing.config_problem = None
                 if found.settings != self._settings:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import logging
-import socket
 import sys
 from collections.abc import Callable, Sequence
 
 from local_opus.errors import ExitCode, LocalOpusError
 from local_opus.server.app import create_engine
 from local_opus.server.connection import raise_limit
-from local_opus.server.engine_client import EngineClient
 from local_opus.server.life import Life
 from local_opus.server.listening import Door
 from local_opus.server.rereading import Reread
@@ -60,16 +57,10 @@ def run(
     raise_limit(settings.max_concurrent + settings.max_queue + SPARE)
     with door.listener(settings.host, settings.port) as listener:
         engine = create_engine(settings, proven.changed)
-        life = Life(proven, engine, standing, keep=keep, reread=reread)
-        return asyncio.run(life.serve(listener))
+        return Life(proven, engine, standing, keep=keep, reread=reread).run(listener)
 
 
 def log_to_stderr(level: str) -> None:
     """Log what is at least of ``level`` to standard error."""
     form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
     logging.basicConfig(level=level, format=form, stream=sys.stderr, force=True)
-
-
-async def serve(settings: Settings, engine: EngineClient, listener: socket.socket) -> int | Proven:
-    """Serve on ``listener`` until SIGTERM or SIGINT, or until the engine is given up."""
-    return await Life(Proven(settings), engine, Standing()).serve(listener)

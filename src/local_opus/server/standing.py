@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from local_opus.server.settings import Settings
+from local_opus.server.signals import Signals
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Standing:
     weights_changed: str | None = None
     #: Whether the settings that are being served have come to answer.
     served: bool = False
+    #: What this process was asked by signals, and has not done yet.
+    signals: Signals = field(default_factory=Signals)
 
     def status(self, words: str) -> str:
         """Return ``words`` for systemd's STATUS=, with the config's problem where there is one."""
