@@ -13,7 +13,7 @@ from local_opus.monitor import asking, baseline, device_errors, key, memory, tar
 from local_opus.monitor.history import HOUR, History, after, growth, recent, sample_of
 from local_opus.monitor.judging import DEAD, RUNNING, at_rest, judge
 from local_opus.monitor.settings import Settings
-from local_opus.monitor.sight import Canary, Condition, Devices, Look, Seen
+from local_opus.monitor.sight import Canary, Devices, Look, Seen
 from local_opus.monitor.targets import Target, Unit
 
 
@@ -197,8 +197,3 @@ def _age(host: Host, seen: Seen, history: History, uptime: float) -> float | Non
         return None
     started = node.started_at(host, seen.pid)
     return None if started is None else uptime - started
-
-
-def sick(look: Look) -> list[Seen]:
-    """Return the servers that a look found sick."""
-    return [one for one in look.servers if one.condition is Condition.SICK]
