@@ -168,6 +168,19 @@ def test_weights_swapped_together_with_their_manifest_are_not_what_was_loaded(ho
     assert weights.check(host, folder, 8, kept)[0].problem is None  # a server that loaded these
 
 
+def test_another_model_that_was_taken_at_a_reload_is_no_swap(host):
+    folder = tiny_model(host)
+    _, kept = weights.check(host, folder, 7, None)
+    other = "/models/tiny/other"
+    host.files.make_folders(other)
+    for name in host.files.list(folder):
+        data = host.files.read_bytes(f"{folder}/{name}")
+        host.files.write_atomic(
+            f"{other}/{name}", data + (b" \n" if name == "weights.json" else b"")
+        )
+    assert weights.check(host, other, 7, kept)[0].problem is None
+
+
 BAD_SETTINGS = [
     ('{"schema_version": 1, "interval_seconds": 0}', "interval_seconds"),
     ('{"schema_version": 1, "interval_seconds": "often"}', "interval_seconds"),
