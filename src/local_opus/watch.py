@@ -1,8 +1,8 @@
 """``python -m local_opus.watch --scope S --config FOLDER --state FOLDER``: the monitor's unit.
 
 One look; what it saw is added to the state. The exit code is 3 where a server is to be started
-anew: the unit has then failed, and what systemd starts for that finds the mark in the folder. A
-monitor that fails itself leaves no mark, so that no server is ended for it.
+anew: the unit has then failed, and what systemd starts for that finds the mark of this very run in
+the folder. A monitor that fails itself leaves no mark, so that no server is ended for it.
 """
 
 from __future__ import annotations
@@ -39,6 +39,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except LocalOpusError as error:
         errors.tell(error)
         return int(error.exit_code) if error.exit_code != ExitCode.PROBLEM_FOUND else 1
+    except OSError as error:
+        what = f"{error.filename}: " if error.filename is not None else ""
+        errors.tell(
+            LocalOpusError(
+                f"{what}{(error.strerror or str(error)).lower()}",
+                "Look at that path and its permissions; the next look tries again.",
+            )
+        )
+        return int(ExitCode.FAILED)
 
 
 def watch(host: Host, places: Locations, folder: str) -> int:
@@ -46,7 +55,8 @@ def watch(host: Host, places: Locations, folder: str) -> int:
 
     Raises LocalOpusError where there is no server, or the folder can't be written.
     """
-    _writable(host, folder)
+    # What an earlier look asked for, this one may see otherwise.
+    state.withdraw_recovery(host, folder)
     chosen = settings.read(host, places)
     loaded = state.load(host, folder, host.uptime())
     monitor = Monitor(host, (places,), chosen, float(chosen.interval_seconds), dict(loaded.servers))
@@ -60,29 +70,24 @@ def watch(host: Host, places: Locations, folder: str) -> int:
     }
     for name, one in due.items():
         monitor.histories[name] = history.recovered(one, look.at, host.uptime())
+    reasons = "; ".join(reason for one in due.values() if one.last for reason in one.last.reasons)
     text = metrics.render(look, monitor.histories, time.time())
-    if (note := state.save(host, folder, monitor.histories, text)) is not None:
+    if due:  # before it is counted as done
+        state.ask_recovery(host, folder, reasons, host.environ.get("INVOCATION_ID"))
+    try:
+        note = state.save(host, folder, monitor.histories, text)
+    except LocalOpusError:
+        state.withdraw_recovery(host, folder)
+        raise
+    if note is not None:
         errors.note(f"note: {note}")
     _tell(look, loaded.servers)
     if not due:
         return int(ExitCode.DONE)
-    reasons = "; ".join(reason for one in due.values() if one.last for reason in one.last.reasons)
     errors.note(
         f"{places.scope.value}: sick for {chosen.sick_after} looks: it is started anew: {reasons}"
     )
-    state.ask_recovery(host, folder, reasons)
     return int(ExitCode.PROBLEM_FOUND)
-
-
-def _writable(host: Host, folder: str) -> None:
-    """Withdraw what an earlier look asked for, which this one may see otherwise."""
-    try:
-        state.withdraw_recovery(host, folder)
-    except OSError as error:
-        raise LocalOpusError(
-            f"{folder}: {(error.strerror or str(error)).lower()}",
-            "Give the monitor a folder that it may write; its unit's StateDirectory is one.",
-        ) from error
 
 
 def _tell(look: Look, before: dict[str, History]) -> None:

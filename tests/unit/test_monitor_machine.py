@@ -6,12 +6,15 @@ import json
 import runpy
 from pathlib import Path
 
+import checks_host
 import pytest
 from serving import serve
 
 from builders import IR_BIN, gguf_bytes, ir_xml
+from local_opus import node
 from local_opus.errors import BadInputError, LocalOpusError
 from local_opus.host import Completed
+from local_opus.last_good import LastGood
 from local_opus.locations import locate
 from local_opus.monitor import asking, baseline, device_errors, memory, settings, targets, weights
 from local_opus.monitor.history import History
@@ -165,6 +168,19 @@ def test_weights_swapped_together_with_their_manifest_are_not_what_was_loaded(ho
     assert weights.check(host, folder, 8, kept)[0].problem is None  # a server that loaded these
 
 
+def test_another_model_that_was_taken_at_a_reload_is_no_swap(host):
+    folder = tiny_model(host)
+    _, kept = weights.check(host, folder, 7, None)
+    other = "/models/tiny/other"
+    host.files.make_folders(other)
+    for name in host.files.list(folder):
+        data = host.files.read_bytes(f"{folder}/{name}")
+        host.files.write_atomic(
+            f"{other}/{name}", data + (b" \n" if name == "weights.json" else b"")
+        )
+    assert weights.check(host, other, 7, kept)[0].problem is None
+
+
 BAD_SETTINGS = [
     ('{"schema_version": 1, "interval_seconds": 0}', "interval_seconds"),
     ('{"schema_version": 1, "interval_seconds": "often"}', "interval_seconds"),
@@ -253,6 +269,136 @@ def test_a_config_of_nonsense_is_told_and_what_serves_is_looked_at(host, places,
     seen = installed.look().servers[0]
     assert seen.url == "http://127.0.0.1:8000"
     assert any(f"{places.config}/model.json" in warning for warning in seen.warnings)
+
+
+SOCKET_UNIT = "[Socket]\nListenStream=127.0.0.1:8080\n"
+ELSEWHERE = "http://127.0.0.1:9000"
+
+
+def edit(host, places, **values: object) -> None:
+    """Edit ``server.json`` as an admin does."""
+    found = json.loads(host.files.read_text(places.server_config))
+    write(host, places.server_config, json.dumps(found | values))
+
+
+def with_socket(host, places) -> None:
+    write(host, f"{places.units}/local-opus.socket", SOCKET_UNIT)
+    write(host, f"{places.units}/local-opus.service", "[Unit]\nRequires=local-opus.socket\n")
+
+
+def runs(host, pid: int) -> None:
+    host.services.runs = True
+    unit = {"LoadState": "loaded", "ActiveState": "active", "MainPID": str(pid)}
+    host.services.units = {"local-opus.service": unit}
+
+
+def answers_at(monkeypatch, *ports: int) -> None:
+    """Have a server at these ports; nothing listens elsewhere."""
+
+    def health(_address: str, port: int, _headers: object) -> tuple[Health, Engine | None]:
+        if port not in ports:
+            return Health(problem="connection refused"), None
+        return Health(seconds=0.01), Engine(state="ready")
+
+    monkeypatch.setattr(asking, "health", health)
+    monkeypatch.setattr(asking, "canary", lambda *_: Canary(tokens=16))
+
+
+@pytest.mark.parametrize("nonsense", [False, True])
+def test_where_systemd_listens_is_asked_whatever_the_config_says(
+    host, places, installed, monkeypatch, nonsense
+):
+    with_socket(host, places)
+    runs(host, 7)
+    edit(host, places, port="often" if nonsense else 9000)
+    answers_at(monkeypatch, 8080)
+    seen = installed.look().servers[0]
+    assert (seen.url, seen.condition) == ("http://127.0.0.1:8080", Condition.HEALTHY)
+
+
+def test_a_socket_of_systemds_that_refuses_is_sick(host, places, installed, monkeypatch):
+    with_socket(host, places)
+    runs(host, 7)
+    answers_at(monkeypatch)
+    assert installed.look().servers[0].condition is Condition.SICK
+
+
+@pytest.mark.parametrize("port", [9000, "often"])
+@pytest.mark.parametrize("pid", [7, 8])  # the same process, and one that serves the last good
+def test_one_that_opens_its_port_itself_is_asked_where_it_answered_last(
+    host, places, installed, monkeypatch, port, pid
+):
+    edit(host, places, port=8500)
+    runs(host, 7)
+    answers_at(monkeypatch, 8500)
+    installed.look()
+    edit(host, places, port=port)
+    runs(host, pid)
+    for _ in range(2):
+        seen = installed.look().servers[0]
+        assert (seen.url, seen.condition) == ("http://127.0.0.1:8500", Condition.HEALTHY)
+
+
+def test_one_that_took_another_port_is_asked_there(host, places, installed, monkeypatch):
+    runs(host, 7)
+    answers_at(monkeypatch, 8000)
+    installed.look()
+    edit(host, places, port=9000)
+    answers_at(monkeypatch, 9000)
+    seen = installed.look().servers[0]
+    assert (seen.url, seen.condition) == (ELSEWHERE, Condition.HEALTHY)
+
+
+def test_one_that_refuses_where_it_answered_is_sick(host, places, installed, monkeypatch):
+    runs(host, 7)
+    answers_at(monkeypatch, 8000)
+    installed.look()
+    edit(host, places, port=9000)
+    answers_at(monkeypatch)
+    seen = installed.look().servers[0]
+    assert (seen.url, seen.condition) == ("http://127.0.0.1:8000", Condition.SICK)
+
+
+@pytest.mark.parametrize("port", [9000, "often"])
+def test_one_that_was_never_heard_may_listen_elsewhere(host, places, installed, monkeypatch, port):
+    edit(host, places, port=port)
+    runs(host, 7)
+    answers_at(monkeypatch)
+    for _ in range(3):
+        seen = installed.look().servers[0]
+        assert seen.condition is Condition.LOADING
+        assert "nothing tells where it listens" in seen.reasons[0]
+
+
+def test_a_config_of_nonsense_leaves_the_last_good_settings(host, places, installed, monkeypatch):
+    good = checks_host.settings(port=8500, model="tiny", model_folder=MODEL)
+    folder = node.server_states(places)[-1]
+    host.files.make_folders(folder)
+    LastGood(host, places.server_config, folder).write(good)
+    edit(host, places, port="often")
+    runs(host, 7)
+    answers_at(monkeypatch, 8500)
+    seen = installed.look().servers[0]
+    assert (seen.url, seen.condition) == ("http://127.0.0.1:8500", Condition.HEALTHY)
+    assert (seen.model, seen.weights.files) == ("tiny", 3)
+
+
+def test_one_that_answered_is_not_loading_where_no_systemd_says_it(host, monkeypatch):
+    places = locate(Scope.SYSTEM, host.environ)
+    serve(host, places, tiny_model(host))
+    with_socket(host, places)
+    host.services.runs = True
+    host.services.units = {places.unit: {"LoadState": ""}}
+    folder = f"/sys/fs/cgroup{UNIT}"
+    write(host, f"{folder}/cgroup.events", "populated 1\n")
+    write(host, f"{folder}/cgroup.procs", "7\n")
+    monitor = Monitor(host, (places,), settings.Settings())
+    answers_at(monkeypatch)
+    assert monitor.look().servers[0].condition is Condition.LOADING  # it hashes its weights
+    answers_at(monkeypatch, 8080)
+    assert monitor.look().servers[0].condition is Condition.HEALTHY
+    answers_at(monkeypatch)
+    assert monitor.look().servers[0].condition is Condition.SICK
 
 
 def test_a_service_without_a_home_sees_the_systems_server_alone(host):

@@ -31,7 +31,8 @@ _INTERVAL = 5
 )
 @options.option("--interval", type=click.IntRange(1, 3600), default=_INTERVAL, show_default=True,
                 help="Seconds between two looks.")  # fmt: skip
-@options.option("--once", is_flag=True, help="Look once. Exit code 3 when a server does not serve.")
+@options.option("--once", is_flag=True,
+                help="Look once. Exit code 3 when a server neither serves nor loads.")  # fmt: skip
 @options.option("--prometheus", is_flag=True, help="Look once, and print Prometheus metrics.")
 @options.option(
     "--state",

@@ -50,6 +50,13 @@ class Recovery(Value):
     reasons: tuple[str, ...]
 
 
+class Answered(Value):
+    """Where a process of the server last answered as it should."""
+
+    url: str
+    pid: int | None = None
+
+
 class Counts(Value):
     """Since the state was begun."""
 
@@ -77,6 +84,13 @@ class History(Value):
     last: Seen | None = None
     #: The last canary that was answered.
     canary: Canary | None = None
+    answered: Answered | None = None
+
+    def has_answered(self, pid: int | None, url: str | None = None) -> bool:
+        """Whether a process has answered, at one address or at any."""
+        last = self.answered
+        known = last is not None and pid is not None and last.pid == pid
+        return known and (url is None or (last is not None and last.url == url))
 
     def rates(self) -> tuple[float, ...]:
         """Return tokens/s of the canaries of the process that runs, the newest last."""
@@ -171,7 +185,12 @@ def after(
         engine_restarts=seen.engine.restarts if seen.engine is not None else None,
         last=seen,
         canary=seen.canary if answered else history.canary,
+        answered=Answered(url=seen.url, pid=seen.pid) if _heard(seen) else history.answered,
     ), seen
+
+
+def _heard(seen: Seen) -> bool:
+    return seen.engine is not None or seen.health.locked
 
 
 def recovery_due(history: History, settings: Settings, uptime: float) -> bool:

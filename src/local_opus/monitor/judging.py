@@ -11,15 +11,14 @@ from dataclasses import dataclass
 
 from local_opus.monitor.sight import Condition, Seen
 
-#: The same for a server of which systemd does not say to this user whether it starts: /health
-#: answers as soon as its modules are imported.
-START_SECONDS = 60.0
 #: Decoding below this part of the baseline is told, after several canaries in a row.
 SLOW = 0.5
 #: Memory above this part of the limit is told.
 NEAR = 0.95
-#: Where no systemd says whether a server is loaded, it may load for so many seconds.
-LOAD_SECONDS = 300.0
+#: Where no systemd says whether a server is loaded, it may load for so many seconds. It hashes its
+#: weights before it answers anything: 40 GB take 22 minutes from a disk that reads 30 MB/s. systemd
+#: itself ends a start that gets no further, and its watchdog one that hangs after it.
+LOAD_SECONDS = 1800.0
 _MIB = 1024 * 1024
 #: Growth below so many bytes an hour is no news: allocators and caches settle.
 GROWTH = 64 * _MIB
@@ -65,6 +64,8 @@ class Before:
     #: Seconds since the server was started, where no systemd says whether it loads; None: it has
     #: answered since.
     age: float | None = None
+    #: Whether it may listen elsewhere than where it was asked.
+    elsewhere: bool = False
 
 
 def at_rest(unit_state: str | None) -> bool:
@@ -108,12 +109,16 @@ def _not_yet(seen: Seen, before: Before) -> Verdict | None:
         why = f"the engine is {seen.engine.state}: {seen.engine.reason or 'it says no more'}"
         return Verdict(_ENGINE[seen.engine.state], (why,), tuple(_warnings(seen, before)))
     young = before.age is not None and before.age < LOAD_SECONDS
-    starts = before.age is not None and before.age < START_SECONDS
-    if seen.unit_state == RUNNING and seen.health.problem is not None and starts:
+    silent = seen.health.problem is not None and seen.health.seconds is None
+    if seen.unit_state == RUNNING and silent and young:
         # systemd holds the port while the server starts, so that a question waits.
         return Verdict(Condition.LOADING, ("it does not answer yet",))
     if seen.how == "detached" and seen.health.problem == REFUSED and young:
         return Verdict(Condition.LOADING, ("it does not listen yet",))
+    if seen.how == "systemd" and before.elsewhere:
+        # It may serve what its config said before an edit, or the last good settings.
+        why = f"{seen.health.problem} at {seen.url}, and nothing tells where it listens"
+        return Verdict(Condition.LOADING, (why,))
     return None
 
 

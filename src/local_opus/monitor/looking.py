@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from urllib.parse import urlsplit
 
 from local_opus import node
 from local_opus.errors import LocalOpusError
@@ -11,9 +12,9 @@ from local_opus.host import Host
 from local_opus.locations import Locations
 from local_opus.monitor import asking, baseline, device_errors, key, memory, targets, weights
 from local_opus.monitor.history import HOUR, History, after, growth, recent, sample_of
-from local_opus.monitor.judging import DEAD, RUNNING, at_rest, judge
+from local_opus.monitor.judging import DEAD, REFUSED, RUNNING, at_rest, judge
 from local_opus.monitor.settings import Settings
-from local_opus.monitor.sight import Canary, Condition, Devices, Look, Seen
+from local_opus.monitor.sight import Canary, Devices, Engine, Health, Look, Seen
 from local_opus.monitor.targets import Target, Unit
 
 
@@ -59,7 +60,8 @@ class Monitor:
         seen = seen.model_copy(
             update={"memory": seen.memory.model_copy(update={"growth_bytes_per_hour": grown})}
         )
-        verdict = judge(seen, history.before(age, seen.pid))
+        before = replace(history.before(age, seen.pid), elsewhere=_elsewhere(target, seen, history))
+        verdict = judge(seen, before)
         warned = (f"config: {target.problem}",) if target.problem is not None else ()
         seen = seen.model_copy(
             update={
@@ -138,13 +140,11 @@ def _asked(
     settings: Settings,
     seen: Seen,
 ) -> Seen:
-    headers: asking.Headers = {}
-    health, engine = asking.health(target.address, target.port, headers)
-    if health.locked and (headers := key.headers(host, target)):
-        health, engine = asking.health(target.address, target.port, headers)
+    target, health, engine, headers = _health(host, target, history, seen.pid)
     pids = [one for one in (seen.pid, engine.pid if engine is not None else None) if one]
     used = memory.look(host, pids if seen.how else [], unit.cgroup if unit is not None else None)
-    seen = seen.model_copy(update={"health": health, "engine": engine, "memory": used})
+    said = {"url": target.url, "health": health, "engine": engine, "memory": used}
+    seen = seen.model_copy(update=said)
     skipped = _no_canary(seen, history, settings)
     if skipped is not None:
         return seen.model_copy(update={"canary": Canary(skipped=skipped)})
@@ -152,6 +152,54 @@ def _asked(
     if asked.problem is not None and (why := _no_trouble(host, target, headers)) is not None:
         asked = Canary(skipped=why)
     return seen.model_copy(update={"canary": asked})
+
+
+def _health(
+    host: Host, target: Target, history: History, pid: int | None
+) -> tuple[Target, Health, Engine | None, asking.Headers]:
+    """Ask ``/health`` where the server listens; return the answer and where that is.
+
+    One that opens its port itself goes on with what it loaded after its config was edited, and
+    after a start that failed with the last good settings: it is asked where it answered last, too.
+    """
+    health, engine, headers = _health_at(host, target)
+    former = _former(target, history)
+    if health.problem is None or former is None:
+        return target, health, engine, headers
+    there, its_engine, its_headers = _health_at(host, former)
+    if there.problem is None or (health.problem == REFUSED and history.has_answered(pid)):
+        return former, there, its_engine, its_headers
+    return target, health, engine, headers
+
+
+def _health_at(host: Host, target: Target) -> tuple[Health, Engine | None, asking.Headers]:
+    headers: asking.Headers = {}
+    health, engine = asking.health(target.address, target.port, headers)
+    if health.locked and (headers := key.headers(host, target)):
+        health, engine = asking.health(target.address, target.port, headers)
+    return health, engine, headers
+
+
+def _former(target: Target, history: History) -> Target | None:
+    """Return where the server answered last, if that is another place; a socket stays the same."""
+    if target.told_by == "socket" or history.answered is None:
+        return None
+    where = urlsplit(history.answered.url)
+    if history.answered.url == target.url or not where.hostname or not where.port:
+        return None
+    return replace(target, address=where.hostname, port=where.port)
+
+
+def _elsewhere(target: Target, seen: Seen, history: History) -> bool:
+    """Whether the server may listen elsewhere than where it was asked.
+
+    Nothing is known of this process but what a config says, which it need not have loaded.
+    """
+    if target.told_by == "socket" or seen.health.problem is None:
+        return False
+    if history.has_answered(seen.pid, seen.url):
+        return False
+    return target.told_by == "guess" or seen.health.problem == REFUSED
 
 
 def _no_canary(seen: Seen, history: History, settings: Settings) -> str | None:
@@ -189,16 +237,11 @@ def _age(host: Host, seen: Seen, history: History, uptime: float) -> float | Non
     if seen.pid is None:
         return None
     if seen.unit_state == RUNNING:  # other users' processes are hidden from the monitor's unit
-        met = [one for one in history.samples if one.pid == seen.pid]
-        if any(one.in_flight is not None for one in met):
+        if history.has_answered(seen.pid):
             return None
+        met = [one for one in history.samples if one.pid == seen.pid]
         return uptime - met[0].uptime if met else 0.0
     if seen.how != "detached":
         return None
     started = node.started_at(host, seen.pid)
     return None if started is None else uptime - started
-
-
-def sick(look: Look) -> list[Seen]:
-    """Return the servers that a look found sick."""
-    return [one for one in look.servers if one.condition is Condition.SICK]

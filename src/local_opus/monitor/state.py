@@ -19,6 +19,7 @@ METRICS = "metrics.prom"
 #: There while a server is to be started anew: the recover unit's condition.
 RECOVER = "recover"
 DAMAGED = f"{NAME}.damaged"
+_ROOM = "Make room there, or give this user the right to write there."
 #: An hour of samples every 5 s takes about 150 KB a server.
 _MOST_BYTES = 8 * 1024 * 1024
 #: Begins a metrics file of ours; node_exporter passes over comments.
@@ -102,7 +103,7 @@ def save(host: Host, folder: str, servers: dict[str, History], metrics: str) -> 
     except OSError as error:
         raise LocalOpusError(
             f"{folder}/{NAME}: {(error.strerror or str(error)).lower()}",
-            "Make room there, or give this user the right to write there.",
+            _ROOM,
         ) from error
     return _save_metrics(host, folder, metrics)
 
@@ -124,11 +125,27 @@ def _is_ours(host: Host, path: str) -> bool:
     return host.files.read_bytes(path, len(MARK)) in {MARK.encode(), b""}
 
 
-def ask_recovery(host: Host, folder: str, reasons: str) -> None:
-    """Leave the mark that the recover unit looks for. Raises OSError."""
-    host.files.write_atomic(f"{folder}/{RECOVER}", f"{reasons}\n".encode(), mode=0o644)
+def ask_recovery(host: Host, folder: str, reasons: str, invocation: str | None) -> None:
+    """Leave the mark that the recover unit looks for, and holds against the monitor's invocation.
+
+    ``invocation``: systemd's id of this run of the monitor; a look by hand has none, and ends no
+    server. Raises LocalOpusError.
+    """
+    path = f"{folder}/{RECOVER}"
+    text = f"InvocationID={invocation or 'none'}\n{reasons}\n"
+    try:
+        host.files.write_atomic(path, text.encode(), mode=0o644)
+    except OSError as error:
+        raise LocalOpusError(f"{path}: {(error.strerror or str(error)).lower()}", _ROOM) from error
 
 
 def withdraw_recovery(host: Host, folder: str) -> None:
-    """Remove that mark: each look decides anew. Raises OSError."""
-    host.files.discard(f"{folder}/{RECOVER}")
+    """Remove that mark: each look decides anew. Raises LocalOpusError."""
+    path = f"{folder}/{RECOVER}"
+    try:
+        host.files.discard(path)
+    except OSError as error:
+        raise LocalOpusError(
+            f"{path}: {(error.strerror or str(error)).lower()}",
+            "Give the monitor a folder that it may write; its unit's StateDirectory is one.",
+        ) from error

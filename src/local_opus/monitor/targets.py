@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Literal
 
-from local_opus import node_settings, server_config
+from local_opus import fallback, node_settings, node_units, server_config
 from local_opus.errors import LocalOpusError
 from local_opus.host import Host
 from local_opus.locations import Locations, locate
@@ -35,7 +36,11 @@ class Unit:
 
 @dataclass(frozen=True)
 class Target:
-    """A server to look at; ``problem``: what is wrong with its config, which may be edited."""
+    """A server to look at; ``problem``: what is wrong with its config, which may be edited.
+
+    ``told_by``: what says where it listens. Only the socket is sure to: of a config a server may
+    have loaded an earlier state, and serve that.
+    """
 
     name: str
     locations: Locations
@@ -45,6 +50,7 @@ class Target:
     device: str | None = None
     folder: str | None = None
     problem: str | None = None
+    told_by: Literal["socket", "settings", "guess"] = "guess"
 
     @property
     def url(self) -> str:
@@ -78,14 +84,28 @@ def find(host: Host, installs: Iterable[Locations]) -> list[Target]:
 def _target(host: Host, places: Locations) -> Target:
     target = Target(places.scope.value, places, *node_settings.announced(host))
     try:
-        address, port = server_config.listens(host.files.read_text, places.server_config)
-        target = replace(target, address=address, port=port)
+        if (where := node_units.socket_address(host, places)) is not None:
+            target = replace(target, address=where[0], port=where[1], told_by="socket")
+        else:
+            where = server_config.listens(host.files.read_text, places.server_config)
+            target = replace(target, address=where[0], port=where[1], told_by="settings")
         model = server_config.model_file(host.files.read_text, places.server_config)
     except PermissionError:
         return target
     except LocalOpusError as error:
-        return replace(target, problem=error.message)
+        return _last_good(host, replace(target, problem=error.message))
     return replace(target, model=model.model, device=model.device, folder=model.folder)
+
+
+def _last_good(host: Host, target: Target) -> Target:
+    """Return what a server with a config of nonsense serves, as far as this user can read it."""
+    kept = fallback.last_good(host, target.locations)
+    if kept is None:
+        return target
+    found = replace(target, model=kept.model, device=kept.device, folder=kept.model_folder)
+    if target.told_by == "socket":
+        return found
+    return replace(found, address=kept.host, port=kept.port, told_by="settings")
 
 
 def unit_of(host: Host, places: Locations) -> Unit | None:

@@ -24,13 +24,15 @@ _CHANGED = (Verdict.CORRUPT, Verdict.TRUNCATED, Verdict.PLACEHOLDER, Verdict.UNS
 class Remembered(Value):
     """What is known of the files that ``seen`` is a digest of, and of the server that loaded them.
 
-    ``manifest_sha256`` is that of the manifest when process ``pid`` was first met.
+    ``manifest_sha256`` is that of the manifest when process ``pid`` was first met with ``folder``:
+    a reload may give it another.
     """
 
     seen: str
     found: Weights
     manifest_sha256: str | None = None
     pid: int | None = None
+    folder: str | None = None
 
 
 def check(
@@ -44,10 +46,11 @@ def check(
         return Weights(skipped="the weights are closed to this user"), before
     except OSError as error:
         return Weights(problem=f"{folder}: {(error.strerror or str(error)).lower()}"), before
-    known = before if before is not None and before.pid == pid else None
+    same = before is not None and (before.pid, before.folder) == (pid, folder)
+    known = before if same else None
     first = known.manifest_sha256 if known is not None else digest
     found = before.found if before is not None and before.seen == seen else _verify(host, folder)
-    remembered = Remembered(seen=seen, found=found, manifest_sha256=first, pid=pid)
+    remembered = Remembered(seen=seen, found=found, manifest_sha256=first, pid=pid, folder=folder)
     if found.problem is None and (digest is None or digest != first):
         what = "missing" if digest is None else "changed since it was verified"
         return found.model_copy(update={"problem": f"{folder}/{manifest.NAME}: {what}"}), remembered
