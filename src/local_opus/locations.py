@@ -25,6 +25,8 @@ TUNE_UNIT = "local-opus-tune.service"
 MONITOR_UNIT = "local-opus-monitor.service"
 MONITOR_TIMER = "local-opus-monitor.timer"
 RECOVER_UNIT = "local-opus-recover.service"
+#: The drop-in that gives the server its keys: an admin's own, with a higher number, outranks it.
+KEYS_DROP_IN = "40-local-opus-keys.conf"
 #: The unit of a new server while it is tried beside the old one.
 TRIAL_UNIT = "local-opus-trial.service"
 

@@ -12,8 +12,7 @@ from fakes import FakeHost
 from local_opus.checks import credentials, secrets
 from local_opus.host import Completed
 from local_opus.keys import cloud, ring
-from local_opus.locations import UNIT, Locations
-from local_opus.planner.keys import DROP_IN
+from local_opus.locations import KEYS_DROP_IN, UNIT, Locations
 from local_opus.values import CheckState
 
 KEY = "sk-lo-" + "k" * 40
@@ -86,10 +85,10 @@ def test_a_unit_that_is_not_given_them(host: FakeHost, places: Locations) -> Non
     host.services.runs = True
     host.processes.answers["systemd-creds"] = Completed(0, "systemd 252 (252)", "")
     assert asked(host)[0] is CheckState.PASS
-    gone(host, f"{places.units}/{UNIT}.d/{DROP_IN}")
+    gone(host, f"{places.units}/{UNIT}.d/{KEYS_DROP_IN}")
     state, said = asked(host)
     assert state is CheckState.FAIL
-    assert DROP_IN in said
+    assert KEYS_DROP_IN in said
 
 
 def test_plain_where_systemd_could_encrypt(host: FakeHost, places: Locations) -> None:

@@ -16,8 +16,7 @@ from local_opus import cli, control, node, node_settings
 from local_opus.errors import BadInputError, KeyNeededError, LocalOpusError
 from local_opus.host import Completed
 from local_opus.keys import changing, cloud, giving, node_key, ring, sealing, store, words
-from local_opus.locations import MONITOR_UNIT, UNIT, Locations, locate
-from local_opus.planner.keys import DROP_IN
+from local_opus.locations import KEYS_DROP_IN, MONITOR_UNIT, UNIT, Locations, locate
 from local_opus.report.reporter import QuietReporter
 from local_opus.uninstall import forecast, uninstall
 from local_opus.values import Scope
@@ -149,7 +148,7 @@ def test_the_unit_gets_the_credential_and_the_monitor_the_nodes_key(
 ) -> None:
     ring.add(host, places, ["a"])
     lines = {
-        unit: host.files.read_text(f"{places.units}/{unit}.d/{DROP_IN}")
+        unit: host.files.read_text(f"{places.units}/{unit}.d/{KEYS_DROP_IN}")
         for unit in (UNIT, MONITOR_UNIT)
     }
     folder = places.credentials
@@ -190,7 +189,7 @@ def test_no_more_and_again(host: FakeHost, places: Locations) -> None:
     assert not ring.require_no_more(host, places)
     ring.require(host, places)
     assert giving.wanted(host, places)
-    assert host.files.stat(f"{places.units}/{UNIT}.d/{DROP_IN}") is not None
+    assert host.files.stat(f"{places.units}/{UNIT}.d/{KEYS_DROP_IN}") is not None
 
 
 def test_keys_may_be_wanted_before_there_is_any(host: FakeHost, places: Locations) -> None:
@@ -204,11 +203,11 @@ def test_keys_may_be_wanted_before_there_is_any(host: FakeHost, places: Location
 def test_require_on_makes_again_what_is_missing(host: FakeHost, places: Locations) -> None:
     ring.add(host, places, ["a"])
     host.files.remove(f"{places.credentials}/node-key")
-    host.files.remove(f"{places.units}/{UNIT}.d/{DROP_IN}")
+    host.files.remove(f"{places.units}/{UNIT}.d/{KEYS_DROP_IN}")
     assert node_key.problem(host, places) is not None
     ring.require(host, places)
     assert node_key.problem(host, places) is None
-    assert host.files.stat(f"{places.units}/{UNIT}.d/{DROP_IN}") is not None
+    assert host.files.stat(f"{places.units}/{UNIT}.d/{KEYS_DROP_IN}") is not None
     assert [one.name for one in ring.look(host, places).clients] == ["a"]
 
 
@@ -291,7 +290,7 @@ def test_a_damaged_credential_is_named_and_nothing_is_changed(
 
 def test_an_edited_drop_in_is_not_overwritten(host: FakeHost, places: Locations) -> None:
     ring.add(host, places, ["a"])
-    path = f"{places.units}/{UNIT}.d/{DROP_IN}"
+    path = f"{places.units}/{UNIT}.d/{KEYS_DROP_IN}"
     host.files.write_atomic(path, b"[Service]\nNice=5\n")
     with pytest.raises(LocalOpusError, match="edited since"):
         ring.add(host, places, ["b"])
@@ -299,11 +298,13 @@ def test_an_edited_drop_in_is_not_overwritten(host: FakeHost, places: Locations)
 
 
 def edited_drop_in(host: FakeHost, places: Locations) -> None:
-    host.files.write_atomic(f"{places.units}/{UNIT}.d/{DROP_IN}", b"[Service]\nNice=5\n")
+    host.files.write_atomic(f"{places.units}/{UNIT}.d/{KEYS_DROP_IN}", b"[Service]\nNice=5\n")
 
 
 def edited_drop_in_of_the_monitor(host: FakeHost, places: Locations) -> None:
-    host.files.write_atomic(f"{places.units}/{MONITOR_UNIT}.d/{DROP_IN}", b"[Service]\nNice=5\n")
+    host.files.write_atomic(
+        f"{places.units}/{MONITOR_UNIT}.d/{KEYS_DROP_IN}", b"[Service]\nNice=5\n"
+    )
 
 
 def edited_mark(host: FakeHost, places: Locations) -> None:
@@ -311,7 +312,7 @@ def edited_mark(host: FakeHost, places: Locations) -> None:
 
 
 def systemd_that_fails(host: FakeHost, places: Locations) -> None:
-    host.files.remove(f"{places.units}/{UNIT}.d/{DROP_IN}")
+    host.files.remove(f"{places.units}/{UNIT}.d/{KEYS_DROP_IN}")
     host.services.runs = True
 
     def fail(*_: object) -> None:
@@ -356,7 +357,7 @@ def test_the_first_key_that_nobody_was_shown_can_be_added_again(
 ) -> None:
     real = host.services.do
     host.files.make_folders(f"{places.units}/{UNIT}.d")
-    host.files.write_atomic(f"{places.units}/{UNIT}.d/{DROP_IN}", b"")
+    host.files.write_atomic(f"{places.units}/{UNIT}.d/{KEYS_DROP_IN}", b"")
     systemd_that_fails(host, places)
     with pytest.raises(LocalOpusError, match="daemon-reload"):
         ring.add(host, places, ["a"])
@@ -383,7 +384,7 @@ def test_no_more_takes_back_the_drop_in_also_without_the_mark(
     ring.add(host, places, ["a"])
     host.files.remove(places.keys_file)
     assert ring.require_no_more(host, places)
-    assert host.files.stat(f"{places.units}/{UNIT}.d/{DROP_IN}") is None
+    assert host.files.stat(f"{places.units}/{UNIT}.d/{KEYS_DROP_IN}") is None
     assert not giving.wanted(host, places)
 
 
@@ -399,7 +400,7 @@ def mark_by_hand(host: FakeHost, places: Locations) -> str:
 
 
 def drop_in_by_hand(host: FakeHost, places: Locations) -> str:
-    path = f"{places.units}/{UNIT}.d/{DROP_IN}"
+    path = f"{places.units}/{UNIT}.d/{KEYS_DROP_IN}"
     host.files.write_atomic(path, host.files.read_bytes(path) + b"Nice=5\n")
     return path
 
@@ -408,7 +409,7 @@ def test_no_more_does_not_say_so_where_a_drop_in_of_nobody_still_gives_the_crede
     host: FakeHost, places: Locations
 ) -> None:
     ring.add(host, places, ["a"])
-    path = f"{places.units}/{UNIT}.d/{DROP_IN}"
+    path = f"{places.units}/{UNIT}.d/{KEYS_DROP_IN}"
     text = host.files.read_bytes(path)
     ring.require_no_more(host, places)
     host.files.make_folders(f"{places.units}/{UNIT}.d")
@@ -441,7 +442,7 @@ def test_where_systemd_can_it_encrypts(host: FakeHost, system: Locations) -> Non
     changed = ring.add(host, system, ["a"])
     assert changed.kept.sealed
     assert host.files.list(system.credentials) == ["api-keys.cred", "node-key.cred"]
-    drop_in = host.files.read_text(f"{system.units}/{UNIT}.d/{DROP_IN}")
+    drop_in = host.files.read_text(f"{system.units}/{UNIT}.d/{KEYS_DROP_IN}")
     assert f"\nLoadCredentialEncrypted=api-keys:{system.credentials}/api-keys.cred\n" in drop_in
     assert [one.name for one in ring.look(host, system).clients] == ["a"]
     assert any("--tpm2-pcrs=" in call for call in calls if call[1] == "encrypt")
@@ -463,7 +464,7 @@ def test_a_users_own_systemd_encrypts_from_256_on(host: FakeHost, places: Locati
     assert ring.add(host, places, ["b"]).kept.sealed
     assert all("--user" in call for call in calls if call[1] in {"encrypt", "decrypt"})
     assert host.files.list(places.credentials) == ["api-keys.cred", "node-key.cred"]
-    text = host.files.read_text(f"{places.units}/{UNIT}.d/{DROP_IN}")
+    text = host.files.read_text(f"{places.units}/{UNIT}.d/{KEYS_DROP_IN}")
     assert "LoadCredentialEncrypted=" in text
     assert "LoadCredential=" not in text
 

@@ -8,8 +8,7 @@ from local_opus import resources, server_config
 from local_opus.errors import BadInputError, LocalOpusError
 from local_opus.host import Host
 from local_opus.keys import store
-from local_opus.locations import Locations, locate
-from local_opus.planner.keys import DROP_IN
+from local_opus.locations import KEYS_DROP_IN, Locations, locate
 from local_opus.render import render
 
 TEMPLATE = "keys.conf.j2"
@@ -46,7 +45,7 @@ def wanted_by(host: Host, locations: Locations) -> str | None:
 
 def drop_in_path(locations: Locations) -> str:
     """Return where the drop-in lies that gives the server its credential."""
-    return f"{locations.units}/{locations.unit}.d/{DROP_IN}"
+    return f"{locations.units}/{locations.unit}.d/{KEYS_DROP_IN}"
 
 
 def template() -> str:

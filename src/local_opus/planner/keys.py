@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from pydantic import JsonValue
 
-from local_opus.locations import GROUP, Locations
+from local_opus.locations import GROUP, KEYS_DROP_IN, Locations
 from local_opus.planner.folders import (
     config_folder,
     credentials_folder,
@@ -16,8 +16,6 @@ from local_opus.planner.folders import (
 from local_opus.planner.listing import planned
 from local_opus.values import PlannedAction, Scope
 
-#: The drop-in's name: an admin's own, with a higher number, outranks it.
-DROP_IN = "40-local-opus-keys.conf"
 WANTED = "keys:wanted"
 _MARK = '{"required": true, "schema_version": 1}\n'
 
@@ -50,7 +48,7 @@ def drop_ins(locations: Locations, contents: Mapping[str, str]) -> list[PlannedA
         folder = f"{locations.units}/{unit}.d"
         todo.append(drop_in_folder(unit, folder))
         params: dict[str, JsonValue] = {
-            "path": f"{folder}/{DROP_IN}",
+            "path": f"{folder}/{KEYS_DROP_IN}",
             "content": content,
             "mode": 0o644,
             "scope": locations.scope.value,
