@@ -15,7 +15,7 @@ from local_opus.actions.base import Record, State
 from local_opus.actions.tune_machine import TuneMachine
 from local_opus.errors import BadInputError, LocalOpusError
 from local_opus.locations import TUNE_UNIT, locate
-from local_opus.machine import decided, knobs, measuring, service, setting, standing
+from local_opus.machine import again, decided, knobs, measuring, service, setting, standing
 from local_opus.values import Scope
 from local_opus.values.machine_tuning import ITEMS, Item, MachineOrder, MachineTuned
 from local_opus.values.tuning import Ratio, TuningOrder
@@ -268,6 +268,26 @@ def test_a_damaged_file_still_has_taken_back_what_is_set(host):
     with pytest.raises(BadInputError):
         service.start(host, PLACES, "unit")
     assert host.files.read_text(GOVERNOR) == "powersave\n"
+
+
+def test_where_nothing_can_be_measured_the_server_serves_on(host, monkeypatch):
+    monkeypatch.setattr(again.retune, "machine_alone", lambda *_: pytest.fail("it is stopped"))
+    order = ORDER.model_copy(update={"scope": Scope.USER})
+    found = again.measure(host, PLACES, order, lambda _what, _seconds: None)
+    assert found.chosen == ()
+
+
+@pytest.mark.parametrize(
+    ("nice", "restarts"),
+    [({}, [1]), ({"scheduling": {"decision": "no gain measured", "unit": {}}}, [])],
+)
+def test_a_server_whose_unit_stays_as_it_is_serves_on(host, monkeypatch, nice, restarts):
+    started: list[int] = []
+    for name in ("group_of", "ensure"):
+        monkeypatch.setattr(again.retune, name, lambda *_: None)
+    monkeypatch.setattr(again.retune, "restart", lambda *_: started.append(1))
+    again.keep(host, PLACES, ORDER, result(host, **nice))
+    assert started == restarts
 
 
 # -- what stands -------------------------------------------------------------------------------

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 from local_opus import planner, state
 from local_opus.apply import Applier
 from local_opus.errors import BadInputError, LocalOpusError
 from local_opus.host import Host
 from local_opus.locations import TUNE_UNIT, Locations
 from local_opus.machine import measuring, service, setting, standing
+from local_opus.machine.ways import ways
 from local_opus.opening import open_journal
 from local_opus.tuning import Tell, retune
 from local_opus.values.machine_tuning import MachineOrder, MachineTuned
@@ -47,9 +50,12 @@ def require_unedited(host: Host, locations: Locations) -> None:
 def measure(host: Host, locations: Locations, order: MachineOrder, tell: Tell) -> MachineTuned:
     """Measure; nothing is written. A server that runs is stopped for it, and started again.
 
-    What was set before is set again. Raises LocalOpusError and KeyboardInterrupt.
+    Where nothing can be measured it serves on. What was set before is set again. Raises
+    LocalOpusError and KeyboardInterrupt.
     """
-    with state.held_if_there(host, locations), retune.machine_alone(host, locations, tell):
+    tries, _ = ways(host, order)
+    alone = retune.machine_alone(host, locations, tell) if tries else nullcontext()
+    with state.held_if_there(host, locations), alone:
         was = setting.record(host, locations)
         try:
             return measuring.measure(host, locations, order, tell)
@@ -66,20 +72,22 @@ def _set_again(host: Host, locations: Locations, by: str) -> None:
 
 
 def keep(host: Host, locations: Locations, order: MachineOrder, result: MachineTuned) -> None:
-    """Write a result, journalled, and have it set; a server that runs is started anew with it.
+    """Write a result, journalled, and have it set; a server whose unit changes is started anew.
 
     Raises LocalOpusError.
     """
+    before = standing.tuned(host, locations)
     group = retune.group_of(host, locations)
     retune.ensure(host, locations, planner.machine_action(locations, order, group, result))
-    retune.restart(host, locations)
+    if result.unit != ({} if before is None else before.unit):
+        retune.restart(host, locations)
 
 
 def reset(host: Host, locations: Locations, order: MachineOrder) -> bool:
     """Set nothing any more; return whether anything was chosen."""
     now = measuring.nothing_chosen(host, order, "taken back by `tune --machine --reset`")
     found = standing.tuned(host, locations)
-    if found is None or not any(one.knobs or one.unit for one in found.chosen):
+    if found is None or not (found.knobs or found.unit):
         return False
     keep(host, locations, order, now)
     return True
