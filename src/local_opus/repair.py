@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from local_opus import shelf, state, verification
+from local_opus import control, fallback, node, shelf, state, verification
 from local_opus.catalog.own import load_all as load_catalog
 from local_opus.errors import BadInputError
 from local_opus.host import Host
@@ -67,6 +67,21 @@ def repair(
         _again(host, subject, before.get(subject.folder))
         for subject in verification.subjects(host, locations, target)
     ]
+
+
+def load_anew(host: Host, locations: Locations, results: Sequence[Result]) -> bool:
+    """Start the server anew where it serves from a folder that was repaired; return whether it was.
+
+    Its engine, ended one day, would not load these files again: they are not those that the server
+    verified. Raises LocalOpusError as ``control.restart``.
+    """
+    repaired = {one.subject.folder for one in results if one.repaired and one.proven}
+    if not repaired or node.serving(host, locations) is None:
+        return False
+    if fallback.settings(host, locations).model_folder not in repaired:
+        return False
+    control.restart(host, locations)
+    return True
 
 
 def _again(host: Host, subject: Subject, before: Result | None) -> Result:

@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from blake3 import blake3
@@ -417,6 +418,26 @@ def test_a_repair_says_what_it_did(run, store):
     assert code == 0
     repaired = [one["repaired"] for one in json.loads(out)["folders"]]
     assert sorted(repaired) == [[], ["openvino_model.bin"]]
+
+
+@pytest.mark.parametrize(
+    ("runs", "served", "restarts"),
+    [(True, "cpu-q4_1", [1]), (True, "gguf-q4_1", []), (False, "cpu-q4_1", [])],
+    ids=["what it serves", "what it does not", "no server runs"],
+)
+def test_a_server_loads_what_was_brought_again(
+    host, places, store, monkeypatch, runs, served, restarts
+):
+    """Its engine would refuse files that are not those it verified."""
+    started: list[int] = []
+    settings = SimpleNamespace(model_folder=f"{places.models}/tiny/{served}")
+    monkeypatch.setattr(repair.node, "serving", lambda *_: object() if runs else None)
+    monkeypatch.setattr(repair.fallback, "settings", lambda *_: settings)
+    monkeypatch.setattr(repair.control, "restart", lambda *_: started.append(1))
+    assert not repair.load_anew(host, places, mend(host, places))  # nothing was bad
+    corrupt_ir(store)
+    assert repair.load_anew(host, places, mend(host, places)) is bool(restarts)
+    assert started == restarts
 
 
 def test_a_repair_that_leaves_something_ends_with_3(run, store):

@@ -88,6 +88,10 @@ def command(
         if not repair and against is None:
             _tell_remedy(host, locations, results)
     document: dict[str, object] = {"folders": [folder_document(one) for one in results]}
+    if repair and repairing.load_anew(host, locations, results):
+        document["server_started_anew"] = True
+        if not as_json:
+            click.echo("The server was started anew, to load what was brought again.")
     if checks:
         document["signatures"] = [check_document(check) for check in checks.values()]
     proven = all(_is_proven(one, checks) for one in results)
