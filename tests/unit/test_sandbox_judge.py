@@ -72,7 +72,7 @@ def test_details_tell_what_it_can_and_what_not():
     )
     assert "network interfaces: lo" in lines
     assert lines[-1] == (
-        "other hosts: tried 4 times since the start, refused 4 times; 0 packets found no way out of its network"
+        "other hosts: these tests tried 4 times since the start, refused 4 times; 0 packets found no way out of its network"
     )
     assert not any("kvm" in line for line in lines)
 

@@ -104,7 +104,7 @@ def details(report: SandboxReport) -> Iterator[str]:
     stray = report.packets_without_route
     without = f"; {stray} packets found no way out of its network" if stray is not None else ""
     yield (
-        f"other hosts: tried {report.egress_tried} times since the start, refused "
+        f"other hosts: these tests tried {report.egress_tried} times since the start, refused "
         f"{report.egress_refused} times{without}"
     )
 
