@@ -239,9 +239,12 @@ def test_a_unit_at_rest_is_not_asked_for_that_would_start_it(host, installed, mo
     assert seen.condition is not Condition.SICK
 
 
-@pytest.mark.parametrize("after", ["deactivating", "inactive"])
+@pytest.mark.parametrize(
+    ("after", "condition"),
+    [("deactivating", Condition.STOPPING), ("inactive", Condition.STOPPED)],
+)
 def test_one_that_is_stopped_while_the_canary_is_asked_is_not_asked_again(
-    host, installed, monkeypatch, after
+    host, installed, monkeypatch, after, condition
 ):
     host.services.runs = True
     unit = {"LoadState": "loaded", "ActiveState": "active", "MainPID": "7"}
@@ -261,7 +264,34 @@ def test_one_that_is_stopped_while_the_canary_is_asked_is_not_asked_again(
     seen = installed.look().servers[0]
     assert asked == ["health"]
     assert seen.canary == Canary(skipped=after)
-    assert seen.condition is not Condition.SICK
+    assert seen.condition is condition
+
+
+STALLED = "the engine's loop has not turned for 90 s (its limit is 60 s)"
+MEANWHILE = [
+    (Engine(state="restarting", reason="it hung", restarts=1), Condition.LOADING,
+     ("the engine is restarting: it hung",), "the engine is restarting"),
+    (Engine(state="ready", requests_in_flight=3, turn_age=90, turn_limit=60), Condition.SICK,
+     (STALLED,), "busy: 2 requests"),
+    (Engine(state="ready", requests_in_flight=3), Condition.HEALTHY, (), "busy: 2 requests"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("later", "condition", "reasons", "skipped"),
+    MEANWHILE,
+    ids=["restarting", "hangs", "busy"],
+)
+def test_the_engine_is_judged_as_it_was_asked_last(
+    host, installed, monkeypatch, later, condition, reasons, skipped
+):
+    runs(host, 7)
+    engines = [Engine(state="ready"), later]
+    monkeypatch.setattr(asking, "health", lambda *_: (Health(seconds=0.01), engines.pop(0)))
+    monkeypatch.setattr(asking, "canary", lambda *_: Canary(problem="no whole answer"))
+    seen = installed.look().servers[0]
+    assert (seen.engine, seen.canary) == (later, Canary(skipped=skipped))
+    assert (seen.condition, seen.reasons) == (condition, reasons)
 
 
 def test_a_config_of_nonsense_is_told_and_what_serves_is_looked_at(host, places, installed):

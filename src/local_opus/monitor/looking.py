@@ -149,9 +149,9 @@ def _asked(
     if skipped is not None:
         return seen.model_copy(update={"canary": Canary(skipped=skipped)})
     asked = asking.canary(target.address, target.port, settings.canary_seconds, headers)
-    if asked.problem is not None and (why := _no_trouble(host, target, headers)) is not None:
-        asked = Canary(skipped=why)
-    return seen.model_copy(update={"canary": asked})
+    if asked.problem is None:
+        return seen.model_copy(update={"canary": asked})
+    return _meanwhile(host, target, headers, seen.model_copy(update={"canary": asked}))
 
 
 def _health(
@@ -217,19 +217,28 @@ def _no_canary(seen: Seen, history: History, settings: Settings) -> str | None:
     return None
 
 
-def _no_trouble(host: Host, target: Target, headers: asking.Headers) -> str | None:
-    """Say what else the server had to do meanwhile: slow for others' requests is not sick.
+def _meanwhile(host: Host, target: Target, headers: asking.Headers, seen: Seen) -> Seen:
+    """Return a look whose canary failed with what became of the server meanwhile, to be judged.
 
-    One that was stopped while the canary was asked is not asked again: that would start it.
+    Slow for others' requests is not sick. One that was stopped while the canary was asked is not
+    asked again: that would start it.
     """
     unit = targets.unit_of(host, target.locations)
     if unit is not None and at_rest(unit.state):
-        return unit.state
+        now: dict[str, object] = {"unit_state": unit.state, "canary": Canary(skipped=unit.state)}
+        return seen.model_copy(update=now)
     _, engine = asking.health(target.address, target.port, headers)
-    if engine is None or engine.state != "ready":
-        return None if engine is None else f"the engine is {engine.state}"
+    if engine is None:
+        return seen
+    seen = seen.model_copy(update={"engine": engine})
     others = engine.requests_in_flight - 1  # the canary itself may still be in there
-    return f"busy: {others} requests" if others > 0 else None
+    if engine.state != "ready":
+        skipped = f"the engine is {engine.state}"
+    elif others > 0:
+        skipped = f"busy: {others} requests"
+    else:
+        return seen
+    return seen.model_copy(update={"canary": Canary(skipped=skipped)})
 
 
 def _age(host: Host, seen: Seen, history: History, uptime: float) -> float | None:
