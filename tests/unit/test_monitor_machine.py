@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import runpy
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from serving import serve
 
 from builders import IR_BIN, gguf_bytes, ir_xml
-from local_opus import node
+from local_opus import node, server_config
 from local_opus.errors import BadInputError, LocalOpusError
 from local_opus.host import Completed
 from local_opus.last_good import LastGood
@@ -19,7 +20,7 @@ from local_opus.locations import locate
 from local_opus.monitor import asking, baseline, device_errors, memory, settings, targets, weights
 from local_opus.monitor.history import History
 from local_opus.monitor.looking import Monitor
-from local_opus.monitor.sight import Canary, Condition, Engine, Health
+from local_opus.monitor.sight import Canary, Condition, Engine, Health, Weights
 from local_opus.values import Scope
 
 BENCH = Path(__file__).resolve().parents[2] / "bench"
@@ -400,17 +401,76 @@ def test_one_that_was_never_heard_may_listen_elsewhere(host, places, installed, 
         assert "nothing tells where it listens" in seen.reasons[0]
 
 
-def test_a_config_of_nonsense_leaves_the_last_good_settings(host, places, installed, monkeypatch):
+def keep_last_good(host, places) -> None:
     good = checks_host.settings(port=8500, model="tiny", model_folder=MODEL)
     folder = node.server_states(places)[-1]
     host.files.make_folders(folder)
     LastGood(host, places.server_config, folder).write(good)
+
+
+def test_a_config_of_nonsense_leaves_the_last_good_settings(host, places, installed, monkeypatch):
+    keep_last_good(host, places)
     edit(host, places, port="often")
     runs(host, 7)
     answers_at(monkeypatch, 8500)
     seen = installed.look().servers[0]
     assert (seen.url, seen.condition) == ("http://127.0.0.1:8500", Condition.HEALTHY)
     assert (seen.model, seen.weights.files) == ("tiny", 3)
+
+
+@pytest.mark.parametrize("evidence", ["unit", "process"])
+def test_a_server_whose_config_is_gone_is_looked_at(host, places, installed, monkeypatch, evidence):
+    host.files.discard(places.server_config)
+    if evidence == "unit":
+        write(host, f"{places.units}/local-opus.service", "[Service]\n")
+        runs(host, 7)
+    else:
+        monkeypatch.setattr(node, "detached", lambda *_: node.Serving(7, "detached"))
+        monkeypatch.setattr(node, "started_at", lambda *_: 0.0)
+    answers_at(monkeypatch, 8000)
+    seen = installed.look().servers[0]
+    assert (seen.url, seen.condition) == ("http://127.0.0.1:8000", Condition.HEALTHY)
+    assert seen.warnings == (
+        f"config: {places.server_config}: missing; `local-opus doctor --fix` writes it anew",
+    )
+
+
+def test_a_config_that_is_gone_leaves_the_last_good_settings(host, places, installed, monkeypatch):
+    keep_last_good(host, places)
+    write(host, f"{places.units}/local-opus.service", "[Service]\n")
+    host.files.discard(places.server_config)
+    runs(host, 7)
+    answers_at(monkeypatch, 8500)
+    seen = installed.look().servers[0]
+    assert (seen.url, seen.condition) == ("http://127.0.0.1:8500", Condition.HEALTHY)
+    assert (seen.model, seen.weights.files) == ("tiny", 3)
+
+
+NO_FOLDER = [
+    ("server.json", False, "neither its config nor last good settings name them"),
+    ("model.json", False, "neither its config nor last good settings name them"),
+    ("model.json", True, "the server's config is closed to this user"),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "closed", "skipped"), NO_FOLDER, ids=["server", "model", "closed"]
+)
+def test_weights_that_nothing_names_are_said_to_be_skipped(
+    host, places, installed, monkeypatch, name, closed, skipped
+):
+    runs(host, 7)
+    answers_at(monkeypatch, 8000)
+    if closed:
+        denied = PermissionError(errno.EACCES, "Permission denied")
+
+        def refused(*_: object) -> None:
+            raise denied
+
+        monkeypatch.setattr(server_config, "model_file", refused)
+    else:
+        write(host, f"{places.config}/{name}", "{")
+    assert installed.look().servers[0].weights == Weights(skipped=skipped)
 
 
 def test_one_that_answered_is_not_loading_where_no_systemd_says_it(host, monkeypatch):

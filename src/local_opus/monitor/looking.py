@@ -14,7 +14,7 @@ from local_opus.monitor import asking, baseline, device_errors, key, memory, tar
 from local_opus.monitor.history import HOUR, History, after, growth, recent, sample_of
 from local_opus.monitor.judging import DEAD, REFUSED, RUNNING, at_rest, judge
 from local_opus.monitor.settings import Settings
-from local_opus.monitor.sight import Canary, Devices, Engine, Health, Look, Seen
+from local_opus.monitor.sight import Canary, Devices, Engine, Health, Look, Seen, Weights
 from local_opus.monitor.targets import Target, Unit
 
 
@@ -100,7 +100,9 @@ def _seen(
         seen = seen.model_copy(update={"how": running.how, "pid": running.pid or None})
     elif unit is not None:
         seen = seen.model_copy(update={"how": "systemd"})
-    if seen.how is not None and target.folder is not None:
+    if seen.how is not None and target.folder is None:
+        seen = seen.model_copy(update={"weights": Weights(skipped=target.no_folder)})
+    elif seen.how is not None and target.folder is not None:
         found, remembered = weights.check(host, target.folder, seen.pid, history.weights)
         seen = seen.model_copy(update={"weights": found})
     if unit is not None and at_rest(unit.state):
