@@ -8,6 +8,7 @@ import json
 import jsonschema
 import pytest
 from rich.console import Console
+from serving import serve
 
 from local_opus import cli
 from local_opus.monitor import telling
@@ -202,7 +203,24 @@ def test_without_a_monitor_there_is_nothing_to_tell(host, places):
 @pytest.mark.parametrize("words", [["--interval", "0"], ["--interval", "often"],
                                    ["--interval", "nan"], ["--interval", "1e9"],
                                    ["--interval", "-5"], ["--prometheus", "--json"],
-                                   ["--scope", "none"]])  # fmt: skip
+                                   ["--state", ""], ["--scope", "none"]])  # fmt: skip
 def test_words_that_make_no_sense_are_bad_input(words, capsys):
     assert cli.main(["monitor", *words]) == 2
     assert words[0] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("form", ["--json", "--prometheus"])
+def test_a_metrics_file_of_others_is_said_in_the_look_that_met_it(
+    host, places, monkeypatch, capsys, form
+):
+    serve(host, places, "/models/tiny")
+    host.files.make_folders("/kept")
+    host.files.write_atomic("/kept/metrics.prom", b"\x00\xff")
+    monkeypatch.setattr("local_opus.cli.context.open_host", lambda: host)
+    cli.main(["monitor", "--once", form, "--state", "/kept"])
+    said = capsys.readouterr()
+    note = "/kept/metrics.prom: it is not the monitor's own file, and stays as it is"
+    if form == "--json":
+        assert json.loads(said.out)["notes"] == [note]
+    else:
+        assert said.err == f"note: {note}\n"
