@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import runpy
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from serving import serve
 
 from builders import IR_BIN, gguf_bytes, ir_xml
+from fakes import FakeHost
 from local_opus import node, server_config
 from local_opus.errors import BadInputError, LocalOpusError
 from local_opus.host import Completed
@@ -22,6 +24,7 @@ from local_opus.monitor.history import History
 from local_opus.monitor.looking import Monitor
 from local_opus.monitor.sight import Canary, Condition, Engine, Health, Weights
 from local_opus.values import Scope
+from nobody import as_nobody, folder_of_nobody
 
 BENCH = Path(__file__).resolve().parents[2] / "bench"
 MODEL = "/models/tiny/cpu-int4"
@@ -212,8 +215,54 @@ def test_a_baseline_of_another_model_is_none(host, places):
     write(host, baseline.path_of(places), text)
     assert baseline.read(host, places, "tiny") == 40
     assert baseline.read(host, places, "other") is None
-    write(host, baseline.path_of(places), '{"model": "tiny", "tokens_per_second": 0}')
-    assert baseline.read(host, places, "tiny") is None
+
+
+BAD_BASELINES = [
+    ("fast", "the file: Invalid JSON"),
+    ('{"model": "tiny", "measured_for": 1}', "measured_for: "),
+    ('{"speed": 40}', "model: "),
+    (None, "not a regular file"),
+]
+
+
+@pytest.mark.parametrize(("text", "named"), BAD_BASELINES, ids=["junk", "field", "unknown", "fifo"])
+def test_a_damaged_baseline_is_a_warning(host, places, installed, text, named):
+    path = baseline.path_of(places)
+    if text is None:
+        os.mkfifo(f"{host.root}{path}")
+    else:
+        write(host, path, text)
+    seen = installed.look().servers[0]
+    assert seen.baseline_tokens_per_second is None
+    (warning,) = seen.warnings
+    assert warning.startswith(f"baseline: {path}: {named}")
+    assert warning.endswith(". Remove it and install again to have it measured anew.")
+
+
+@pytest.mark.parametrize("closed", ["config", "config/monitor.json", "config/baseline.json"])
+def test_what_is_closed_alone_is_told_and_not_a_closed_folder(closed):
+    def steps() -> None:
+        host = FakeHost(root)
+        places = locate(Scope.USER, host.environ)
+        folder = host.files.real_path(places.config)
+        files = {
+            "monitor.json": settings.path_of(places),
+            "baseline.json": baseline.path_of(places),
+        }
+        for path in files.values():
+            write(host, path, "{}")
+        os.chmod(closed.replace("config", folder, 1), 0)
+        _, note = settings.read_with_note(host, places)
+        assert (note is not None) == closed.endswith("monitor.json")
+        if closed == "config":
+            assert baseline.read(host, places, None) is None
+        elif closed.endswith("baseline.json"):
+            with pytest.raises(BadInputError, match=r"baseline\.json: permission denied"):
+                baseline.read(host, places, None)
+        os.chmod(folder, 0o700)
+
+    with folder_of_nobody() as root:
+        as_nobody(steps)
 
 
 def test_no_server_is_told(host, places):

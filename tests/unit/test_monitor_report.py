@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
 
+import checks_host
 import jsonschema
 import pytest
 from rich.console import Console
 from serving import serve
 
 from local_opus import cli
-from local_opus.monitor import telling
+from local_opus.checks import monitor as check
+from local_opus.monitor import settings, telling
 from local_opus.monitor.history import Counts, History, Recovery, Sample, State
 from local_opus.monitor.sight import (
     Canary,
@@ -224,3 +228,46 @@ def test_a_metrics_file_of_others_is_said_in_the_look_that_met_it(
         assert json.loads(said.out)["notes"] == [note]
     else:
         assert said.err == f"note: {note}\n"
+
+
+BAD_SETTINGS = [
+    ("{", "the file: "),
+    ('{"schema_version": 1, "often": 1}', "often: unknown key"),
+    (None, "not a regular file"),
+]
+
+
+@pytest.mark.parametrize(("text", "named"), BAD_SETTINGS, ids=["junk", "unknown", "fifo"])
+def test_settings_without_which_it_can_not_look_are_told(host, kept, text, named):
+    kept(HISTORY)
+    at = checks_host.install(host)
+    checks_host.note(host, at, "server", "start_server")
+    path = settings.path_of(at)
+    host.files.discard(path)
+    if text is None:
+        os.mkfifo(f"{host.root}{path}")
+    else:
+        host.files.write_atomic(path, text.encode())
+    assert telling.told(host, at)["verdict"].startswith(f"can't look: {path}: {named}")
+    found = checks_host.one(check.CHECK, checks_host.context(host))
+    assert found.state == "fail"
+    assert found.evidence.startswith(f"the monitor can't look: {path}: {named}")
+    assert "local-opus doctor --fix" in str(found.fix)
+
+
+def test_settings_that_are_closed_are_told(host, kept, monkeypatch):
+    kept(HISTORY)
+    at = checks_host.install(host)
+    checks_host.note(host, at, "server", "start_server")
+    denied = PermissionError(errno.EACCES, "Permission denied")
+    read_text = host.files.read_text
+
+    def closed(path: str, *words: int) -> str:
+        if path == settings.path_of(at):
+            raise denied
+        return read_text(path, *words)
+
+    monkeypatch.setattr(host.files, "read_text", closed)
+    found = checks_host.one(check.CHECK, checks_host.context(host))
+    told = f"{settings.path_of(at)}: permission denied: the defaults hold"
+    assert (found.state, found.evidence) == ("warn", told)

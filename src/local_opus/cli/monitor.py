@@ -99,8 +99,12 @@ def _begin(
     scopes = (Scope(scope),) if scope is not None else tuple(Scope)
     places = targets.places_of(host, scopes)
     found = targets.find(host, places)
-    chosen = settings.read(host, found[0].locations) if found else settings.Settings()
+    chosen, unread = settings.Settings(), None
+    if found:
+        chosen, unread = settings.read_with_note(host, found[0].locations)
     monitor = Monitor(host, places, chosen, interval)
+    if unread is not None:
+        monitor.notes.append(unread)
     if folder is None:
         monitor.histories |= kept.histories(host, scopes)
         return monitor, lambda look: look

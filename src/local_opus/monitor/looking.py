@@ -55,14 +55,15 @@ class Monitor:
         unit = targets.unit_of(self.host, target.locations)
         seen, remembered = _seen(self.host, target, unit, history, self.settings, devices)
         age = _age(self.host, seen, history, uptime)
+        rate, unread = _baseline(self.host, target)
         now = sample_of(seen, uptime)
         grown = growth(recent(history.samples, uptime), now)
-        seen = seen.model_copy(
-            update={"memory": seen.memory.model_copy(update={"growth_bytes_per_hour": grown})}
-        )
+        grown_memory = seen.memory.model_copy(update={"growth_bytes_per_hour": grown})
+        seen = seen.model_copy(update={"memory": grown_memory, "baseline_tokens_per_second": rate})
         before = replace(history.before(age, seen.pid), elsewhere=_elsewhere(target, seen, history))
         verdict = judge(seen, before)
-        warned = (f"config: {target.problem}",) if target.problem is not None else ()
+        told = {"config": target.problem, "baseline": unread}
+        warned = (f"{what}: {why}" for what, why in told.items() if why is not None)
         seen = seen.model_copy(
             update={
                 "condition": verdict.condition,
@@ -92,7 +93,6 @@ def _seen(
         unit=target.locations.unit if unit is not None else None,
         unit_state=unit.state if unit is not None else None,
         restarts=unit.restarts if unit is not None else None,
-        baseline_tokens_per_second=baseline.read(host, target.locations, target.model),
     )
     remembered = history.weights
     running = _running(host, target, unit)
@@ -109,6 +109,14 @@ def _seen(
         words = _why_at_rest(unit, history)
         return seen.model_copy(update={"canary": Canary(skipped=unit.state), **words}), remembered
     return _asked(host, target, unit, history, settings, seen), remembered
+
+
+def _baseline(host: Host, target: Target) -> tuple[float | None, str | None]:
+    """Return the baseline's tokens/s, and what hinders to compare with it."""
+    try:
+        return baseline.read(host, target.locations, target.model), None
+    except LocalOpusError as error:
+        return None, f"{error.message}. {error.remedy}"
 
 
 def _running(host: Host, target: Target, unit: Unit | None) -> node.Serving | None:
