@@ -57,11 +57,10 @@ def watch(host: Host, places: Locations, folder: str) -> int:
     """
     # What an earlier look asked for, this one may see otherwise.
     state.withdraw_recovery(host, folder)
-    chosen = settings.read(host, places)
+    chosen, unread = settings.read_with_note(host, places)
     loaded = state.load(host, folder, host.uptime())
     monitor = Monitor(host, (places,), chosen, float(chosen.interval_seconds), dict(loaded.servers))
-    if loaded.note is not None:
-        monitor.notes.append(loaded.note)
+    monitor.notes += [one for one in (unread, loaded.note) if one is not None]
     look = monitor.look()
     due = {
         name: one

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import runpy
 from pathlib import Path
 
@@ -11,7 +13,8 @@ import pytest
 from serving import serve
 
 from builders import IR_BIN, gguf_bytes, ir_xml
-from local_opus import node
+from fakes import FakeHost
+from local_opus import node, server_config
 from local_opus.errors import BadInputError, LocalOpusError
 from local_opus.host import Completed
 from local_opus.last_good import LastGood
@@ -19,8 +22,9 @@ from local_opus.locations import locate
 from local_opus.monitor import asking, baseline, device_errors, memory, settings, targets, weights
 from local_opus.monitor.history import History
 from local_opus.monitor.looking import Monitor
-from local_opus.monitor.sight import Canary, Condition, Engine, Health
+from local_opus.monitor.sight import Canary, Condition, Engine, Health, Weights
 from local_opus.values import Scope
+from nobody import as_nobody, folder_of_nobody
 
 BENCH = Path(__file__).resolve().parents[2] / "bench"
 MODEL = "/models/tiny/cpu-int4"
@@ -211,8 +215,54 @@ def test_a_baseline_of_another_model_is_none(host, places):
     write(host, baseline.path_of(places), text)
     assert baseline.read(host, places, "tiny") == 40
     assert baseline.read(host, places, "other") is None
-    write(host, baseline.path_of(places), '{"model": "tiny", "tokens_per_second": 0}')
-    assert baseline.read(host, places, "tiny") is None
+
+
+BAD_BASELINES = [
+    ("fast", "the file: Invalid JSON"),
+    ('{"model": "tiny", "measured_for": 1}', "measured_for: "),
+    ('{"speed": 40}', "model: "),
+    (None, "not a regular file"),
+]
+
+
+@pytest.mark.parametrize(("text", "named"), BAD_BASELINES, ids=["junk", "field", "unknown", "fifo"])
+def test_a_damaged_baseline_is_a_warning(host, places, installed, text, named):
+    path = baseline.path_of(places)
+    if text is None:
+        os.mkfifo(f"{host.root}{path}")
+    else:
+        write(host, path, text)
+    seen = installed.look().servers[0]
+    assert seen.baseline_tokens_per_second is None
+    (warning,) = seen.warnings
+    assert warning.startswith(f"baseline: {path}: {named}")
+    assert warning.endswith(". Remove it and install again to have it measured anew.")
+
+
+@pytest.mark.parametrize("closed", ["config", "config/monitor.json", "config/baseline.json"])
+def test_what_is_closed_alone_is_told_and_not_a_closed_folder(closed):
+    def steps() -> None:
+        host = FakeHost(root)
+        places = locate(Scope.USER, host.environ)
+        folder = host.files.real_path(places.config)
+        files = {
+            "monitor.json": settings.path_of(places),
+            "baseline.json": baseline.path_of(places),
+        }
+        for path in files.values():
+            write(host, path, "{}")
+        os.chmod(closed.replace("config", folder, 1), 0)
+        _, note = settings.read_with_note(host, places)
+        assert (note is not None) == closed.endswith("monitor.json")
+        if closed == "config":
+            assert baseline.read(host, places, None) is None
+        elif closed.endswith("baseline.json"):
+            with pytest.raises(BadInputError, match=r"baseline\.json: permission denied"):
+                baseline.read(host, places, None)
+        os.chmod(folder, 0o700)
+
+    with folder_of_nobody() as root:
+        as_nobody(steps)
 
 
 def test_no_server_is_told(host, places):
@@ -239,9 +289,12 @@ def test_a_unit_at_rest_is_not_asked_for_that_would_start_it(host, installed, mo
     assert seen.condition is not Condition.SICK
 
 
-@pytest.mark.parametrize("after", ["deactivating", "inactive"])
+@pytest.mark.parametrize(
+    ("after", "condition"),
+    [("deactivating", Condition.STOPPING), ("inactive", Condition.STOPPED)],
+)
 def test_one_that_is_stopped_while_the_canary_is_asked_is_not_asked_again(
-    host, installed, monkeypatch, after
+    host, installed, monkeypatch, after, condition
 ):
     host.services.runs = True
     unit = {"LoadState": "loaded", "ActiveState": "active", "MainPID": "7"}
@@ -261,7 +314,34 @@ def test_one_that_is_stopped_while_the_canary_is_asked_is_not_asked_again(
     seen = installed.look().servers[0]
     assert asked == ["health"]
     assert seen.canary == Canary(skipped=after)
-    assert seen.condition is not Condition.SICK
+    assert seen.condition is condition
+
+
+STALLED = "the engine's loop has not turned for 90 s (its limit is 60 s)"
+MEANWHILE = [
+    (Engine(state="restarting", reason="it hung", restarts=1), Condition.LOADING,
+     ("the engine is restarting: it hung",), "the engine is restarting"),
+    (Engine(state="ready", requests_in_flight=3, turn_age=90, turn_limit=60), Condition.SICK,
+     (STALLED,), "busy: 2 requests"),
+    (Engine(state="ready", requests_in_flight=3), Condition.HEALTHY, (), "busy: 2 requests"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("later", "condition", "reasons", "skipped"),
+    MEANWHILE,
+    ids=["restarting", "hangs", "busy"],
+)
+def test_the_engine_is_judged_as_it_was_asked_last(
+    host, installed, monkeypatch, later, condition, reasons, skipped
+):
+    runs(host, 7)
+    engines = [Engine(state="ready"), later]
+    monkeypatch.setattr(asking, "health", lambda *_: (Health(seconds=0.01), engines.pop(0)))
+    monkeypatch.setattr(asking, "canary", lambda *_: Canary(problem="no whole answer"))
+    seen = installed.look().servers[0]
+    assert (seen.engine, seen.canary) == (later, Canary(skipped=skipped))
+    assert (seen.condition, seen.reasons) == (condition, reasons)
 
 
 def test_a_config_of_nonsense_is_told_and_what_serves_is_looked_at(host, places, installed):
@@ -370,17 +450,76 @@ def test_one_that_was_never_heard_may_listen_elsewhere(host, places, installed, 
         assert "nothing tells where it listens" in seen.reasons[0]
 
 
-def test_a_config_of_nonsense_leaves_the_last_good_settings(host, places, installed, monkeypatch):
+def keep_last_good(host, places) -> None:
     good = checks_host.settings(port=8500, model="tiny", model_folder=MODEL)
     folder = node.server_states(places)[-1]
     host.files.make_folders(folder)
     LastGood(host, places.server_config, folder).write(good)
+
+
+def test_a_config_of_nonsense_leaves_the_last_good_settings(host, places, installed, monkeypatch):
+    keep_last_good(host, places)
     edit(host, places, port="often")
     runs(host, 7)
     answers_at(monkeypatch, 8500)
     seen = installed.look().servers[0]
     assert (seen.url, seen.condition) == ("http://127.0.0.1:8500", Condition.HEALTHY)
     assert (seen.model, seen.weights.files) == ("tiny", 3)
+
+
+@pytest.mark.parametrize("evidence", ["unit", "process"])
+def test_a_server_whose_config_is_gone_is_looked_at(host, places, installed, monkeypatch, evidence):
+    host.files.discard(places.server_config)
+    if evidence == "unit":
+        write(host, f"{places.units}/local-opus.service", "[Service]\n")
+        runs(host, 7)
+    else:
+        monkeypatch.setattr(node, "detached", lambda *_: node.Serving(7, "detached"))
+        monkeypatch.setattr(node, "started_at", lambda *_: 0.0)
+    answers_at(monkeypatch, 8000)
+    seen = installed.look().servers[0]
+    assert (seen.url, seen.condition) == ("http://127.0.0.1:8000", Condition.HEALTHY)
+    assert seen.warnings == (
+        f"config: {places.server_config}: missing; `local-opus doctor --fix` writes it anew",
+    )
+
+
+def test_a_config_that_is_gone_leaves_the_last_good_settings(host, places, installed, monkeypatch):
+    keep_last_good(host, places)
+    write(host, f"{places.units}/local-opus.service", "[Service]\n")
+    host.files.discard(places.server_config)
+    runs(host, 7)
+    answers_at(monkeypatch, 8500)
+    seen = installed.look().servers[0]
+    assert (seen.url, seen.condition) == ("http://127.0.0.1:8500", Condition.HEALTHY)
+    assert (seen.model, seen.weights.files) == ("tiny", 3)
+
+
+NO_FOLDER = [
+    ("server.json", False, "neither its config nor last good settings name them"),
+    ("model.json", False, "neither its config nor last good settings name them"),
+    ("model.json", True, "the server's config is closed to this user"),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "closed", "skipped"), NO_FOLDER, ids=["server", "model", "closed"]
+)
+def test_weights_that_nothing_names_are_said_to_be_skipped(
+    host, places, installed, monkeypatch, name, closed, skipped
+):
+    runs(host, 7)
+    answers_at(monkeypatch, 8000)
+    if closed:
+        denied = PermissionError(errno.EACCES, "Permission denied")
+
+        def refused(*_: object) -> None:
+            raise denied
+
+        monkeypatch.setattr(server_config, "model_file", refused)
+    else:
+        write(host, f"{places.config}/{name}", "{")
+    assert installed.look().servers[0].weights == Weights(skipped=skipped)
 
 
 def test_one_that_answered_is_not_loading_where_no_systemd_says_it(host, monkeypatch):

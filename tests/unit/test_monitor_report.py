@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
 
+import checks_host
 import jsonschema
 import pytest
 from rich.console import Console
+from serving import serve
 
 from local_opus import cli
-from local_opus.monitor import telling
+from local_opus.checks import monitor as check
+from local_opus.monitor import settings, telling
 from local_opus.monitor.history import Counts, History, Recovery, Sample, State
 from local_opus.monitor.sight import (
     Canary,
@@ -202,7 +207,67 @@ def test_without_a_monitor_there_is_nothing_to_tell(host, places):
 @pytest.mark.parametrize("words", [["--interval", "0"], ["--interval", "often"],
                                    ["--interval", "nan"], ["--interval", "1e9"],
                                    ["--interval", "-5"], ["--prometheus", "--json"],
-                                   ["--scope", "none"]])  # fmt: skip
+                                   ["--state", ""], ["--scope", "none"]])  # fmt: skip
 def test_words_that_make_no_sense_are_bad_input(words, capsys):
     assert cli.main(["monitor", *words]) == 2
     assert words[0] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("form", ["--json", "--prometheus"])
+def test_a_metrics_file_of_others_is_said_in_the_look_that_met_it(
+    host, places, monkeypatch, capsys, form
+):
+    serve(host, places, "/models/tiny")
+    host.files.make_folders("/kept")
+    host.files.write_atomic("/kept/metrics.prom", b"\x00\xff")
+    monkeypatch.setattr("local_opus.cli.context.open_host", lambda: host)
+    cli.main(["monitor", "--once", form, "--state", "/kept"])
+    said = capsys.readouterr()
+    note = "/kept/metrics.prom: it is not the monitor's own file, and stays as it is"
+    if form == "--json":
+        assert json.loads(said.out)["notes"] == [note]
+    else:
+        assert said.err == f"note: {note}\n"
+
+
+BAD_SETTINGS = [
+    ("{", "the file: "),
+    ('{"schema_version": 1, "often": 1}', "often: unknown key"),
+    (None, "not a regular file"),
+]
+
+
+@pytest.mark.parametrize(("text", "named"), BAD_SETTINGS, ids=["junk", "unknown", "fifo"])
+def test_settings_without_which_it_can_not_look_are_told(host, kept, text, named):
+    kept(HISTORY)
+    at = checks_host.install(host)
+    checks_host.note(host, at, "server", "start_server")
+    path = settings.path_of(at)
+    host.files.discard(path)
+    if text is None:
+        os.mkfifo(f"{host.root}{path}")
+    else:
+        host.files.write_atomic(path, text.encode())
+    assert telling.told(host, at)["verdict"].startswith(f"can't look: {path}: {named}")
+    found = checks_host.one(check.CHECK, checks_host.context(host))
+    assert found.state == "fail"
+    assert found.evidence.startswith(f"the monitor can't look: {path}: {named}")
+    assert "local-opus doctor --fix" in str(found.fix)
+
+
+def test_settings_that_are_closed_are_told(host, kept, monkeypatch):
+    kept(HISTORY)
+    at = checks_host.install(host)
+    checks_host.note(host, at, "server", "start_server")
+    denied = PermissionError(errno.EACCES, "Permission denied")
+    read_text = host.files.read_text
+
+    def closed(path: str, *words: int) -> str:
+        if path == settings.path_of(at):
+            raise denied
+        return read_text(path, *words)
+
+    monkeypatch.setattr(host.files, "read_text", closed)
+    found = checks_host.one(check.CHECK, checks_host.context(host))
+    told = f"{settings.path_of(at)}: permission denied: the defaults hold"
+    assert (found.state, found.evidence) == ("warn", told)

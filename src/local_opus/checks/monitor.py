@@ -16,9 +16,10 @@ from local_opus.checks.base import (
 from local_opus.checks.context import Context
 from local_opus.host.services import journalctl
 from local_opus.locations import MONITOR_TIMER, MONITOR_UNIT, RECOVER_UNIT, UNIT
-from local_opus.monitor import telling
+from local_opus.monitor import settings, telling
 
 _SECONDS = 15.0
+_REMEDY = "Correct the file, or remove it. Once it is gone, it is written anew by:"
 
 
 def ask(context: Context) -> Answer:
@@ -29,6 +30,12 @@ def ask(context: Context) -> Answer:
     found = telling.look(host, context.locations)
     if found is None:
         raise NotApplicableError("this install has no monitor")
+    if found.problem is not None:
+        return failed(f"the monitor {found.verdict}", advise(_REMEDY, "local-opus doctor --fix"),
+                      details=found.details)  # fmt: skip
+    unread = settings.read_with_note(host, context.locations)[1]
+    if unread is not None:
+        return warned(unread, advise("Have it opened again.", "local-opus doctor --fix"))
     if not host.services.running(scope):
         raise NotApplicableError("no systemd runs here, which would have it look")
     systemctl = "systemctl --user" if scope.value == "user" else "sudo systemctl"

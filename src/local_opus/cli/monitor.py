@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from local_opus.monitor.looking import Monitor
     from local_opus.monitor.sight import Look
 
+    #: Keeps a look, and returns it with what hindered that.
+    Keep = Callable[[Look], Look]
+
 #: Seconds between two looks of a person's; the unit's own are further apart.
 _INTERVAL = 5
 
@@ -63,12 +66,13 @@ def command(
         raise BadInputError(
             "--prometheus and --json: each is a form of its own", "Choose one of the two."
         )
+    if state == "":  # a script's empty variable, say: not the folder that it runs in
+        raise BadInputError("--state: empty", "Name a folder; without the option nothing is kept.")
     host = open_host()
     single = once or prometheus
     monitor, keep = _begin(host, scope, state, None if single else float(interval))
     if single:
-        look = monitor.look()
-        keep(look)
+        look = keep(monitor.look())
         _print(monitor, look, prometheus=prometheus, as_json=as_json)
         return int(ExitCode.DONE if look.well or prometheus else ExitCode.PROBLEM_FOUND)
     try:
@@ -83,7 +87,7 @@ def command(
 
 def _begin(
     host: Host, scope: str | None, folder: str | None, interval: float | None
-) -> tuple[Monitor, Callable[[Look], None]]:
+) -> tuple[Monitor, Keep]:
     """Return the monitor with what is known of the last hour, and what keeps a look."""
     import os
     import time
@@ -95,22 +99,26 @@ def _begin(
     scopes = (Scope(scope),) if scope is not None else tuple(Scope)
     places = targets.places_of(host, scopes)
     found = targets.find(host, places)
-    chosen = settings.read(host, found[0].locations) if found else settings.Settings()
+    chosen, unread = settings.Settings(), None
+    if found:
+        chosen, unread = settings.read_with_note(host, found[0].locations)
     monitor = Monitor(host, places, chosen, interval)
+    if unread is not None:
+        monitor.notes.append(unread)
     if folder is None:
         monitor.histories |= kept.histories(host, scopes)
-        return monitor, lambda _look: None
+        return monitor, lambda look: look
     path = os.path.abspath(folder)
     loaded = state.load(host, path, host.uptime())
     monitor.histories |= loaded.servers
     if loaded.note is not None:
         monitor.notes.append(loaded.note)
 
-    def keep(look: Look) -> None:
+    def keep(look: Look) -> Look:
         text = metrics.render(look, monitor.histories, time.time())
         host.files.make_folders(path)
-        if (note := state.save(host, path, monitor.histories, text)) is not None:
-            monitor.notes.append(note)
+        note = state.save(host, path, monitor.histories, text)
+        return look if note is None else look.model_copy(update={"notes": (*look.notes, note)})
 
     return monitor, keep
 
@@ -120,7 +128,10 @@ def _print(monitor: Monitor, look: Look, *, prometheus: bool, as_json: bool) -> 
         import time
 
         from local_opus.monitor import metrics
+        from local_opus.report import errors
 
+        for note in look.notes:  # the metrics have no place for words
+            errors.note(f"note: {note}")
         click.echo(metrics.render(look, monitor.histories, time.time()), nl=False)
     elif as_json or not sys.stdout.isatty():
         click.echo(look.model_dump_json())
@@ -133,12 +144,11 @@ def _print(monitor: Monitor, look: Look, *, prometheus: bool, as_json: bool) -> 
         console.print(report.picture(look, monitor.histories, console, monitor.host.uptime()))
 
 
-def _lines(monitor: Monitor, interval: int, keep: Callable[[Look], None]) -> None:
+def _lines(monitor: Monitor, interval: int, keep: Keep) -> None:
     """Print a line a look until the reader leaves."""
     from local_opus.report import streams
 
-    for look in _looks(monitor, interval):
-        keep(look)
+    for look in map(keep, _looks(monitor, interval)):
         click.echo(look.model_dump_json())
         sys.stdout.flush()
         if streams.reader_left() or streams.lost() is not None:
@@ -155,7 +165,7 @@ def _looks(monitor: Monitor, interval: int) -> Iterator[Look]:
         time.sleep(max(0.0, interval - (time.monotonic() - begin)))
 
 
-def _live(monitor: Monitor, interval: int, keep: Callable[[Look], None]) -> None:
+def _live(monitor: Monitor, interval: int, keep: Keep) -> None:
     """Show a table that is drawn anew at each look, and when the terminal changes its size."""
     from rich.console import Console
     from rich.live import Live
@@ -164,8 +174,7 @@ def _live(monitor: Monitor, interval: int, keep: Callable[[Look], None]) -> None
 
     console = Console()
     if console.is_dumb_terminal:
-        for look in _looks(monitor, interval):
-            keep(look)
+        for look in map(keep, _looks(monitor, interval)):
             console.print(report.picture(look, monitor.histories, console, monitor.host.uptime()))
         return
     last: Look | None = None
@@ -180,8 +189,7 @@ def _live(monitor: Monitor, interval: int, keep: Callable[[Look], None]) -> None
             get_renderable=drawn, console=console, screen=True, refresh_per_second=2,
             vertical_overflow="crop",
         ) as live:  # fmt: skip
-            for look in _looks(monitor, interval):
-                keep(look)
+            for look in map(keep, _looks(monitor, interval)):
                 last = look
                 live.refresh()
     finally:

@@ -6,12 +6,16 @@ from typing import Literal
 
 from pydantic import Field, ValidationError
 
+from local_opus.errors import BadInputError
 from local_opus.host import Host
 from local_opus.locations import Locations
+from local_opus.validation import parse_json
 from local_opus.values import Sha256, Value
 
 #: Bytes that are read.
 LIMIT = 64 * 1024
+#: An install measures where there is no file; one that is not what it wrote it takes for an edit.
+_REMEDY = "Remove it and install again to have it measured anew."
 
 
 class Baseline(Value):
@@ -33,14 +37,24 @@ def path_of(locations: Locations) -> str:
 
 
 def read(host: Host, locations: Locations, model: str | None) -> float | None:
-    """Return tokens/s; None: no baseline, one of another model, or closed to this user."""
+    """Return tokens/s; None: no baseline, one of another model, or in a folder that is closed.
+
+    Raises BadInputError that names the file and field.
+    """
+    path = path_of(locations)
     try:
-        found = parse(host.files.read_bytes(path_of(locations), LIMIT))
-    except OSError:
+        if host.files.stat(path) is None:
+            return None
+    except PermissionError:  # the node's configs are not for this user
         return None
-    if found is None or model not in {None, found.model}:
+    try:
+        text = host.files.read_text(path, LIMIT)
+    except FileNotFoundError:
         return None
-    return found.tokens_per_second
+    except OSError as error:
+        raise BadInputError(f"{path}: {(error.strerror or str(error)).lower()}", _REMEDY) from error
+    found = parse_json(Baseline, text, path, _REMEDY)
+    return found.tokens_per_second if model in {None, found.model} else None
 
 
 def parse(data: bytes) -> Baseline | None:

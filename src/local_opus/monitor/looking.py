@@ -14,7 +14,7 @@ from local_opus.monitor import asking, baseline, device_errors, key, memory, tar
 from local_opus.monitor.history import HOUR, History, after, growth, recent, sample_of
 from local_opus.monitor.judging import DEAD, REFUSED, RUNNING, at_rest, judge
 from local_opus.monitor.settings import Settings
-from local_opus.monitor.sight import Canary, Devices, Engine, Health, Look, Seen
+from local_opus.monitor.sight import Canary, Devices, Engine, Health, Look, Seen, Weights
 from local_opus.monitor.targets import Target, Unit
 
 
@@ -55,14 +55,15 @@ class Monitor:
         unit = targets.unit_of(self.host, target.locations)
         seen, remembered = _seen(self.host, target, unit, history, self.settings, devices)
         age = _age(self.host, seen, history, uptime)
+        rate, unread = _baseline(self.host, target)
         now = sample_of(seen, uptime)
         grown = growth(recent(history.samples, uptime), now)
-        seen = seen.model_copy(
-            update={"memory": seen.memory.model_copy(update={"growth_bytes_per_hour": grown})}
-        )
+        grown_memory = seen.memory.model_copy(update={"growth_bytes_per_hour": grown})
+        seen = seen.model_copy(update={"memory": grown_memory, "baseline_tokens_per_second": rate})
         before = replace(history.before(age, seen.pid), elsewhere=_elsewhere(target, seen, history))
         verdict = judge(seen, before)
-        warned = (f"config: {target.problem}",) if target.problem is not None else ()
+        told = {"config": target.problem, "baseline": unread}
+        warned = (f"{what}: {why}" for what, why in told.items() if why is not None)
         seen = seen.model_copy(
             update={
                 "condition": verdict.condition,
@@ -92,7 +93,6 @@ def _seen(
         unit=target.locations.unit if unit is not None else None,
         unit_state=unit.state if unit is not None else None,
         restarts=unit.restarts if unit is not None else None,
-        baseline_tokens_per_second=baseline.read(host, target.locations, target.model),
     )
     remembered = history.weights
     running = _running(host, target, unit)
@@ -100,13 +100,23 @@ def _seen(
         seen = seen.model_copy(update={"how": running.how, "pid": running.pid or None})
     elif unit is not None:
         seen = seen.model_copy(update={"how": "systemd"})
-    if seen.how is not None and target.folder is not None:
+    if seen.how is not None and target.folder is None:
+        seen = seen.model_copy(update={"weights": Weights(skipped=target.no_folder)})
+    elif seen.how is not None and target.folder is not None:
         found, remembered = weights.check(host, target.folder, seen.pid, history.weights)
         seen = seen.model_copy(update={"weights": found})
     if unit is not None and at_rest(unit.state):
         words = _why_at_rest(unit, history)
         return seen.model_copy(update={"canary": Canary(skipped=unit.state), **words}), remembered
     return _asked(host, target, unit, history, settings, seen), remembered
+
+
+def _baseline(host: Host, target: Target) -> tuple[float | None, str | None]:
+    """Return the baseline's tokens/s, and what hinders to compare with it."""
+    try:
+        return baseline.read(host, target.locations, target.model), None
+    except LocalOpusError as error:
+        return None, f"{error.message}. {error.remedy}"
 
 
 def _running(host: Host, target: Target, unit: Unit | None) -> node.Serving | None:
@@ -149,9 +159,9 @@ def _asked(
     if skipped is not None:
         return seen.model_copy(update={"canary": Canary(skipped=skipped)})
     asked = asking.canary(target.address, target.port, settings.canary_seconds, headers)
-    if asked.problem is not None and (why := _no_trouble(host, target, headers)) is not None:
-        asked = Canary(skipped=why)
-    return seen.model_copy(update={"canary": asked})
+    if asked.problem is None:
+        return seen.model_copy(update={"canary": asked})
+    return _meanwhile(host, target, headers, seen.model_copy(update={"canary": asked}))
 
 
 def _health(
@@ -217,19 +227,28 @@ def _no_canary(seen: Seen, history: History, settings: Settings) -> str | None:
     return None
 
 
-def _no_trouble(host: Host, target: Target, headers: asking.Headers) -> str | None:
-    """Say what else the server had to do meanwhile: slow for others' requests is not sick.
+def _meanwhile(host: Host, target: Target, headers: asking.Headers, seen: Seen) -> Seen:
+    """Return a look whose canary failed with what became of the server meanwhile, to be judged.
 
-    One that was stopped while the canary was asked is not asked again: that would start it.
+    Slow for others' requests is not sick. One that was stopped while the canary was asked is not
+    asked again: that would start it.
     """
     unit = targets.unit_of(host, target.locations)
     if unit is not None and at_rest(unit.state):
-        return unit.state
+        now: dict[str, object] = {"unit_state": unit.state, "canary": Canary(skipped=unit.state)}
+        return seen.model_copy(update=now)
     _, engine = asking.health(target.address, target.port, headers)
-    if engine is None or engine.state != "ready":
-        return None if engine is None else f"the engine is {engine.state}"
+    if engine is None:
+        return seen
+    seen = seen.model_copy(update={"engine": engine})
     others = engine.requests_in_flight - 1  # the canary itself may still be in there
-    return f"busy: {others} requests" if others > 0 else None
+    if engine.state != "ready":
+        skipped = f"the engine is {engine.state}"
+    elif others > 0:
+        skipped = f"busy: {others} requests"
+    else:
+        return seen
+    return seen.model_copy(update={"canary": Canary(skipped=skipped)})
 
 
 def _age(host: Host, seen: Seen, history: History, uptime: float) -> float | None:

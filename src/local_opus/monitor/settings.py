@@ -38,11 +38,29 @@ def read(host: Host, locations: Locations) -> Settings:
 
     Raises BadInputError that names the file and field.
     """
+    return read_with_note(host, locations)[0]
+
+
+def read_with_note(host: Host, locations: Locations) -> tuple[Settings, str | None]:
+    """Return the settings as ``read``, and a note where the file is there and closed.
+
+    No note where its folder is closed: the node's configs are then not for this user.
+    """
     path = path_of(locations)
     try:
         text = host.files.read_text(path, 64 * 1024)
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
-        return Settings()
+    except (FileNotFoundError, NotADirectoryError):
+        return Settings(), None
+    except PermissionError:
+        note = f"{path}: permission denied: the defaults hold"
+        return Settings(), note if _met(host, path) else None
     except OSError as error:
         raise BadInputError(f"{path}: {(error.strerror or str(error)).lower()}", _REMEDY) from error
-    return parse_json(Settings, text, path, _REMEDY)
+    return parse_json(Settings, text, path, _REMEDY), None
+
+
+def _met(host: Host, path: str) -> bool:
+    try:
+        return host.files.stat(path) is not None
+    except PermissionError:
+        return False

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from local_opus import fallback, node_settings, node_units, server_config
+from local_opus import fallback, node, node_settings, node_units, server_config
 from local_opus.errors import LocalOpusError
 from local_opus.host import Host
 from local_opus.locations import Locations, locate
@@ -38,6 +38,7 @@ class Unit:
 class Target:
     """A server to look at; ``problem``: what is wrong with its config, which may be edited.
 
+    ``no_folder``: why nothing tells the ``folder`` of its weights.
     ``told_by``: what says where it listens. Only the socket is sure to: of a config a server may
     have loaded an earlier state, and serve that.
     """
@@ -49,6 +50,7 @@ class Target:
     model: str | None = None
     device: str | None = None
     folder: str | None = None
+    no_folder: str | None = None
     problem: str | None = None
     told_by: Literal["socket", "settings", "guess"] = "guess"
 
@@ -73,12 +75,20 @@ def find(host: Host, installs: Iterable[Locations]) -> list[Target]:
     found = []
     for places in installs:
         try:
-            if host.files.stat(places.server_config) is None:
+            if not _is_there(host, places):
                 continue
         except PermissionError:  # its folder is closed, so it is there
             pass
         found.append(_target(host, places))
     return found
+
+
+def _is_there(host: Host, places: Locations) -> bool:
+    """Whether a server is installed: its config may be gone while it serves what it loaded."""
+    own = (places.server_config, f"{places.units}/{places.unit}")
+    return any(host.files.stat(path) is not None for path in own) or (
+        node.detached(host, places) is not None
+    )
 
 
 def _target(host: Host, places: Locations) -> Target:
@@ -91,9 +101,12 @@ def _target(host: Host, places: Locations) -> Target:
             target = replace(target, address=where[0], port=where[1], told_by="settings")
         model = server_config.model_file(host.files.read_text, places.server_config)
     except PermissionError:
-        return target
+        return replace(target, no_folder="the server's config is closed to this user")
     except LocalOpusError as error:
-        return _last_good(host, replace(target, problem=error.message))
+        problem = error.message
+        if host.files.stat(places.server_config) is None:
+            problem = f"{places.server_config}: missing; `local-opus doctor --fix` writes it anew"
+        return _last_good(host, replace(target, problem=problem))
     return replace(target, model=model.model, device=model.device, folder=model.folder)
 
 
@@ -101,7 +114,7 @@ def _last_good(host: Host, target: Target) -> Target:
     """Return what a server with a config of nonsense serves, as far as this user can read it."""
     kept = fallback.last_good(host, target.locations)
     if kept is None:
-        return target
+        return replace(target, no_folder="neither its config nor last good settings name them")
     found = replace(target, model=kept.model, device=kept.device, folder=kept.model_folder)
     if target.told_by == "socket":
         return found

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
-from local_opus.errors import LocalOpusError
+from local_opus.errors import BadInputError, LocalOpusError
 from local_opus.host import Host
 from local_opus.locations import Locations
 from local_opus.monitor import kept, settings
@@ -24,6 +24,7 @@ class Told:
     """What is known: ``verdict`` in one line, its ``details``, and the ``history`` behind it.
 
     ``overdue``: nobody has looked for long. ``closed``: this user may not read the state.
+    ``problem``: what is wrong with its settings, without which it does not look.
     """
 
     verdict: str
@@ -32,6 +33,7 @@ class Told:
     condition: Condition | None = None
     overdue: bool = False
     closed: bool = False
+    problem: str | None = None
 
     @property
     def ill(self) -> bool:
@@ -44,16 +46,20 @@ def look(host: Host, locations: Locations) -> Told | None:
     try:
         if host.files.stat(settings.path_of(locations)) is None:
             return None
+        interval = settings.read(host, locations).interval_seconds
         state = kept.read(host, locations)
     except PermissionError:
         return Told("its state is root's to read", closed=True)
+    except BadInputError as error:
+        verdict = f"can't look: {error.message}"
+        return Told(verdict, error.details, overdue=True, problem=error.message)
     if not host.services.running(locations.scope):
         return Told("no systemd runs here, which would look: `local-opus monitor` does")
     if state is None or locations.scope.value not in state.servers:
         return Told("has not looked yet", overdue=True)
     history = state.servers[locations.scope.value]
     since = host.uptime() - state.uptime
-    overdue = since < 0 or since > _MISSED * _interval(host, locations) + _SLACK
+    overdue = since < 0 or since > _MISSED * interval + _SLACK
     last = history.last
     if last is None:
         return Told("has not looked yet", overdue=True)
@@ -75,13 +81,6 @@ def _given_up(host: Host, locations: Locations) -> str | None:
     except LocalOpusError:
         return None
     return said["Result"] if said["ActiveState"] == "failed" else None
-
-
-def _interval(host: Host, locations: Locations) -> int:
-    try:
-        return settings.read(host, locations).interval_seconds
-    except LocalOpusError:  # nonsense in the file: the monitor's own log says it
-        return settings.Settings().interval_seconds
 
 
 def _ago(seconds: float) -> str:
