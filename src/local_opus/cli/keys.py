@@ -134,7 +134,8 @@ def remove(names: tuple[str, ...], scope: str | None, *, as_json: bool) -> None:
 def require(state: str, scope: str | None, *, as_json: bool) -> None:
     """Want a key of every request, or of none; what is kept stays.
 
-    on also makes again what is missing of the credentials and their place in the units.
+    on also makes again what is missing of the credentials and their place in the units, and a
+    damaged key of the node's own.
     """
     import json
 
