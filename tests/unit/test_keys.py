@@ -17,6 +17,7 @@ from local_opus.errors import BadInputError, KeyNeededError, LocalOpusError
 from local_opus.host import Completed
 from local_opus.keys import changing, cloud, giving, node_key, ring, sealing, store, words
 from local_opus.locations import KEYS_DROP_IN, MONITOR_UNIT, UNIT, Locations, locate
+from local_opus.report import streams
 from local_opus.report.reporter import QuietReporter
 from local_opus.uninstall import forecast, uninstall
 from local_opus.values import Scope
@@ -812,6 +813,59 @@ def test_the_command_shows_a_key_once(
     assert key not in shown
     assert here("list") == 0
     assert key not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("form", [(), ("--json",)])
+@pytest.mark.parametrize("former", [(), ("a",)], ids=["the first", "one more"])
+def test_a_key_that_nobody_has_seen_is_taken_back(
+    here: Callable[..., int], host: FakeHost, places: Locations, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str], former: tuple[str, ...], form: tuple[str, ...],
+) -> None:  # fmt: skip
+    if former:
+        ring.add(host, places, former)
+    monkeypatch.setattr(streams, "unseen", lambda: True)
+    assert here("add", "b", "c", *form) == 1
+    shown = ring.look(host, places)
+    assert tuple(one.name for one in shown.clients) == former
+    assert shown.required is bool(former)
+    assert "nobody has seen the new keys (b c); they were taken back" in capsys.readouterr().err
+
+
+def test_a_key_in_json_that_nobody_has_seen_is_taken_back_where_the_server_does_not_start(
+    here: Callable[..., int], host: FakeHost, places: Locations, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    def fail(*_: object) -> None:
+        raise LocalOpusError("it did not come up", "Look.")
+
+    monkeypatch.setattr(changing, "restart", fail)
+    monkeypatch.setattr(streams, "unseen", lambda: True)
+    assert here("add", "a", "--json") == 1
+    assert ring.look(host, places).clients == ()
+    assert "they were taken back, and it did not come up" in capsys.readouterr().err
+
+
+def test_a_key_of_ones_own_is_kept_also_where_nobody_reads(
+    here: Callable[..., int], host: FakeHost, places: Locations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "unseen", lambda: True)
+    assert here("add", "a", "--own", stdin=KEY) == 0
+    assert [one.name for one in ring.look(host, places).clients] == ["a"]
+
+
+def test_a_key_that_can_not_be_taken_back_is_named_with_what_removes_it(
+    here: Callable[..., int], host: FakeHost, places: Locations, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    ring.add(host, places, ["a"])
+
+    def fill() -> bool:
+        edited_mark(host, places)
+        return True
+
+    monkeypatch.setattr(streams, "unseen", fill)
+    assert here("add", "b") == 1
+    assert "local-opus keys remove b" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_key_of_ones_own_is_not_shown(

@@ -25,6 +25,8 @@ class Changed:
     keys: dict[str, str]
     kept: store.Kept
     required: bool = True
+    #: Whether a key was wanted before.
+    was_required: bool = True
 
 
 @dataclass(frozen=True)
@@ -84,13 +86,21 @@ def add(
             KeyEntry(name=name, sha256=words.digest(key), added=now) for name, key in keys.items()
         ]
         change.require_unedited()
+        was_required = giving.wanted(host, locations)
         kept = _keep(change, ring, (*ring.clients, *added))
         try:
             change.want()
         except BaseException:  # nobody is shown the new ones any more
             _keep(change, ring, ring.clients)
             raise
-    return Changed(keys, kept)
+    return Changed(keys, kept, was_required=was_required)
+
+
+def take_back(host: Host, locations: Locations, added: Changed) -> None:
+    """Remove keys that nobody was shown; a key is wanted as before. Raises as ``remove``."""
+    remove(host, locations, tuple(added.keys))
+    if not added.was_required:  # else the next start would shut everybody out
+        require_no_more(host, locations)
 
 
 def remove(host: Host, locations: Locations, names: Sequence[str]) -> Changed:
