@@ -240,9 +240,9 @@ def _take_back(host: Host, locations: Locations, added: ring.Changed, *, restart
     unseen = f"standard output: takes nothing, so nobody has seen the new keys ({names})"
     try:
         ring.take_back(host, locations, added)
-    except LocalOpusError as error:
+    except (LocalOpusError, OSError) as error:
         raise LocalOpusError(
-            f"{unseen}, and they could not be taken back: {error.message}",
+            f"{unseen}, and they could not be taken back: {error}",
             f"Run `local-opus keys remove {names}`.",
         ) from error
     try:
