@@ -80,6 +80,102 @@ def test_each_damage_is_named(
     assert KEY not in said
 
 
+def nonsense(host: FakeHost, path: str) -> None:
+    host.files.write_atomic(path, b"\x8f" * 300, mode=0o600)
+
+
+def folder(host: FakeHost, path: str) -> None:
+    host.files.remove(path)
+    host.files.make_folder(path, mode=0o755)
+
+
+@pytest.mark.parametrize("damage", [emptied, another, nonsense, folder])
+@pytest.mark.parametrize("name", ["api-keys", "node-key", "cloud-openai"])
+def test_each_damage_is_told_once(
+    host: FakeHost, places: Locations, name: str, damage: Callable[[FakeHost, str], None]
+) -> None:
+    ring.add(host, places, ["a"])
+    cloud.keep(host, places, "openai", KEY)
+    damage(host, f"{places.credentials}/{name}")
+    found = one(credentials.CHECK, context(host))
+    if name == "cloud-openai" and damage in {another, nonsense}:  # whatever its owner gave
+        assert found.state is CheckState.PASS
+        return
+    assert found.evidence.startswith(f"{places.credentials}/{name}: ")
+    assert found.details == ()
+
+
+def test_the_nodes_key_is_missed_also_beside_damaged_keys(
+    host: FakeHost, places: Locations
+) -> None:
+    ring.add(host, places, ["a"])
+    nonsense(host, f"{places.credentials}/api-keys")
+    gone(host, f"{places.credentials}/node-key")
+    said = asked(host)[1]
+    assert said.count("/api-keys: ") == said.count("/node-key: missing") == 1
+
+
+def test_a_clouds_empty_key_does_not_hide_how_the_others_are_made(
+    host: FakeHost, places: Locations
+) -> None:
+    ring.add(host, places, ["a"])
+    cloud.keep(host, places, "openai", KEY)
+    emptied(host, f"{places.credentials}/cloud-openai")
+    gone(host, f"{places.credentials}/node-key")
+    found = one(credentials.CHECK, context(host))
+    assert found.fix is not None
+    assert found.fix.commands == (AGAIN, CLOUD)
+
+
+AGAIN = "local-opus keys require on"
+CLOUD = "local-opus keys set-cloud openai"
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "commands"),
+    [
+        ("node-key", nonsense, (AGAIN,)),
+        ("node-key", gone, (AGAIN,)),
+        ("node-key", folder, ("mv {path} ~", AGAIN)),
+        ("api-keys", gone, (AGAIN,)),
+        ("api-keys", nonsense, ("mv {path} ~", AGAIN)),
+        ("api-keys", folder, ("mv {path} ~", AGAIN)),
+        ("cloud-openai", emptied, (CLOUD,)),
+        ("cloud-openai", folder, ("mv {path} ~", CLOUD)),
+    ],
+)
+def test_what_is_advised_mends_it(
+    host: FakeHost, places: Locations, name: str, damage: Callable[[FakeHost, str], None],
+    commands: tuple[str, ...],
+) -> None:  # fmt: skip
+    ring.add(host, places, ["a"])
+    cloud.keep(host, places, "openai", KEY)
+    path = f"{places.credentials}/{name}"
+    damage(host, path)
+    found = one(credentials.CHECK, context(host))
+    assert found.fix is not None
+    assert found.fix.commands == tuple(command.format(path=path) for command in commands)
+    if any(command.startswith("mv") for command in commands):
+        host.files.rename(path, "/home/user/aside")
+    if AGAIN in commands:
+        ring.require(host, places)
+    if CLOUD in commands:
+        cloud.keep(host, places, "openai", KEY)
+    assert asked(host)[0] is CheckState.PASS
+
+
+@pytest.mark.parametrize("name", ["api-keys", "node-key"])
+def test_a_folder_in_the_place_of_a_credential_is_no_question_of_modes(
+    host: FakeHost, places: Locations, name: str
+) -> None:
+    ring.add(host, places, ["a"])
+    folder(host, f"{places.credentials}/{name}")
+    assert asked(host) == (
+        CheckState.FAIL, f"{places.credentials}/{name}: a folder took its place"
+    )  # fmt: skip
+    assert one(secrets.CHECK, context(host)).state is CheckState.PASS
+
+
 def test_a_unit_that_is_not_given_them(host: FakeHost, places: Locations) -> None:
     ring.add(host, places, ["a"])
     host.services.runs = True

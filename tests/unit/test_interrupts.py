@@ -156,13 +156,27 @@ import time
 time.sleep(0.2)
 for _ in range(3):
     print("x" * 100_000, flush=True)
-open({str(tmp_path / "done")!r}, "w").write(repr((streams.reader_left(), str(streams.lost()))))
+open({str(tmp_path / "done")!r}, "w").write(repr((streams.reader_left(), str(streams.lost()), streams.unseen())))
 """  # fmt: skip
     done = run(script, shell=shell)
     assert done.stderr == ""
-    left, lost = eval((tmp_path / "done").read_text())
+    left, lost, unseen = eval((tmp_path / "done").read_text())
+    assert unseen
     assert left == ("true" in shell)
     assert (lost != "None") == ("full" in shell or "null" in shell)
+
+
+@pytest.mark.parametrize("shell", ['"$@" | cat', '"$@" > /dev/null', '"$@" 2>&-'])
+def test_words_that_somebody_takes_are_not_unseen(shell, tmp_path):
+    script = (
+        STREAMS
+        + f"""
+print("x")
+open({str(tmp_path / "done")!r}, "w").write(repr(streams.unseen()))
+"""
+    )
+    run(script, shell=shell)
+    assert (tmp_path / "done").read_text() == "False"
 
 
 def test_a_stream_that_does_not_block_is_waited_for():

@@ -17,6 +17,7 @@ from local_opus.errors import BadInputError, KeyNeededError, LocalOpusError
 from local_opus.host import Completed
 from local_opus.keys import changing, cloud, giving, node_key, ring, sealing, store, words
 from local_opus.locations import KEYS_DROP_IN, MONITOR_UNIT, UNIT, Locations, locate
+from local_opus.report import streams
 from local_opus.report.reporter import QuietReporter
 from local_opus.uninstall import forecast, uninstall
 from local_opus.values import Scope
@@ -209,6 +210,86 @@ def test_require_on_makes_again_what_is_missing(host: FakeHost, places: Location
     assert node_key.problem(host, places) is None
     assert host.files.stat(f"{places.units}/{UNIT}.d/{KEYS_DROP_IN}") is not None
     assert [one.name for one in ring.look(host, places).clients] == ["a"]
+
+
+DAMAGED_OWN = {
+    "random bytes": bytes(range(1, 251)) * 2,
+    "empty": b"",
+    "JSON": b'{"keys": 5}',
+    "a megabyte": b"a" * 1_000_000,
+}
+
+
+@pytest.mark.parametrize("data", DAMAGED_OWN.values(), ids=DAMAGED_OWN.keys())
+def test_a_damaged_key_of_the_node_is_named_with_what_makes_it_anew(
+    host: FakeHost, places: Locations, data: bytes
+) -> None:
+    ring.add(host, places, ["a"])
+    path = f"{places.credentials}/node-key"
+    host.files.write_atomic(path, data, mode=0o600)
+    before = store.read(host, places, store.API_KEYS)
+    listening(host, 0)
+    for change in (
+        lambda: ring.add(host, places, ["b"]),
+        lambda: ring.remove(host, places, ["a"]),
+        lambda: node_key.find(host, places, "127.0.0.1", 8000),
+    ):
+        with pytest.raises(LocalOpusError) as caught:
+            change()
+        assert caught.value.message.startswith(f"{path}: ")
+        assert "`local-opus keys require on`" in caught.value.remedy
+        assert store.read(host, places, store.API_KEYS) == before
+
+
+@pytest.mark.parametrize("data", DAMAGED_OWN.values(), ids=DAMAGED_OWN.keys())
+def test_require_on_makes_a_damaged_key_of_the_node_anew(
+    host: FakeHost, places: Locations, data: bytes
+) -> None:
+    ring.add(host, places, ["a"])
+    former = node_key.read(host, places)
+    assert former is not None
+    host.files.write_atomic(f"{places.credentials}/node-key", data, mode=0o600)
+    ring.require(host, places)
+    assert node_key.problem(host, places) is None
+    assert_refused(former, host, places)
+    assert [one.name for one in ring.look(host, places).clients] == ["a"]
+
+
+def test_require_on_makes_a_key_of_the_node_anew_that_does_not_open(
+    host: FakeHost, system: Locations
+) -> None:
+    systemd_creds(host)
+    ring.add(host, system, ["a"])
+    host.files.write_atomic(f"{system.credentials}/node-key.cred", b"of another machine")
+    ring.require(host, system)
+    assert node_key.problem(host, system) is None
+
+
+@pytest.mark.parametrize("name", ["api-keys", "node-key"])
+def test_a_folder_in_the_place_of_a_credential_is_named_as_one(
+    host: FakeHost, places: Locations, name: str
+) -> None:
+    ring.add(host, places, ["a"])
+    path = f"{places.credentials}/{name}"
+    host.files.remove(path)
+    host.files.make_folder(path)
+    with pytest.raises(LocalOpusError) as caught:
+        ring.require(host, places)
+    assert caught.value.message == f"{path}: a folder took its place"
+    assert caught.value.remedy.startswith("Move that folder away")
+    host.files.remove_folder(path)
+    ring.require(host, places)
+    assert node_key.problem(host, places) is None
+
+
+def test_nonsense_in_the_credential_of_a_unit_is_no_key(host: FakeHost, places: Locations) -> None:
+    folder = "/run/credentials/local-opus-monitor.service"
+    host.files.make_folders(folder)
+    host.files.write_atomic(f"{folder}/node-key", b"\x8f" * 300)
+    host.environ = {**host.environ, "CREDENTIALS_DIRECTORY": folder}
+    with pytest.raises(BadInputError) as caught:
+        node_key.read(host, places)
+    assert caught.value.message.startswith(f"{folder}/node-key: ")
 
 
 BAD_NAMES = ["", "a/b", "..", "../x", "-x", "a b", "a\nb", "x" * 65, "ä", "a\0", OWN]
@@ -732,6 +813,59 @@ def test_the_command_shows_a_key_once(
     assert key not in shown
     assert here("list") == 0
     assert key not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("form", [(), ("--json",)])
+@pytest.mark.parametrize("former", [(), ("a",)], ids=["the first", "one more"])
+def test_a_key_that_nobody_has_seen_is_taken_back(
+    here: Callable[..., int], host: FakeHost, places: Locations, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str], former: tuple[str, ...], form: tuple[str, ...],
+) -> None:  # fmt: skip
+    if former:
+        ring.add(host, places, former)
+    monkeypatch.setattr(streams, "unseen", lambda: True)
+    assert here("add", "b", "c", *form) == 1
+    shown = ring.look(host, places)
+    assert tuple(one.name for one in shown.clients) == former
+    assert shown.required is bool(former)
+    assert "nobody has seen the new keys (b c); they were taken back" in capsys.readouterr().err
+
+
+def test_a_key_in_json_that_nobody_has_seen_is_taken_back_where_the_server_does_not_start(
+    here: Callable[..., int], host: FakeHost, places: Locations, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    def fail(*_: object) -> None:
+        raise LocalOpusError("it did not come up", "Look.")
+
+    monkeypatch.setattr(changing, "restart", fail)
+    monkeypatch.setattr(streams, "unseen", lambda: True)
+    assert here("add", "a", "--json") == 1
+    assert ring.look(host, places).clients == ()
+    assert "they were taken back, and it did not come up" in capsys.readouterr().err
+
+
+def test_a_key_of_ones_own_is_kept_also_where_nobody_reads(
+    here: Callable[..., int], host: FakeHost, places: Locations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "unseen", lambda: True)
+    assert here("add", "a", "--own", stdin=KEY) == 0
+    assert [one.name for one in ring.look(host, places).clients] == ["a"]
+
+
+def test_a_key_that_can_not_be_taken_back_is_named_with_what_removes_it(
+    here: Callable[..., int], host: FakeHost, places: Locations, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    ring.add(host, places, ["a"])
+
+    def fill() -> bool:
+        edited_mark(host, places)
+        return True
+
+    monkeypatch.setattr(streams, "unseen", fill)
+    assert here("add", "b") == 1
+    assert "local-opus keys remove b" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_key_of_ones_own_is_not_shown(

@@ -93,7 +93,10 @@ def paths(host: Host, locations: Locations) -> Iterator[Closed]:
     yield Closed(locations.credentials, 0o700)
     with suppress(OSError):  # closed, or not there
         for name in host.files.list(locations.credentials):
-            yield Closed(f"{locations.credentials}/{name}", 0o600)
+            path = f"{locations.credentials}/{name}"
+            found = host.files.stat(path)
+            if found is not None and found.kind != "folder":  # no mode makes a folder a credential
+                yield Closed(path, 0o600)
     try:
         token = token_file(host.environ)
     except LocalOpusError:

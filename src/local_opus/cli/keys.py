@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -52,10 +52,12 @@ def add(names: tuple[str, ...], scope: str | None, *, own: bool, as_json: bool) 
     """Make a key for each NAME and show it once: only its SHA-256 is kept.
 
     A server that runs is started anew, once for all of them, as systemd reads credentials then.
+    Keys that standard output does not take are taken back.
     """
     from local_opus.cli.context import find_install, open_host
     from local_opus.errors import BadInputError
     from local_opus.keys import ring, words
+    from local_opus.report import streams
 
     if own and len(names) > 1:
         raise BadInputError("keys add --own: more than one name", "Add them one by one.")
@@ -67,10 +69,16 @@ def add(names: tuple[str, ...], scope: str | None, *, own: bool, as_json: bool) 
     changed = ring.add(host, locations, names, given)
     if as_json:
         keys = [{"name": name, "key": None if own else key} for name, key in changed.keys.items()]
-        _end_json(host, locations, changed, keys=keys)
+        try:
+            _end_json(host, locations, changed, keys=keys)
+        finally:
+            if not own and streams.unseen():
+                _take_back(host, locations, changed, restart=True)
         return
     for name, key in changed.keys.items():
         click.echo(f"{name}: kept" if own else f"{name}: {key}")
+    if not own and streams.unseen():
+        _take_back(host, locations, changed, restart=False)
     if not own:
         click.echo("Shown this once: only the SHA-256 is kept.", err=True)
     _end(host, locations, changed)
@@ -134,7 +142,8 @@ def remove(names: tuple[str, ...], scope: str | None, *, as_json: bool) -> None:
 def require(state: str, scope: str | None, *, as_json: bool) -> None:
     """Want a key of every request, or of none; what is kept stays.
 
-    on also makes again what is missing of the credentials and their place in the units.
+    on also makes again what is missing of the credentials and their place in the units, and a
+    damaged key of the node's own.
     """
     import json
 
@@ -220,6 +229,32 @@ def _secret(what: str) -> str:
             "Give it as standard input, for example from a file: `< FILE`.",
         )
     return text
+
+
+def _take_back(host: Host, locations: Locations, added: ring.Changed, *, restart: bool) -> NoReturn:
+    """Take back keys that nobody was shown, also from a server. Raises LocalOpusError."""
+    from local_opus.errors import LocalOpusError
+    from local_opus.keys import changing, ring
+
+    names = " ".join(added.keys)
+    unseen = f"standard output: takes nothing, so nobody has seen the new keys ({names})"
+    try:
+        ring.take_back(host, locations, added)
+    except (LocalOpusError, OSError) as error:
+        raise LocalOpusError(
+            f"{unseen}, and they could not be taken back: {error}",
+            f"Run `local-opus keys remove {names}`.",
+        ) from error
+    try:
+        if restart:
+            changing.restart(host, locations)
+    except LocalOpusError as error:
+        raise LocalOpusError(
+            f"{unseen}; they were taken back, and {error.message}", error.remedy
+        ) from error
+    raise LocalOpusError(
+        f"{unseen}; they were taken back", "Run it again with the output where it can be read."
+    )
 
 
 def _end(host: Host, locations: Locations, changed: ring.Changed) -> None:

@@ -24,6 +24,8 @@ CREDENTIALS = "CREDENTIALS_DIRECTORY"
 #: nobody, as who a server without systemd runs.
 _DYNAMIC = range(61184, 65520)
 _NOBODY = 65534
+#: Bytes that are read of the credential of a unit: one more than a key and the end of its line.
+_LIMIT = words.LONGEST + 3
 
 
 def use(host: Host, locations: Locations) -> None:
@@ -51,15 +53,50 @@ def find(host: Host, locations: Locations, _address: str, port: int) -> str | No
 
 
 def read(host: Host, locations: Locations) -> str | None:
-    """Return the node's own key; None: there is none, or this user may not read it."""
+    """Return the node's own key; None: there is none, or this user may not read it.
+
+    Raises LocalOpusError that names its file where it is damaged.
+    """
     folder = host.environ.get(CREDENTIALS, "")
     try:
-        if folder and host.files.stat(f"{folder}/{store.NODE_KEY}") is not None:
-            return host.files.read_text(f"{folder}/{store.NODE_KEY}", words.LONGEST).strip() or None
-        data = store.read(host, locations, store.NODE_KEY)
+        given = f"{folder}/{store.NODE_KEY}"
+        if folder and host.files.stat(given) is not None:
+            return _checked(host.files.read_bytes(given, _LIMIT), given)
+        return kept(host, locations)
     except PermissionError:
         return None
-    return None if data is None else words.checked(data.decode(errors="replace"), store.NODE_KEY)
+
+
+def kept(host: Host, locations: Locations) -> str | None:
+    """Return the node's own key from where it is kept; None: there is none.
+
+    Raises LocalOpusError that names its file where it is damaged, and PermissionError.
+    """
+    data = store.read(host, locations, store.NODE_KEY)
+    found = store.find(host, locations, store.NODE_KEY)
+    if data is None or found is None:
+        return None
+    return _checked(data, found.path)
+
+
+def kept_or_new(host: Host, locations: Locations) -> str:
+    """Return the node's own key; a new one where there is none, or one that is damaged.
+
+    Raises LocalOpusError where a folder took its place, and PermissionError.
+    """
+    try:
+        return kept(host, locations) or words.make()
+    except LocalOpusError:
+        if store.is_folder(host, locations, store.NODE_KEY):
+            raise
+        return words.make()
+
+
+def _checked(data: bytes, path: str) -> str:
+    try:
+        return words.checked(data.decode(errors="replace"), path)
+    except BadInputError as error:
+        raise BadInputError(error.message, store.remedy(path, store.NODE_KEY)) from error
 
 
 def _is_ours(host: Host, port: int) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from local_opus import install, receipts
 from local_opus.errors import BadInputError, LocalOpusError
 from local_opus.host import Host
-from local_opus.keys import changing, giving, store, words
+from local_opus.keys import changing, giving, node_key, store, words
 from local_opus.keys.changing import Change
 from local_opus.locations import Locations
 from local_opus.values.keys import MOST_KEYS, OWN, KeyEntry, Keyring
@@ -25,6 +25,8 @@ class Changed:
     keys: dict[str, str]
     kept: store.Kept
     required: bool = True
+    #: Whether a key was wanted before.
+    was_required: bool = True
 
 
 @dataclass(frozen=True)
@@ -84,13 +86,21 @@ def add(
             KeyEntry(name=name, sha256=words.digest(key), added=now) for name, key in keys.items()
         ]
         change.require_unedited()
+        was_required = giving.wanted(host, locations)
         kept = _keep(change, ring, (*ring.clients, *added))
         try:
             change.want()
         except BaseException:  # nobody is shown the new ones any more
             _keep(change, ring, ring.clients)
             raise
-    return Changed(keys, kept)
+    return Changed(keys, kept, was_required=was_required)
+
+
+def take_back(host: Host, locations: Locations, added: Changed) -> None:
+    """Remove keys that nobody was shown; a key is wanted as before. Raises as ``remove``."""
+    remove(host, locations, tuple(added.keys))
+    if not added.was_required:  # else the next start would shut everybody out
+        require_no_more(host, locations)
 
 
 def remove(host: Host, locations: Locations, names: Sequence[str]) -> Changed:
@@ -115,12 +125,16 @@ def remove(host: Host, locations: Locations, names: Sequence[str]) -> Changed:
 
 
 def require(host: Host, locations: Locations) -> Changed:
-    """Want a key of every request, and make again what is missing for it. Raises as ``add``."""
+    """Want a key of every request, and make again what is missing for it. Raises as ``add``.
+
+    Also a node's own key that is damaged: no client has that one.
+    """
     install.require_rights(host, locations.scope)
     with changing.begin(host, locations) as change:
         change.require_unedited()
         ring = store.keyring(host, locations) or Keyring()
-        kept = _keep(change, ring, ring.clients)
+        own = node_key.kept_or_new(host, locations)
+        kept = _keep(change, ring, ring.clients, own)
         change.want()
     return Changed({}, kept)
 
@@ -164,12 +178,14 @@ def _require_new(ring: Keyring, name: str, digest: str) -> None:
         )
 
 
-def _keep(change: Change, former: Keyring, clients: tuple[KeyEntry, ...]) -> store.Kept:
+def _keep(
+    change: Change, former: Keyring, clients: tuple[KeyEntry, ...], own: str | None = None
+) -> store.Kept:
     """Write the keys, and the node's own, which is made with the first of them."""
     host, locations = change.host, change.locations
+    if own is None:
+        own = node_key.kept(host, locations) or words.make()
     change.prepare(store.API_KEYS, store.NODE_KEY)
-    found = store.read(host, locations, store.NODE_KEY)
-    own = words.make() if found is None else words.checked(found.decode(), store.NODE_KEY)
     store.write(host, locations, store.NODE_KEY, own.encode())
     entry = former.get(OWN)
     if entry is None or entry.sha256 != words.digest(own):

@@ -64,19 +64,36 @@ def read(host: Host, locations: Locations, name: str) -> bytes | None:
     except PermissionError:
         raise
     except OSError as error:
+        if is_folder(host, locations, name):
+            raise LocalOpusError(
+                f"{kept.path}: a folder took its place",
+                f"Move that folder away. {remedy(kept.path, name)}",
+            ) from error
         reason = (error.strerror or str(error)).lower()
-        raise LocalOpusError(f"{kept.path}: {reason}", _remedy(kept.path)) from error
+        raise LocalOpusError(f"{kept.path}: {reason}", remedy(kept.path, name)) from error
     if not kept.sealed:
         return data
     try:
         return sealing.unseal(host, locations.scope, name, data)
     except LocalOpusError as error:
         raise LocalOpusError(
-            f"{kept.path}: does not open: {error.message}", _remedy(kept.path)
+            f"{kept.path}: does not open: {error.message}", remedy(kept.path, name)
         ) from error
 
 
-def _remedy(path: str) -> str:
+def is_folder(host: Host, locations: Locations, name: str) -> bool:
+    """Tell whether a folder took the place of a credential: no file can be renamed over it."""
+    kept = find(host, locations, name)
+    found = None if kept is None else host.files.stat(kept.path)
+    return found is not None and found.kind == "folder"
+
+
+def remedy(path: str, name: str) -> str:
+    """Say how a damaged credential becomes whole: nobody has typed the node's own key."""
+    if name == NODE_KEY:
+        return "Run `local-opus keys require on`, which makes the node's key anew."
+    if name.startswith(CLOUD):
+        return f"Give that key again: `local-opus keys set-cloud {name.removeprefix(CLOUD)}`."
     return f"Restore {path} from a backup of this machine, or remove it and add the keys anew."
 
 

@@ -43,6 +43,8 @@ class _Lasting(io.FileIO):
 
 
 _lasting: dict[int, _Lasting] = {}
+#: Those that were closed when this process was started.
+_closed: set[int] = set()
 
 
 def take_over() -> None:
@@ -55,6 +57,7 @@ def take_over() -> None:
         try:
             os.fstat(number)
         except OSError:
+            _closed.add(number)
             flags = os.O_RDONLY if number == 0 else os.O_WRONLY
             null = os.open(os.devnull, flags)  # the lowest free number
             if null != number:
@@ -84,6 +87,14 @@ def reader_left() -> bool:
     """Tell whether nobody reads standard output any more."""
     raw = _lasting.get(1)
     return raw is not None and raw.problem is not None and raw.problem.errno in _LEFT
+
+
+def unseen() -> bool:
+    """Tell whether words on standard output reached nobody: lost, unwanted, or it was closed."""
+    if not _lasting:
+        return False
+    sys.stdout.flush()
+    return 1 in _closed or _lasting[1].problem is not None
 
 
 def lost() -> OSError | None:
