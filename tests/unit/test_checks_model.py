@@ -30,6 +30,7 @@ from local_opus.checks import config, disk, memory, port, server, tuned, unit, w
 from local_opus.errors import BadInputError, LocalOpusError
 from local_opus.host import Completed, Space
 from local_opus.locations import SOCKET_UNIT, TARGET_UNIT, UNIT, Locations
+from local_opus.node_settings import ClosedToOwnerError
 from local_opus.report.reporter import QuietReporter
 from local_opus.server_config import TunedState
 from local_opus.values import Device
@@ -263,6 +264,25 @@ def test_a_config_that_is_gone(host):
     served(host)
     found = one(config.CHECK, context(host))
     assert (found.state, "there is no server installed here" in found.evidence) == ("fail", True)
+
+
+def test_a_config_that_is_gone_is_restored_by_the_receipt(host):
+    places = served(host)
+    note(host, places, "config:server", "write_file", path=places.server_config, content="", mode=0o600)  # fmt: skip
+    found = one(config.CHECK, context(host))
+    assert (found.state, found.evidence) == ("fail", f"{places.server_config}: missing")
+    assert found.fix is not None
+    assert found.fix.commands == ("local-opus doctor --fix",)
+
+
+def test_a_config_that_its_owner_closed_is_a_failure(host):
+    served(host)
+    error = ClosedToOwnerError("/c/server.json: permission denied", "Run `chmod 600 x`.")
+    error.__cause__ = PermissionError(13, "Permission denied", "/c/server.json")
+    found = one(config.CHECK, context(host, server=error))
+    assert found.state == "fail"
+    assert found.fix is not None
+    assert found.fix.text == "Run `chmod 600 x`."
 
 
 def test_a_sound_config_is_told(host):
