@@ -484,6 +484,15 @@ def test_a_port_that_another_program_holds(host, places, taken, pid, words):
     assert any(f"--port {taken + 80}" in command for command in found.fix.commands)
 
 
+def test_a_port_that_this_user_may_not_have_is_held_by_nobody(host, places, monkeypatch):
+    server_json(host, places, 80)
+    monkeypatch.setattr(host.network, "port_problem", lambda *_: "permission denied")
+    found = one(port.CHECK, context(host))
+    assert found.fix is not None
+    assert found.fix.text == "Install with a port of 1024 or more."
+    assert found.fix.commands == ("local-opus install --local-opus --port 8080",)
+
+
 def test_another_port_is_one_that_can_be(host, places, monkeypatch):
     server_json(host, places, 65500)
     monkeypatch.setattr(host.network, "port_problem", lambda *_: "address already in use")
