@@ -178,10 +178,10 @@ def _posture(host: Host, locations: Locations) -> dict[str, str]:
         return {}
     except PermissionError:
         raise
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "is no UTF-8 text"
+    except OSError as error:  # a folder or a FIFO in its place
         raise LocalOpusError(
-            f"{path}: {reason.lower()}", "Remove it, then run `local-opus doctor --fix`."
+            f"{path}: {(error.strerror or str(error)).lower()}",
+            "Remove it, then run `local-opus doctor --fix`.",
         ) from error
     said = posture.assignments(text)
     return {name: said[name] for name in posture.VARIABLES if name in said}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -79,6 +80,18 @@ def test_a_config_that_can_not_be_is_told_with_its_remedy(
     assert shown["fix"] == "Correct the file, or remove it and install again to have it written."
     found = control.status(broken, locate(Scope.USER, broken.environ))
     assert (found["installed"], found["running"], found["ready"]) == (True, serving is not None, None)  # fmt: skip
+
+
+def test_status_names_a_device_that_is_none(broken, monkeypatch):
+    monkeypatch.setattr(node, "serving", lambda *_: node.Serving(7, "detached"))
+    places = locate(Scope.USER, broken.environ)
+    serve(broken, places, "/models/m")
+    model = json.loads(broken.files.read_text(f"{places.config}/model.json"))
+    text = json.dumps({**model, "device": "FOO"})
+    broken.files.write_atomic(f"{places.config}/model.json", text.encode())
+    found = control.status(broken, places)
+    assert str(found["problem"]).startswith(f"{places.config}/model.json: device: ")
+    assert (found["running"], bool(found["fix"])) == (True, True)
 
 
 @pytest.fixture
