@@ -167,7 +167,9 @@ def _status_of_server(host: Host, locations: Locations) -> dict[str, JsonValue]:
         where = node_settings.settings(host, locations)
     except LocalOpusError as error:
         if isinstance(error.__cause__, PermissionError):
-            return _status_from_outside(host, locations)
+            own = isinstance(error, node_settings.ClosedToOwnerError)
+            told = {"problem": error.message, "fix": error.remedy} if own else {}
+            return {**_status_from_outside(host, locations), **told}
         return _status_without_settings(host, locations, error)
     running = node.serving(host, locations)
     ready: Mapping[str, object] | None = None

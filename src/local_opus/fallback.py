@@ -15,11 +15,13 @@ from local_opus.server.settings import Settings
 def settings(host: Host, locations: Locations) -> Settings:
     """Return the settings of the installed server; of a config that is nonsense the last good ones.
 
-    Raises LocalOpusError as ``node_settings.settings`` where none were kept, or this user can't
-    read them.
+    Raises LocalOpusError as ``node_settings.settings`` where none were kept, this user can't read
+    them, or server.json is gone: one command restores that.
     """
     try:
         return node_settings.settings(host, locations)
+    except node_settings.MissingConfigError:
+        raise
     except BadInputError:
         kept = last_good(host, locations)
         if kept is None:

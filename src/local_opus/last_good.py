@@ -63,6 +63,8 @@ class LastGood:
         found = parse_json(_File, text, self.path, "Remove it: it is written anew.")
         if found.sha256 != _digest(found.settings):
             raise BadInputError(f"{self.path}: sha256: is not that of the settings", "Remove it.")
+        if found.settings.port == 0:  # nobody would know where to ask
+            raise BadInputError(f"{self.path}: settings.port: is 0, any free one", "Remove it.")
         return found.settings if found.config == self._config else None
 
     def write(self, settings: Settings) -> None:

@@ -31,6 +31,11 @@ LOG_LIMIT = log_rotation.LIMIT
 STOP_SECONDS = 15.0
 READY_SECONDS = 300.0
 _POLL_SECONDS = 0.1
+#: The kernel's words for a port that this user may not have (bind(2), EACCES).
+DENIED = "permission denied"
+#: The first port that needs no rights (ip_unprivileged_port_start in ip-sysctl).
+_FIRST_OPEN_PORT = 1024
+_LAST_PORT = 65535
 #: Bytes of a small file that are read at most.
 _LIMIT = 65536
 
@@ -166,10 +171,18 @@ def forget_state(host: Host, locations: Locations) -> None:
 
 def _posture(host: Host, locations: Locations) -> dict[str, str]:
     """Return the variables of the offline posture, which a unit gets from systemd."""
+    path = f"{locations.config}/{posture.NAME}"
     try:
-        text = host.files.read_text(f"{locations.config}/{posture.NAME}", _LIMIT)
+        text = host.files.read_text(path, _LIMIT)
     except FileNotFoundError:
         return {}
+    except PermissionError:
+        raise
+    except OSError as error:  # a folder or a FIFO in its place
+        raise LocalOpusError(
+            f"{path}: {(error.strerror or str(error)).lower()}",
+            "Remove it, then run `local-opus doctor --fix`.",
+        ) from error
     said = posture.assignments(text)
     return {name: said[name] for name in posture.VARIABLES if name in said}
 
@@ -266,7 +279,37 @@ def require_free_port(host: Host, locations: Locations, address: str, port: int)
             return
     problem = host.network.port_problem(address, port)
     if problem is not None:
+        ways = _ways_to_another_port(host, locations, another_port(port))
+        if problem == DENIED:
+            remedy = f"Choose {one_allowed(port)} {ways}."
+        else:
+            remedy = f"End the program that holds it, or choose another {ways}."
         raise MachineCannotError(
-            f"port {port} on {address}: {problem}{holder(host, port).words}",
-            f"End the program that holds it, or choose another with `--port {port + 80}`.",
+            f"port {port} on {address}: {problem}{holder(host, port).words}", remedy
         )
+
+
+def one_allowed(port: int) -> str:
+    """Say which port to choose in place of one that this user may not have."""
+    return f"a port of {_FIRST_OPEN_PORT} or more" if port < _FIRST_OPEN_PORT else "another port"
+
+
+def another_port(port: int) -> int:
+    """Return another port to propose, one that needs no rights."""
+    if port < _FIRST_OPEN_PORT:
+        return 8000 + port
+    return port + 80 if port + 80 <= _LAST_PORT else port - 80
+
+
+def _ways_to_another_port(host: Host, locations: Locations, port: int) -> str:
+    """Say how to have it: in an installed config, where that says the port, or by an install."""
+    path = locations.server_config
+    try:
+        is_there = host.files.stat(path) is not None
+    except PermissionError:  # closed: then only an install can be meant
+        is_there = False
+    if not is_there:
+        return f"with `--port {port}`"
+    if node_units.socket_address(host, locations) is not None:
+        return f"by an install with `--port {port}`"
+    return f'as `"port": {port}` in {path}, or by an install with `--port {port}`'

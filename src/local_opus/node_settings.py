@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from importlib import metadata
 
 from local_opus import node_units, sealed, server_config, whereabouts
 from local_opus.errors import BadInputError, LocalOpusError
 from local_opus.host import Host
 from local_opus.locations import Locations
+from local_opus.receipts import Receipt
 from local_opus.server.settings import Settings
 from local_opus.server_config import WeightsFacts
 from local_opus.tuning import tuned
@@ -16,6 +18,14 @@ from local_opus.weights import manifest
 #: Set by the installed command: where the server answers, for who may not read its config.
 SERVER_VARIABLE = "LOCAL_OPUS_SERVER"
 DEFAULT_SERVER = "127.0.0.1:8000"
+
+
+class MissingConfigError(BadInputError):
+    """server.json is gone, and the receipt says how to write it anew."""
+
+
+class ClosedToOwnerError(LocalOpusError):
+    """A config can't be read by the very user whose it is: nobody meant it to be so."""
 
 
 def read_settings(host: Host, path: str) -> Settings:
@@ -77,6 +87,10 @@ def settings(host: Host, locations: Locations) -> Settings:
     try:
         if host.files.stat(path) is None:
             whereabouts.require(host, locations)
+            if _was_installed(host, locations):
+                raise MissingConfigError(
+                    f"{path}: missing", "Run `local-opus doctor --fix`: that restores it."
+                )
             raise LocalOpusError(
                 f"{path}: there is no server installed here",
                 "Run `local-opus install --local-opus` first.",
@@ -87,9 +101,40 @@ def settings(host: Host, locations: Locations) -> Settings:
             return found
         return found.model_copy(update={"host": where[0], "port": where[1]})
     except PermissionError as error:
+        closed = error.filename or path
+        if (command := _opening(host, closed)) is not None:
+            raise ClosedToOwnerError(
+                f"{closed}: permission denied, and it is this user's own",
+                f"Run `{command}`, or `local-opus doctor --fix`.",
+            ) from error
         raise LocalOpusError(
             f"{path}: permission denied", "Run this as root, or as a member of its group."
         ) from error
+
+
+def _was_installed(host: Host, locations: Locations) -> bool:
+    """Whether the receipt tells of a finished install with a server's config; as far as it says."""
+    try:
+        history = Receipt(host, locations.receipt).history
+    except (LocalOpusError, OSError):  # damaged or closed: its own check tells
+        return False
+    entry = history.get("config:server")
+    return history.finished and entry is not None and entry.active
+
+
+def _opening(host: Host, path: str) -> str | None:
+    """Return the command that opens a file to its owner, who calls; None: that is not what lacks.
+
+    The folder that it lies in may be what is closed.
+    """
+    for one, needed, mode in ((path, 0o400, "600"), (path.rpartition("/")[0], 0o500, "700")):
+        try:
+            found = host.files.stat(one)
+        except PermissionError:
+            continue
+        if found is not None and found.uid == host.euid and found.mode & needed != needed:
+            return f"chmod {mode} {shlex.quote(one)}"
+    return None
 
 
 def address(host: Host, locations: Locations) -> tuple[str, int]:

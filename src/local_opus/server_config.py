@@ -15,6 +15,7 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, Field, JsonValue, StringConstraints, ValidationError
 
+from local_opus.devices.names import ServedDevice
 from local_opus.errors import BadInputError
 from local_opus.machine import decided
 from local_opus.server.settings import HostName, Origin, Settings
@@ -43,7 +44,8 @@ class ServerFile(Value):
     schema_version: Literal[1]
     #: The posture: this machine alone.
     host: Annotated[str, AfterValidator(loopback)]
-    port: int
+    #: Not 0, any free one: nobody who reads it would know where to ask.
+    port: int = Field(ge=1, le=65535)
     max_queue: int
     #: Files of former versions don't have it.
     max_concurrent: int = 128
@@ -67,7 +69,7 @@ class ModelFile(Value):
     license: str
     prompt_format: str | None
     folder: AbsolutePath
-    device: str
+    device: ServedDevice
     context_length: int | None
 
 

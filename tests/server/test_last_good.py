@@ -83,6 +83,13 @@ def test_a_damaged_file_is_not_trusted(host, tmp_path, damage):
         kept.read()
 
 
+def test_settings_with_any_free_port_are_not_trusted(host):
+    kept = LastGood(host, "/c")
+    kept.write(some(port=0))
+    with pytest.raises(BadInputError, match=r"last-good\.json: settings\.port: "):
+        kept.read()
+
+
 def test_a_link_in_its_place_is_not_followed(host, tmp_path):
     kept = LastGood(host, "/c")
     kept.write(some())

@@ -191,6 +191,48 @@ def test_its_own_port_is_free_for_a_repair(host, places, port, free):
             node.require_free_port(host, places, "127.0.0.1", port)
 
 
+def test_a_port_of_an_installed_node_is_chosen_in_its_config(host, places):
+    config = {"schema_version": 1, "host": "127.0.0.1", "port": 80, "max_queue": 1}
+    host.files.make_folders(places.config)
+    host.files.write_atomic(places.server_config, json.dumps(config).encode())
+    host.network.port_problem = lambda *_: "permission denied"  # type: ignore[method-assign]
+    with pytest.raises(MachineCannotError) as caught:
+        node.require_free_port(host, places, "127.0.0.1", 80)
+    assert caught.value.remedy == (
+        f'Choose a port of 1024 or more as `"port": 8080` in {places.server_config},'
+        " or by an install with `--port 8080`."
+    )
+
+
+@pytest.mark.parametrize(
+    ("port", "problem", "remedy"),
+    [
+        (8000, "address already in use", "End the program that holds it, or choose another with `--port 8080`."),
+        (65500, "address already in use", "End the program that holds it, or choose another with `--port 65420`."),
+        (443, "permission denied", "Choose a port of 1024 or more with `--port 8443`."),
+        (9000, "permission denied", "Choose another port with `--port 9080`."),
+    ],
+)  # fmt: skip
+def test_a_port_of_an_install_is_chosen_with_its_option(host, places, port, problem, remedy):
+    host.network.port_problem = lambda *_: problem  # type: ignore[method-assign]
+    with pytest.raises(MachineCannotError) as caught:
+        node.require_free_port(host, places, "127.0.0.1", port)
+    assert caught.value.remedy == remedy
+
+
+@pytest.mark.parametrize("what", ["fifo", "folder"])
+def test_what_stands_in_the_place_of_the_posture_is_to_be_removed(host, places, what):
+    path = Path(f"{host.root}{places.config}/posture.env")
+    path.parent.mkdir(parents=True)
+    if what == "fifo":
+        os.mkfifo(path)
+    else:
+        path.mkdir()
+    with pytest.raises(LocalOpusError, match=r"posture\.env: ") as caught:
+        start(host)
+    assert caught.value.remedy == "Remove it, then run `local-opus doctor --fix`."
+
+
 def test_a_zombie_serves_nothing(host, places):
     start(host)
     stat = Path(host.root, "proc/100/stat")

@@ -30,6 +30,7 @@ from local_opus.checks import config, disk, memory, port, server, tuned, unit, w
 from local_opus.errors import BadInputError, LocalOpusError
 from local_opus.host import Completed, Space
 from local_opus.locations import SOCKET_UNIT, TARGET_UNIT, UNIT, Locations
+from local_opus.node_settings import ClosedToOwnerError
 from local_opus.report.reporter import QuietReporter
 from local_opus.server_config import TunedState
 from local_opus.values import Device
@@ -265,6 +266,25 @@ def test_a_config_that_is_gone(host):
     assert (found.state, "there is no server installed here" in found.evidence) == ("fail", True)
 
 
+def test_a_config_that_is_gone_is_restored_by_the_receipt(host):
+    places = served(host)
+    note(host, places, "config:server", "write_file", path=places.server_config, content="", mode=0o600)  # fmt: skip
+    found = one(config.CHECK, context(host))
+    assert (found.state, found.evidence) == ("fail", f"{places.server_config}: missing")
+    assert found.fix is not None
+    assert found.fix.commands == ("local-opus doctor --fix",)
+
+
+def test_a_config_that_its_owner_closed_is_a_failure(host):
+    served(host)
+    error = ClosedToOwnerError("/c/server.json: permission denied", "Run `chmod 600 x`.")
+    error.__cause__ = PermissionError(13, "Permission denied", "/c/server.json")
+    found = one(config.CHECK, context(host, server=error))
+    assert found.state == "fail"
+    assert found.fix is not None
+    assert found.fix.text == "Run `chmod 600 x`."
+
+
 def test_a_sound_config_is_told(host):
     served(host)
     at = context(host, server=settings())
@@ -462,6 +482,15 @@ def test_a_port_that_another_program_holds(host, places, taken, pid, words):
     assert (found.state, words in found.evidence) == ("fail", True), found
     assert found.fix is not None
     assert any(f"--port {taken + 80}" in command for command in found.fix.commands)
+
+
+def test_a_port_that_this_user_may_not_have_is_held_by_nobody(host, places, monkeypatch):
+    server_json(host, places, 80)
+    monkeypatch.setattr(host.network, "port_problem", lambda *_: "permission denied")
+    found = one(port.CHECK, context(host))
+    assert found.fix is not None
+    assert found.fix.text == "Install with a port of 1024 or more."
+    assert found.fix.commands == ("local-opus install --local-opus --port 8080",)
 
 
 def test_another_port_is_one_that_can_be(host, places, monkeypatch):

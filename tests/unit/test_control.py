@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from pydantic import JsonValue
+from serving import serve
 
 from fakes import FakeHost
 from local_opus import cli, control, node, node_settings
 from local_opus.errors import LocalOpusError, SilentSystemdError
 from local_opus.history import Event
-from local_opus.locations import locate
+from local_opus.locations import Locations, locate
 from local_opus.receipts import Receipt
 from local_opus.values import Scope
+from nobody import as_nobody, folder_of_nobody
 
 
 @pytest.mark.parametrize(
@@ -75,6 +80,120 @@ def test_a_config_that_can_not_be_is_told_with_its_remedy(
     assert shown["fix"] == "Correct the file, or remove it and install again to have it written."
     found = control.status(broken, locate(Scope.USER, broken.environ))
     assert (found["installed"], found["running"], found["ready"]) == (True, serving is not None, None)  # fmt: skip
+
+
+def test_status_names_a_device_that_is_none(broken, monkeypatch):
+    monkeypatch.setattr(node, "serving", lambda *_: node.Serving(7, "detached"))
+    places = locate(Scope.USER, broken.environ)
+    serve(broken, places, "/models/m")
+    model = json.loads(broken.files.read_text(f"{places.config}/model.json"))
+    text = json.dumps({**model, "device": "FOO"})
+    broken.files.write_atomic(f"{places.config}/model.json", text.encode())
+    found = control.status(broken, places)
+    assert str(found["problem"]).startswith(f"{places.config}/model.json: device: ")
+    assert (found["running"], bool(found["fix"])) == (True, True)
+
+
+@pytest.fixture
+def deleted(broken: FakeHost) -> FakeHost:
+    """A finished install whose server.json is gone."""
+    places = locate(Scope.USER, broken.environ)
+    broken.files.remove(places.server_config)
+    broken.files.make_folders(places.state)
+    receipt = Receipt(broken, places.receipt)
+    params: dict[str, JsonValue] = {"path": places.server_config}
+    receipt.append(Event.RUN, data={"profile": "p"})
+    receipt.append(Event.BEGIN, id="config:server", kind="write_file", params=params)
+    receipt.append(Event.DONE, id="config:server")
+    receipt.append(Event.FINISHED)
+    return broken
+
+
+def test_a_start_without_its_config_says_how_to_have_it_restored(deleted, capsys):
+    assert cli.main(["start", "--scope", "user"]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "server.json: missing" in said
+    assert "doctor --fix" in said
+
+
+def test_status_without_its_config_says_how_to_have_it_restored(deleted):
+    found = control.status(deleted, locate(Scope.USER, deleted.environ))
+    assert found["problem"] == "/home/user/.config/local-opus/server.json: missing"
+    assert found["fix"] == "Run `local-opus doctor --fix`: that restores it."
+    assert found["installed"] is True
+
+
+def test_a_config_that_was_never_installed_is_not_missing(broken):
+    places = locate(Scope.USER, broken.environ)
+    broken.files.remove(places.server_config)
+    with pytest.raises(LocalOpusError, match="there is no server installed here"):
+        node_settings.settings(broken, places)
+
+
+@pytest.fixture
+def of_nobody(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setattr(node, "ask_ready", lambda *_: {"model": "m"})
+    with folder_of_nobody() as root:
+        yield root
+
+
+def at_home(root: Path) -> tuple[FakeHost, Locations]:
+    """A user's configs, by the user who calls."""
+    host = FakeHost(root)
+    host.euid = os.geteuid()
+    places = locate(Scope.USER, host.environ)
+    host.files.make_folders(places.config)
+    host.files.make_folders(places.models)
+    serve(host, places, places.models)
+    return host, places
+
+
+CLOSED = [
+    ("server.json", "chmod 600 /home/user/.config/local-opus/server.json"),
+    ("model.json", "chmod 600 /home/user/.config/local-opus/model.json"),
+    (".", "chmod 700 /home/user/.config/local-opus"),
+]
+
+
+@pytest.mark.parametrize(("name", "command"), CLOSED)
+def test_a_user_who_closed_his_own_config_is_told_how_to_open_it(of_nobody, name, command):
+    def steps() -> None:
+        host, places = at_home(of_nobody)
+        (of_nobody / places.config[1:] / name).chmod(0o000)
+        with pytest.raises(LocalOpusError, match="permission denied") as caught:
+            node_settings.settings(host, places)
+        assert caught.value.remedy == f"Run `{command}`, or `local-opus doctor --fix`."
+
+    as_nobody(steps)
+
+
+def test_status_names_the_config_that_its_owner_closed(of_nobody):
+    def steps() -> None:
+        host, places = at_home(of_nobody)
+        (of_nobody / places.config[1:] / "model.json").chmod(0o000)
+        found = control.status(host, places)
+        assert found["ready"] is True
+        assert f"{places.config}/model.json: permission denied" in str(found["problem"])
+        assert "chmod 600" in str(found["fix"])
+
+    as_nobody(steps)
+
+
+def test_status_of_somebody_elses_config_names_no_problem(of_nobody):
+    if os.geteuid() != 0:
+        pytest.skip("needs a second user")
+    as_nobody(lambda: at_home(of_nobody))
+    theirs = of_nobody / "home/user/.config/local-opus/server.json"
+    os.chown(theirs, 0, 0)
+    theirs.chmod(0o600)
+
+    def steps() -> None:
+        host = FakeHost(of_nobody)
+        host.euid = os.geteuid()
+        found = control.status(host, locate(Scope.USER, host.environ))
+        assert (found["ready"], found.get("problem")) == (True, None)
+
+    as_nobody(steps)
 
 
 SERVICE = ("enable_service", {"scope": "user", "inputs_sha256": "0" * 64})

@@ -14,7 +14,7 @@ import pytest
 from fakes import FakeHost
 from local_opus.errors import WorkerError
 from local_opus.locations import locate
-from local_opus.machine import measuring, setting
+from local_opus.machine import live, measuring, setting
 from local_opus.machine.ways import BESIDE
 from local_opus.tuning import Loaded, Round
 from local_opus.values import Scope
@@ -195,6 +195,13 @@ def test_what_does_not_arise_says_why(machine, change, id_, reason):
     found = items(machine, order(**change))[id_]
     assert found.decision == "not applicable"
     assert reason in found.reason
+
+
+@pytest.mark.parametrize("ask", [live.npu_turbo, live.device_access])
+def test_a_device_that_chooses_by_itself_is_of_no_kind(machine, ask):
+    found = ask(machine.host, PLACES, "AUTO:GPU.1,CPU")
+    assert found.decision == "not applicable"
+    assert found.reason == "the model is served on AUTO:GPU.1,CPU, which chooses by itself"
 
 
 def test_who_is_not_root_is_told(machine):

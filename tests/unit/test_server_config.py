@@ -48,8 +48,10 @@ def without(name: str, field: str) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("device", ["GPU", "GPU.0", "GPU.1", "NPU"])
-def test_one_of_several_gpus_can_be_named(device: str) -> None:
+@pytest.mark.parametrize(
+    "device", ["GPU", "GPU.0", "GPU.1", "NPU", "AUTO", "AUTO:GPU.1,CPU", "HETERO:GPU,CPU"]
+)
+def test_a_device_is_named_in_the_words_of_openvino(device: str) -> None:
     assert load(changed("model", device=device)).device == device
 
 
@@ -114,9 +116,13 @@ def test_a_context_length_that_nothing_tells():
         (changed("server", allowed_origins=["https://a/b"]), "/c/server.json: allowed_origins.0: "),
         (changed("server", schema_version=2), "/c/server.json: schema_version: "),
         (changed("server", port=70000), "/c/server.json: port: "),
+        (changed("server", port=0), "/c/server.json: port: "),
         (without("server", "openvino_config"), "/c/server.json: openvino_config: "),
         (without("model", "folder"), "/c/model.json: folder: "),
         (changed("model", device="cpu; rm"), "/c/model.json: device: "),
+        (changed("model", device="FOO"), "/c/model.json: device: "),
+        (changed("model", device="auto"), "/c/model.json: device: "),
+        (changed("model", device="AUTO:FOO"), "/c/model.json: device: "),
         (changed("model", model="../../x"), "/c/model.json: model: "),
         (changed("model", context_length=3), "/c/model.json: context_length: "),
         (changed("generation", temperature="hot"), "/c/generation.json: temperature: "),
@@ -145,10 +151,10 @@ def test_every_mistake_of_a_file_is_told_at_once():
 
 def test_each_mistake_names_its_own_file():
     name = "/c/generation.json"
-    files = {**changed("server", port=70000), name: changed("generation", top_p=2)[name]}
+    files = {**changed("server", max_queue=-1), name: changed("generation", top_p=2)[name]}
     with pytest.raises(BadInputError) as caught:
         load(files)
-    assert caught.value.message.startswith("/c/server.json: port: ")
+    assert caught.value.message.startswith("/c/server.json: max_queue: ")
     assert [line.partition(": ")[0] for line in caught.value.details] == ["/c/generation.json"]
 
 
@@ -163,3 +169,10 @@ def test_the_port_can_be_read_where_all_else_is_broken():
         return json.dumps(FILES[path])
 
     assert server_config.port(read, "/c/server.json") == 8000
+
+
+@pytest.mark.parametrize("port", [0, -1, 70000])
+def test_where_it_listens_is_no_port_that_nobody_can_ask_for(port: int) -> None:
+    text = json.dumps(changed("server", port=port)["/c/server.json"])
+    with pytest.raises(BadInputError, match=r"/c/server\.json: port: "):
+        server_config.listens(lambda _path: text, "/c/server.json")

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from local_opus import fallback, node, node_units, server_config
-from local_opus.checks.base import Answer, Check, Group, advise, failed, passed, warned
+from local_opus.checks.base import (
+    Answer,
+    Check,
+    Group,
+    advise,
+    by_doctor,
+    failed,
+    passed,
+    warned,
+)
 from local_opus.checks.context import Context
 from local_opus.errors import BadInputError, LocalOpusError
 from local_opus.locations import SOCKET_UNIT
+from local_opus.node_settings import ClosedToOwnerError, MissingConfigError
 
 _REMEDY = "Correct the file, or remove it. Once it is gone, it is written anew by:"
 #: Nobody but a measurement can write it anew.
@@ -20,6 +30,11 @@ def ask(context: Context) -> Answer:
         context.require_server()
     try:
         where = context.read_settings()
+    except MissingConfigError as error:
+        fix = by_doctor("Have it restored from the receipt.")
+        return failed(error.message, fix, details=_served_instead(context))
+    except ClosedToOwnerError as error:
+        return failed(error.message, advise(error.remedy))
     except BadInputError as error:
         details = (*error.details, *_served_instead(context))
         tuned = error.message.startswith(f"{context.locations.tuned}: ")

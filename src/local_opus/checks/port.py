@@ -20,7 +20,6 @@ from local_opus.locations import SOCKET_UNIT
 
 _DEFAULT = "127.0.0.1"
 _DEFAULT_PORT = 8000
-_LAST_PORT = 65535
 
 
 def ask(context: Context) -> Answer:
@@ -39,18 +38,18 @@ def ask(context: Context) -> Answer:
     ours = running is not None and (held.pid is None or _is_of(host, held.pid, running.pid))
     if running is not None and ours:
         return passed(f"port {port} on {address} is held by our server (PID {running.pid})")
+    evidence = f"port {port} on {address}: {problem}{held.words}{whose}"
+    install = f"local-opus install --local-opus --port {node.another_port(port)}"
+    if problem == node.DENIED:
+        return failed(evidence, advise(f"Install with {node.one_allowed(port)}.", install))
     return failed(
-        f"port {port} on {address}: {problem}{held.words}{whose}",
+        evidence,
         advise(
             "End the program that holds it, or install with another port.",
             *([f"kill {held.pid}"] if held.pid else [f"sudo ss -ltnp 'sport = :{port}'"]),
-            f"local-opus install --local-opus --port {_another(port)}",
+            install,
         ),
     )
-
-
-def _another(port: int) -> int:
-    return port + 80 if port + 80 <= _LAST_PORT else port - 80
 
 
 def _where(context: Context) -> tuple[str, int, str]:

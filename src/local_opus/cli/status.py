@@ -13,7 +13,8 @@ from local_opus.cli import options
 def command(scope: str | None, *, as_json: bool) -> int:
     """Show what runs, which model really answers, and where.
 
-    Exit code 3 when nothing serves that should, or a node without a server drifted.
+    Exit code 3 when nothing serves that should, or a node without a server drifted; 0 with a
+    problem that is told beside a server that serves.
     """
     import json
 

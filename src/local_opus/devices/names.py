@@ -15,6 +15,11 @@ from local_opus.values import Device
 AUTO = "auto"
 _PATTERN = r"(CPU|NPU|GPU(\.(0|[1-9][0-9]?))?)"
 _NAME = re.compile(rf"{_PATTERN}\Z")
+_ONE_OF_A_LIST = rf"-?{_PATTERN}(\([0-9]{{1,3}}\))?"
+#: OpenVINO's devices that choose among others, with or without those that they may take.
+_CHOOSER = re.compile(
+    rf"(AUTO|HETERO|MULTI|BATCH)(:{_ONE_OF_A_LIST}(,{_ONE_OF_A_LIST}){{0,7}})?\Z", re.ASCII
+)
 #: The names that are offered; a GPU has its number besides.
 WORDS = (AUTO, *(device.value for device in Device))
 CHOICES = f"{', '.join(WORDS)}, or one GPU of several: GPU.0, GPU.1"
@@ -28,6 +33,11 @@ def is_name(word: str) -> bool:
     return _NAME.match(word) is not None
 
 
+def chooses(word: str) -> bool:
+    """Say whether a word is that of a device that chooses among others: it is of no one kind."""
+    return _CHOOSER.match(word) is not None
+
+
 def near(word: str) -> str:
     """Return a question with the nearest name, or nothing; it begins with a space."""
     return did_you_mean(word.partition(".")[0], list(WORDS))
@@ -38,6 +48,16 @@ def kind_of(name: str) -> Device:
     if not is_name(name):
         raise ValueError(f"{shown(name)} is no device's name")
     return Device(name.partition(".")[0])
+
+
+def _served(word: str) -> str:
+    if not is_name(word) and not chooses(word):
+        raise ValueError(f"must be a device such as CPU, GPU, GPU.1 or NPU, not {shown(word)}")
+    return word
+
+
+#: What a server's config may say.
+ServedDevice = Annotated[str, AfterValidator(_served)]
 
 
 def _known(word: str) -> str:

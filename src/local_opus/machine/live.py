@@ -5,7 +5,7 @@ Both are told as they are when they are asked for.
 
 from __future__ import annotations
 
-from local_opus.devices.names import kind_of
+from local_opus.devices.names import chooses, kind_of
 from local_opus.errors import LocalOpusError
 from local_opus.facts import accelerators
 from local_opus.host import Host
@@ -90,5 +90,7 @@ def _unserved(device: str | None, *kinds: Device) -> str | None:
     """Say why an item of these devices does not arise; None: it does."""
     if device is None:
         return "no model is served"
+    if chooses(device):
+        return f"the model is served on {device}, which chooses by itself"
     kind = kind_of(device)
     return None if kind in kinds else f"the model is served on the {kind.value}"
