@@ -181,7 +181,7 @@ def _status_of_server(host: Host, locations: Locations) -> dict[str, JsonValue]:
         "installed": True,
         "scope": locations.scope.value,
         "running": running is not None,
-        "ready": ready is not None,
+        "ready": None if hidden else ready is not None,
         "pid": running.pid if running else None,
         "how": running.how if running else None,
         "url": f"http://{where.host}:{where.port}",
