@@ -206,7 +206,7 @@ def checked(line: str) -> Mapping[str, Any]:
 
 def error_lines(done: subprocess.CompletedProcess[str]) -> list[str]:
     """Return what an error says: what, any details, and the remedy last."""
-    lines = done.stderr.splitlines()
+    lines = without_progress(done.stderr).splitlines()
     assert lines[0].startswith("error: "), done.stderr
     assert lines[-1].startswith("  fix: "), done.stderr
     return lines
