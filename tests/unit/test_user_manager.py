@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from local_opus.facts import user_manager
 from local_opus.history import History
 from local_opus.host import Completed
 from local_opus.planner.user_sandbox import UserSandbox, user_sandbox
+from local_opus.runtime import enforced
 from local_opus.values import Scope
 from local_opus.values.user_manager import FILTERS, PRIVILEGED, SYSTEM_ONLY, UserManager
 
@@ -228,3 +231,18 @@ def test_homes_stay_in_sight_where_systemd_would_not_hear_of_readiness(host: Fak
 def test_the_version_in_the_answer_is_one_line(host: FakeHost) -> None:
     host.processes.answers["systemctl"] = Completed(0, "252\x1b[31m\n\nx\n", "")
     assert user_manager.version(host) == "252 [31m x"
+
+
+@pytest.mark.parametrize(
+    ("number", "closed"), [(errno.EPERM, True), (errno.EACCES, False), (errno.ENOENT, False), (0, False)],
+)  # fmt: skip
+def test_a_device_that_its_own_mode_closes_tells_nothing_of_a_directive(
+    monkeypatch, number, closed
+):
+    def played(path: str, _flags: int) -> int:
+        if number:
+            raise OSError(number, os.strerror(number), path)
+        return os.memfd_create("zero")
+
+    monkeypatch.setattr(enforced.os, "open", played)
+    assert enforced._device_refused("/dev/zero") is closed

@@ -9,6 +9,7 @@ imports the standard library alone. Its argument is what the world outside looks
 from __future__ import annotations
 
 import ctypes
+import errno
 import json
 import os
 import socket
@@ -36,6 +37,15 @@ def _refused(call: Callable[[], object]) -> bool:
         call()
     except OSError:
         return True
+    return False
+
+
+def _device_refused(path: str) -> bool:
+    """Whether a device is closed by its control group: EPERM; by its own mode it is EACCES."""
+    try:
+        os.close(os.open(path, os.O_RDONLY))
+    except OSError as error:
+        return error.errno == errno.EPERM
     return False
 
 
@@ -148,7 +158,7 @@ def look(outside: dict[str, dict[str, object]], home: str, tasks: int) -> dict[s
         "ProtectHostname": apart("uts"),
         "ProtectProc": not os.path.exists("/proc/1"),
         "IPAddressDeny": _loopback(),
-        "DevicePolicy": _refused(lambda: open("/dev/zero", "rb").close()),
+        "DevicePolicy": _device_refused("/dev/zero"),
         "TasksMax": _tasks(tasks),
         "notify": _notify(),
     }
