@@ -27,7 +27,11 @@ def install(model_folder: Path) -> Iterator[Path]:
     with folder_of_nobody() as folder:
         shutil.copytree(model_folder, folder / "ir")
         listed(folder / "ir")
-        for path in [folder / "ir", *(folder / "ir").iterdir(), config(folder, folder / "ir", 0)]:
+        for path in [
+            folder / "ir",
+            *(folder / "ir").iterdir(),
+            config(folder, folder / "ir", 8000),
+        ]:
             path.chmod(0o755 if path.is_dir() else 0o644)
         for path in folder.glob("*.json"):
             path.chmod(0o644)
