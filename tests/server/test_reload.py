@@ -69,6 +69,17 @@ def ask(at: str) -> None:
         httpx.post(f"{at}/v1/chat/completions", json=body, timeout=20)
 
 
+@contextlib.contextmanager
+def asked(at: str) -> Iterator[None]:
+    """While a server that is ready has a request: it ends later than it is told to."""
+    wait_for(lambda: is_ready(at))
+    asking = threading.Thread(target=ask, args=(at,))
+    asking.start()
+    time.sleep(0.2)
+    yield
+    asking.join()
+
+
 @pytest.mark.parametrize("seconds", [0.05, 0.5], ids=["while it is read", "while it is taken"])
 def test_a_server_that_is_to_end_does_not_take_other_settings(
     standing: Standing, seconds: float
@@ -78,14 +89,10 @@ def test_a_server_that_is_to_end_does_not_take_other_settings(
         return FIRST
 
     def script(at: str) -> None:
-        wait_for(lambda: is_ready(at))
-        asking = threading.Thread(target=ask, args=(at,))
-        asking.start()
-        time.sleep(0.2)
-        hang_up()
-        time.sleep(seconds)
-        os.kill(os.getpid(), signal.SIGTERM)
-        asking.join()
+        with asked(at):
+            hang_up()
+            time.sleep(seconds)
+            os.kill(os.getpid(), signal.SIGTERM)
 
     assert served(standing, reread, script) == 0
 
@@ -94,14 +101,10 @@ def test_a_reload_that_comes_while_settings_are_taken_is_done_by_the_next_server
     standing: Standing,
 ) -> None:
     def script(at: str) -> None:
-        wait_for(lambda: is_ready(at))
-        asking = threading.Thread(target=ask, args=(at,))
-        asking.start()
-        time.sleep(0.2)
-        hang_up()
-        time.sleep(0.5)
-        hang_up()
-        asking.join()
+        with asked(at):
+            hang_up()
+            time.sleep(0.5)
+            hang_up()
 
     assert served(standing, lambda _: FIRST, script) == FIRST
     assert served(standing, lambda _: SECOND, lambda _: None) == SECOND

@@ -94,3 +94,13 @@ def advise(text: str, *commands: str, needs: Needs = Needs.NOTHING) -> Fix:
 def by_doctor(text: str) -> Fix:
     """Return the fix of what ``doctor --fix`` does."""
     return Fix(text=text, commands=("local-opus doctor --fix",))
+
+
+def restored() -> Fix:
+    """Return the fix of what the receipt says how to make again."""
+    return by_doctor("Have it restored from the receipt.")
+
+
+def corrected() -> Fix:
+    """Return the fix of a config that its user edited: what is there is kept as it is."""
+    return by_doctor("Correct the file, or remove it. Once it is gone, it is written anew by:")

@@ -8,9 +8,10 @@ from local_opus.checks.base import (
     Check,
     Group,
     advise,
-    by_doctor,
+    corrected,
     failed,
     passed,
+    restored,
     warned,
 )
 from local_opus.checks.context import Context
@@ -18,7 +19,6 @@ from local_opus.errors import BadInputError, LocalOpusError
 from local_opus.locations import SOCKET_UNIT
 from local_opus.node_settings import ClosedToOwnerError, MissingConfigError
 
-_REMEDY = "Correct the file, or remove it. Once it is gone, it is written anew by:"
 #: Nobody but a measurement can write it anew.
 _TUNED = "Correct the file, or remove it: the server then runs with the defaults."
 
@@ -31,14 +31,13 @@ def ask(context: Context) -> Answer:
     try:
         where = context.read_settings()
     except MissingConfigError as error:
-        fix = by_doctor("Have it restored from the receipt.")
-        return failed(error.message, fix, details=_served_instead(context))
+        return failed(error.message, restored(), details=_served_instead(context))
     except ClosedToOwnerError as error:
         return failed(error.message, advise(error.remedy))
     except BadInputError as error:
         details = (*error.details, *_served_instead(context))
         tuned = error.message.startswith(f"{context.locations.tuned}: ")
-        fix = advise(_TUNED) if tuned else advise(_REMEDY, "local-opus doctor --fix")
+        fix = advise(_TUNED) if tuned else corrected()
         return failed(error.message, fix, details=details)
     except LocalOpusError as error:
         if isinstance(error.__cause__, PermissionError):

@@ -10,9 +10,9 @@ from local_opus.checks.base import (
     Check,
     Group,
     advise,
-    by_doctor,
     failed,
     passed,
+    restored,
     told,
     warned,
 )
@@ -43,7 +43,7 @@ def ask(context: Context) -> Answer:
         if (kinds := {one.kind for one in found}) <= set(_MEASURED):  # it serves without them
             again = advise(_DEFAULTS, *(_MEASURED[kind] for kind in sorted(kinds)))
             return warned(evidence, again, details=(*details, *kept))
-        fix = by_doctor("Have it restored from the receipt.")
+        fix = restored()
         if rest:
             fix = advise("Install the same again.", install_command(journal.history))
         fixable = len(rest) < len(found)

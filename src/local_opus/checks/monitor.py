@@ -9,6 +9,8 @@ from local_opus.checks.base import (
     Group,
     NotApplicableError,
     advise,
+    by_doctor,
+    corrected,
     failed,
     passed,
     warned,
@@ -19,7 +21,6 @@ from local_opus.locations import MONITOR_TIMER, MONITOR_UNIT, RECOVER_UNIT, UNIT
 from local_opus.monitor import settings, telling
 
 _SECONDS = 15.0
-_REMEDY = "Correct the file, or remove it. Once it is gone, it is written anew by:"
 
 
 def ask(context: Context) -> Answer:
@@ -31,11 +32,11 @@ def ask(context: Context) -> Answer:
     if found is None:
         raise NotApplicableError("this install has no monitor")
     if found.problem is not None:
-        return failed(f"the monitor {found.verdict}", advise(_REMEDY, "local-opus doctor --fix"),
+        return failed(f"the monitor {found.verdict}", corrected(),
                       details=found.details)  # fmt: skip
     unread = settings.read_with_note(host, context.locations)[1]
     if unread is not None:
-        return warned(unread, advise("Have it opened again.", "local-opus doctor --fix"))
+        return warned(unread, by_doctor("Have it opened again."))
     if not host.services.running(scope):
         raise NotApplicableError("no systemd runs here, which would have it look")
     systemctl = "systemctl --user" if scope.value == "user" else "sudo systemctl"

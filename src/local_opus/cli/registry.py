@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from local_opus import __version__
-from local_opus.errors import InterruptedRunError, did_you_mean
+from local_opus.errors import did_you_mean
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -72,13 +72,11 @@ class LazyGroup(click.Group):
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> object:
-        """Call the command. Raises InterruptedRunError: of ^C click would write an empty line."""
+        """Call the command. Raises click.Abort: of ^C itself click would write an empty line."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as error:
-            raise InterruptedRunError(
-                "interrupted", "Run the same command again to go on."
-            ) from error
+            raise click.Abort from error
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Offer the commands; where an option begins, those of ``install`` too."""
